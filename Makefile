@@ -1,0 +1,45 @@
+PYTHON ?= python3
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint check lock clean
+
+help: ## list what there is
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+
+install: .venv/.installed ## set up .venv from requirements.lock; nothing to do when it is fresh
+
+demo: install ## try everything on this machine; options in ARGS, as in ARGS=--once
+	@.venv/bin/mailer demo $(ARGS)
+
+test: install ## run every test, against real servers; options in ARGS, as in ARGS='-k receipt'
+	@tests/apt-parts.sh
+	@.venv/bin/pytest $(ARGS)
+
+lint: install ## ruff and mypy
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/mypy
+
+check: lint test ## all that CI runs
+
+# The installer of the lock is no part of it: pip alone reads it.
+lock: install ## renew requirements.lock to the newest versions pyproject.toml allows
+	@.venv/bin/pip install --quiet uv==0.13.9
+	@.venv/bin/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --upgrade --quiet \
+		--custom-compile-command 'make lock' --output-file requirements.lock
+
+clean: ## remove .venv and everything the tools left behind
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Everything comes from the lock, even what builds this package: hence no build isolation.
+.venv/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo 'Python 3.11 or newer is needed; name it with: make PYTHON=python3.12' >&2; exit 1; }
+	@test -x .venv/bin/pip || $(PYTHON) -m venv .venv \
+		|| { echo 'Python has no venv; on Debian: apt-get install python3-venv' >&2; exit 1; }
+	@.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@.venv/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
