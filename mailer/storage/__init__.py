@@ -1,0 +1,1 @@
+"""Rows and doorbells: the database, the tables, and the queues in Redis."""

@@ -1,0 +1,267 @@
+"""The tables; what a row means, and which constraints keep it true."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from mailer.storage.columns import Id, Instant, PackedIds
+
+
+class Base(DeclarativeBase):
+    """The parent of every table; it names constraints alike on both databases."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar = {datetime: Instant, dict[str, Any]: JSON}
+
+
+class Publisher(Base):
+    """One press room."""
+
+    __tablename__ = "publishers"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    slug: Mapped[str] = mapped_column(String(80), unique=True)
+    name: Mapped[str] = mapped_column(String(200))
+    from_address: Mapped[str] = mapped_column(String(320))
+    locale: Mapped[str] = mapped_column(String(12))
+    website_url: Mapped[str | None] = mapped_column(String(2000))
+    hold_minutes: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime]
+
+
+class ApiKey(Base):
+    """A key of a publishing system; only its digest is kept."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    publisher_id: Mapped[int] = mapped_column(ForeignKey(Publisher.id), index=True)
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    scope: Mapped[str] = mapped_column(String(10))
+    created_at: Mapped[datetime]
+
+    __table_args__ = (CheckConstraint("scope IN ('publish', 'read')", name="scope"),)
+
+
+class Subscriber(Base):
+    """A person, by address."""
+
+    __tablename__ = "subscribers"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    address: Mapped[str] = mapped_column(String(320), unique=True)
+    created_at: Mapped[datetime]
+    suppressed_at: Mapped[datetime | None]
+    suppressed_by: Mapped[int | None] = mapped_column(Id)
+    """The release whose refusal showed that the mailbox does not exist."""
+
+
+class Subscription(Base):
+    """A subscriber following a publisher; ended, never deleted."""
+
+    __tablename__ = "subscriptions"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    subscriber_id: Mapped[int | None] = mapped_column(ForeignKey(Subscriber.id))
+    publisher_id: Mapped[int] = mapped_column(ForeignKey(Publisher.id))
+    locale: Mapped[str] = mapped_column(String(12))
+    requested_at: Mapped[datetime]
+    confirmed_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    ended_reason: Mapped[str | None] = mapped_column(String(40))
+
+    __table_args__ = (
+        Index(
+            "uq_subscriptions_open",
+            "subscriber_id",
+            "publisher_id",
+            unique=True,
+            postgresql_where=text("ended_at IS NULL"),
+            sqlite_where=text("ended_at IS NULL"),
+        ),
+        Index("ix_subscriptions_subscriber_id", "subscriber_id"),
+        Index(
+            "ix_subscriptions_audience",
+            "publisher_id",
+            "id",
+            postgresql_where=text("confirmed_at IS NOT NULL AND ended_at IS NULL"),
+            sqlite_where=text("confirmed_at IS NOT NULL AND ended_at IS NULL"),
+        ),
+        CheckConstraint("(ended_at IS NULL) = (ended_reason IS NULL)", name="ended"),
+    )
+
+
+class Consent(Base):
+    """One step of a subscription, kept as proof; rows are only ever added."""
+
+    __tablename__ = "consents"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    subscription_id: Mapped[int] = mapped_column(ForeignKey(Subscription.id), index=True)
+    step: Mapped[str] = mapped_column(String(20))
+    at: Mapped[datetime]
+    wording: Mapped[str | None] = mapped_column(String(40))
+    language: Mapped[str | None] = mapped_column(String(12))
+    page: Mapped[str | None] = mapped_column(String(2000))
+    network: Mapped[str | None] = mapped_column(String(64))
+    message_id: Mapped[str | None] = mapped_column(String(200))
+
+
+class OutboxLetter(Base):
+    """A letter to one person, written down with the reason for it and sent afterwards."""
+
+    __tablename__ = "outbox"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    subscription_id: Mapped[int] = mapped_column(ForeignKey(Subscription.id), index=True)
+    message_id: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime]
+    epoch: Mapped[int] = mapped_column(default=0)
+    lease_until: Mapped[int | None] = mapped_column(BigInteger)
+    not_before: Mapped[int | None] = mapped_column(BigInteger)
+    attempts: Mapped[int] = mapped_column(default=0)
+    finished_at: Mapped[datetime | None]
+    outcome: Mapped[str | None] = mapped_column(String(40))
+
+    __table_args__ = (
+        CheckConstraint("kind IN ('confirm', 'welcome', 'goodbye')", name="kind"),
+        Index(
+            "ix_outbox_open",
+            "id",
+            postgresql_where=text("finished_at IS NULL"),
+            sqlite_where=text("finished_at IS NULL"),
+        ),
+    )
+
+
+class Release(Base):
+    """One thing published once."""
+
+    __tablename__ = "releases"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    publisher_id: Mapped[int] = mapped_column(ForeignKey(Publisher.id))
+    reference: Mapped[str] = mapped_column(String(200))
+    body_sha256: Mapped[str] = mapped_column(String(64))
+    content: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(String(12))
+    first_state: Mapped[str] = mapped_column(String(12))
+    """The state the first answer told; a repeated call is answered the same."""
+    paused_because: Mapped[str | None] = mapped_column(String(500))
+    created_at: Mapped[datetime]
+    published_at: Mapped[datetime]
+    starts_at: Mapped[datetime]
+    frozen_at: Mapped[datetime | None]
+    frozen_in: Mapped[str | None] = mapped_column(String(80))
+    """Which physical database froze it: another one means a restored copy."""
+    finished_at: Mapped[datetime | None]
+    total: Mapped[int] = mapped_column(default=0)
+    message_key: Mapped[bytes]
+    message_domain: Mapped[str] = mapped_column(String(255))
+
+    __table_args__ = (
+        UniqueConstraint("publisher_id", "reference"),
+        CheckConstraint(
+            "state IN ('scheduled', 'held', 'sending', 'paused', 'stopping', 'stopped', 'done')",
+            name="state",
+        ),
+        Index(
+            "ix_releases_unfinished",
+            "state",
+            postgresql_where=text("finished_at IS NULL"),
+            sqlite_where=text("finished_at IS NULL"),
+        ),
+    )
+
+
+class Batch(Base):
+    """Subscribers of one release, handled in order over one SMTP connection."""
+
+    __tablename__ = "batches"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    release_id: Mapped[int] = mapped_column(ForeignKey(Release.id), index=True)
+    kind: Mapped[str] = mapped_column(String(5))
+    members: Mapped[list[int]] = mapped_column(PackedIds)
+    lowest: Mapped[int] = mapped_column(BigInteger)
+    highest: Mapped[int] = mapped_column(BigInteger)
+    size: Mapped[int]
+    position: Mapped[int] = mapped_column(default=0)
+    epoch: Mapped[int] = mapped_column(default=0)
+    open: Mapped[bool] = mapped_column(default=True)
+    lease_until: Mapped[int | None] = mapped_column(BigInteger)
+    not_before: Mapped[int | None] = mapped_column(BigInteger)
+
+    __table_args__ = (
+        CheckConstraint("kind IN ('first', 'retry')", name="kind"),
+        CheckConstraint("position BETWEEN 0 AND size", name="position"),
+        Index(
+            "ix_batches_open",
+            "release_id",
+            "id",
+            postgresql_where=text("open"),
+            sqlite_where=text("open"),
+        ),
+        {"postgresql_with": {"fillfactor": 50}},
+    )
+
+
+class Outcome(Base):
+    """A recipient of a release who was not plainly accepted."""
+
+    __tablename__ = "outcomes"
+
+    release_id: Mapped[int] = mapped_column(ForeignKey(Release.id), primary_key=True)
+    subscription_id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(String(10))
+    reason: Mapped[str] = mapped_column(String(20))
+    """The enhanced status code (RFC 3463) of an answer, or one word of our own."""
+    at: Mapped[datetime]
+    first_deferred_at: Mapped[datetime | None]
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_at: Mapped[int | None] = mapped_column(BigInteger)
+    batch_id: Mapped[int | None] = mapped_column(Id)
+
+    __table_args__ = (
+        CheckConstraint("kind IN ('deferred', 'refused', 'skipped')", name="kind"),
+        Index(
+            "ix_outcomes_deferred",
+            "next_at",
+            postgresql_where=text("kind = 'deferred'"),
+            sqlite_where=text("kind = 'deferred'"),
+        ),
+    )
+
+
+class Uncertain(Base):
+    """A recipient who may have been sent the same message twice, and why."""
+
+    __tablename__ = "uncertain"
+
+    release_id: Mapped[int] = mapped_column(ForeignKey(Release.id), primary_key=True)
+    subscription_id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
+    reason: Mapped[str] = mapped_column(String(20))
+    at: Mapped[datetime]
