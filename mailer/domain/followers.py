@@ -1,0 +1,181 @@
+"""Followers that a press room brings along, by the file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from mailer.domain.addresses import canonical
+from mailer.domain.clock import now
+from mailer.domain.publishers import by_slug
+from mailer.errors import InvalidInput
+from mailer.storage.database import insert, reading, writing
+from mailer.storage.models import Consent, Publisher, Subscriber, Subscription
+
+COLUMNS = ("address", "confirmed_at", "locale")
+_LINES_A_TRANSACTION = 1_000
+
+
+@dataclass(slots=True)
+class ImportReport:
+    """What became of each line of a file: `added + already + refused` is their number."""
+
+    added: int = 0
+    already: int = 0
+    refused: dict[int, str] = field(default_factory=dict)
+    """The number of each refused line, and why; never the address itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Follower:
+    line: int
+    address: str
+    confirmed_at: datetime
+    locale: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    locale: str
+    locales: tuple[str, ...]
+    smtputf8: bool
+
+
+def import_followers(
+    slug: str,
+    lines: Iterable[str],
+    *,
+    locales: tuple[str, ...],
+    smtputf8: bool = True,
+    progress: Callable[[int], None] = lambda _lines: None,
+) -> ImportReport:
+    """Take over confirmed followers from CSV lines with the columns of COLUMNS.
+
+    Whoever has left the press room stays away: only they themselves may come back. A file
+    that broke off can be read again. `progress` is told how many lines are done.
+    Raises NotFound for the press room and InvalidInput for a file without the columns.
+    """
+    reader = csv.DictReader(lines)
+    if "address" not in (reader.fieldnames or ()) or set(reader.fieldnames or ()) - set(COLUMNS):
+        raise InvalidInput({"file": f"The first line must name its columns: {', '.join(COLUMNS)}."})
+    with reading() as session:
+        publisher = by_slug(session, slug)
+    report = ImportReport()
+    numbered = enumerate(reader, start=2)
+    while block := list(islice(numbered, _LINES_A_TRANSACTION)):
+        followers = list(_understood(block, _Rules(publisher.locale, locales, smtputf8), report))
+        with writing() as session:
+            _add(session, publisher, followers, report)
+        progress(len(block))
+    return report
+
+
+def _understood(
+    block: list[tuple[int, dict[str, str | None]]],
+    rules: _Rules,
+    report: ImportReport,
+) -> Iterator[_Follower]:
+    """Yield the lines that make sense, each address once, and note the others."""
+    seen = set()
+    for line, row in block:
+        try:
+            follower = _follower(line, row, rules)
+        except InvalidInput as problem:
+            report.refused[line] = str(problem)
+            continue
+        if follower.address in seen:
+            report.already += 1
+        else:
+            seen.add(follower.address)
+            yield follower
+
+
+def _follower(line: int, row: dict[str, str | None], rules: _Rules) -> _Follower:
+    locale = row.get("locale") or rules.locale
+    if locale not in rules.locales:
+        raise InvalidInput({"locale": f"The locale must be one of {', '.join(rules.locales)}."})
+    confirmed = row.get("confirmed_at")
+    try:
+        confirmed_at = datetime.fromisoformat(confirmed) if confirmed else now()
+    except ValueError:
+        confirmed_at = None
+    if confirmed_at is None or confirmed_at.tzinfo is None or confirmed_at > now():
+        raise InvalidInput(
+            {"confirmed_at": "Write when it was confirmed as 2026-01-31T12:00:00+01:00."}
+        )
+    address = canonical(row.get("address") or "", smtputf8=rules.smtputf8)
+    return _Follower(line, address, confirmed_at, locale)
+
+
+def _add(
+    session: Session, publisher: Publisher, followers: list[_Follower], report: ImportReport
+) -> None:
+    if not followers:
+        return
+    people = _people(session, [follower.address for follower in followers])
+    standing = _standing(session, publisher, [person.id for person in people.values()])
+    fresh = []
+    for follower in followers:
+        person = people[follower.address]
+        if person.suppressed_at is not None:
+            report.refused[follower.line] = "This mailbox does not exist any more."
+        elif person.id not in standing:
+            fresh.append((person.id, follower))
+        elif standing[person.id]:
+            report.already += 1
+        else:
+            report.refused[follower.line] = "They have left, and only they may come back."
+    _follow(session, publisher, fresh)
+    report.added += len(fresh)
+
+
+def _people(session: Session, addresses: list[str]) -> dict[str, Subscriber]:
+    session.execute(
+        insert(session, Subscriber).on_conflict_do_nothing(index_elements=["address"]),
+        [{"address": address, "created_at": now()} for address in addresses],
+    )
+    found = session.scalars(select(Subscriber).where(Subscriber.address.in_(addresses)))
+    return {person.address: person for person in found}
+
+
+def _standing(session: Session, publisher: Publisher, people: list[int]) -> dict[int, bool]:
+    """Map everyone who has ever followed to whether they still do."""
+    rows = session.execute(
+        select(Subscriber.id, Subscription.ended_at)
+        .join(Subscription, Subscription.subscriber_id == Subscriber.id)
+        .where(Subscription.publisher_id == publisher.id, Subscriber.id.in_(people))
+    )
+    standing: dict[int, bool] = {}
+    for person, ended_at in rows:
+        standing[person] = standing.get(person, False) or ended_at is None
+    return standing
+
+
+def _follow(session: Session, publisher: Publisher, fresh: list[tuple[int, _Follower]]) -> None:
+    if not fresh:
+        return
+    ids = session.scalars(
+        insert(session, Subscription)
+        .on_conflict_do_nothing()
+        .returning(Subscription.__table__.c.id),
+        [
+            {
+                "subscriber_id": person,
+                "publisher_id": publisher.id,
+                "locale": follower.locale,
+                "requested_at": follower.confirmed_at,
+                "confirmed_at": follower.confirmed_at,
+            }
+            for person, follower in fresh
+        ],
+    ).all()
+    session.execute(
+        insert(session, Consent),
+        [{"subscription_id": one, "step": "imported", "at": now()} for one in ids],
+    )

@@ -1,0 +1,65 @@
+"""Links that carry a right: which subscription they are for, and what they may do."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+from typing import Literal
+
+from itsdangerous import BadData, SignatureExpired, URLSafeSerializer, URLSafeTimedSerializer
+
+from mailer.config import Settings
+from mailer.errors import ExpiredLink, InvalidLink
+
+Purpose = Literal["confirm", "unsubscribe", "one-click"]
+
+CONFIRM_WITHIN = timedelta(hours=48)
+_FOR_EVER: tuple[Purpose, ...] = ("unsubscribe", "one-click")
+_SIGNER = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
+_RECENT_KEYS = 2
+
+
+class Links:
+    """Signs and reads tokens; one salt a purpose, and the payload is the subscription's id."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._base_url = settings.base_url
+        self._confirm = URLSafeTimedSerializer(
+            _oldest_first(settings.secret_keys[:_RECENT_KEYS]),
+            salt="confirm",
+            signer_kwargs=_SIGNER,
+        )
+        # Whoever once got a letter may leave by it, so no key ever stops verifying these.
+        self._for_ever = {
+            purpose: URLSafeSerializer(
+                _oldest_first(settings.secret_keys), salt=purpose, signer_kwargs=_SIGNER
+            )
+            for purpose in _FOR_EVER
+        }
+
+    def prefix(self, purpose: Purpose) -> str:
+        """Return the link up to its token, ending in a slash."""
+        return f"{self._base_url}/{purpose}/"
+
+    def token(self, purpose: Purpose, subscription_id: int) -> str:
+        """Sign the right to do one thing with one subscription, in URL-safe ASCII."""
+        serializer = self._for_ever.get(purpose, self._confirm)
+        return str(serializer.dumps(subscription_id))
+
+    def read(self, purpose: Purpose, token: str) -> int:
+        """Return the subscription's id; raises InvalidLink, or ExpiredLink after 48 hours."""
+        try:
+            if purpose == "confirm":
+                payload = self._confirm.loads(token, max_age=int(CONFIRM_WITHIN.total_seconds()))
+            else:
+                payload = self._for_ever[purpose].loads(token)
+        except SignatureExpired:
+            raise ExpiredLink("This link has expired. Subscribe again.") from None
+        except BadData:
+            raise InvalidLink("This link is not valid.") from None
+        return int(payload)
+
+
+def _oldest_first(keys: tuple[str, ...]) -> list[str]:
+    """Order keys as itsdangerous wants them: it signs with the last."""
+    return list(reversed(keys))

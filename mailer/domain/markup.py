@@ -1,0 +1,92 @@
+"""The HTML of a release: what is kept, what is refused with a sentence, and what falls away."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+import nh3
+
+KEPT: dict[str, set[str]] = {
+    "p": set(),
+    "br": set(),
+    "hr": set(),
+    "h2": set(),
+    "h3": set(),
+    "h4": set(),
+    "ul": set(),
+    "ol": {"start"},
+    "li": set(),
+    "blockquote": set(),
+    "strong": set(),
+    "b": set(),
+    "em": set(),
+    "i": set(),
+    "sub": set(),
+    "sup": set(),
+    "a": {"href", "lang"},
+    "figure": set(),
+    "figcaption": set(),
+    "img": {"src", "alt", "width", "height"},
+    "table": set(),
+    "caption": set(),
+    "thead": set(),
+    "tbody": set(),
+    "tr": set(),
+    "th": {"colspan", "rowspan", "scope"},
+    "td": {"colspan", "rowspan"},
+    "span": {"lang"},
+}
+"""Elements that reach the reader, with their attributes; other harmless ones fall away."""
+
+_REFUSED = {
+    *("script", "style", "noscript", "template", "base", "link", "meta"),
+    *("form", "input", "button", "select", "textarea"),
+    *("iframe", "frame", "object", "embed", "applet", "audio", "video", "canvas", "svg", "math"),
+}
+_LINKS = {"http", "https", "mailto", "tel"}
+_ADDRESSES = {"href", "src", "action", "formaction", "xlink:href", "poster", "background"}
+
+
+def refused(html: str) -> list[str]:
+    """List what a press release may not hold, such as `<script>`, each once, in order."""
+    finder = _Finder()
+    finder.feed(html)
+    finder.close()
+    return list(dict.fromkeys(finder.found))
+
+
+def clean(html: str) -> str:
+    """Return only what is KEPT, well formed; links lead to the web, to mail or to a phone."""
+    return nh3.clean(
+        html,
+        tags=set(KEPT),
+        attributes={tag: names for tag, names in KEPT.items() if names},
+        url_schemes=_LINKS,
+        link_rel=None,
+        strip_comments=True,
+    ).strip()
+
+
+class _Finder(HTMLParser):
+    """Collects the elements, attributes and links that are refused rather than dropped."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Judge one element and its attributes."""
+        if tag in _REFUSED:
+            self.found.append(f"<{tag}>")
+        for name, value in attrs:
+            if name.startswith("on"):
+                self.found.append(f"{name}=")
+            elif name in _ADDRESSES and not _leads_somewhere(value or ""):
+                self.found.append(f"{name}={(value or '')[:40]!r}")
+
+
+def _leads_somewhere(address: str) -> bool:
+    """Tell whether a link has a scheme that is kept; browsers skip white space in schemes."""
+    squeezed = "".join(address.split()).lower()
+    scheme, colon, _ = squeezed.partition(":")
+    return bool(colon) and scheme in _LINKS

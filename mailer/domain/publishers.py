@@ -1,0 +1,122 @@
+"""Press rooms, and the keys by which their publishing systems are known."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from mailer.domain.addresses import canonical
+from mailer.domain.clock import now
+from mailer.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthorized
+from mailer.storage.database import reading, writing
+from mailer.storage.models import ApiKey, Publisher
+
+Scope = Literal["publish", "read"]
+
+_SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,78}[a-z0-9])?")
+_RESERVED = {"api", "confirm", "unsubscribe", "one-click", "manage", "static", "console"} | {
+    "healthz",
+    "readyz",
+    "metrics",
+}
+_KEY_OCTETS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherDraft:
+    """What a press room is made from."""
+
+    slug: str
+    name: str
+    from_address: str
+    locale: str
+    website_url: str | None = None
+    hold_minutes: int = 0
+
+
+def add(draft: PublisherDraft) -> str:
+    """Open a press room and return its first API key, which is shown only now.
+
+    Raises InvalidInput for a slug or sender that cannot be used, Conflict if it is taken.
+    """
+    if not _SLUG.fullmatch(draft.slug) or draft.slug in _RESERVED:
+        raise InvalidInput({"slug": "Use small letters, digits and hyphens, and no word of ours."})
+    if not draft.name.strip() or not draft.name.isprintable():
+        raise InvalidInput({"name": "Give the press room a name, in one line."})
+    publisher = Publisher(
+        slug=draft.slug,
+        name=draft.name.strip(),
+        from_address=canonical(draft.from_address),
+        locale=draft.locale,
+        website_url=draft.website_url,
+        hold_minutes=draft.hold_minutes,
+        created_at=now(),
+    )
+    try:
+        with writing() as session:
+            session.add(publisher)
+            session.flush()
+            return _new_key(session, publisher, "publish")
+    except IntegrityError:
+        raise Conflict(f"There is a press room called {draft.slug} already.") from None
+
+
+def add_key(slug: str, scope: Scope = "publish") -> str:
+    """Return another API key for a press room, so that keys can be changed without a gap."""
+    with writing() as session:
+        return _new_key(session, by_slug(session, slug), scope)
+
+
+def by_slug(session: Session, slug: str) -> Publisher:
+    """Return a press room; raises NotFound."""
+    publisher = session.scalar(select(Publisher).where(Publisher.slug == slug))
+    if publisher is None:
+        raise NotFound(f"There is no press room called {slug!r}.")
+    return publisher
+
+
+def find(slug: str) -> Publisher:
+    """Return a press room to show; raises NotFound."""
+    with reading() as session:
+        return by_slug(session, slug)
+
+
+def authenticate(key: str | None, scope: Scope) -> Publisher:
+    """Return the press room an API key belongs to.
+
+    Keys are random and 256 bits long, so the digest may be looked up by an index: what its
+    timing tells helps nobody to find another. Raises Unauthorized or Forbidden.
+    """
+    if not key:
+        raise Unauthorized("Send the API key as 'Authorization: Bearer …'.")
+    with reading() as session:
+        found = session.execute(
+            select(ApiKey.scope, Publisher)
+            .join(Publisher, Publisher.id == ApiKey.publisher_id)
+            .where(ApiKey.digest == _digest(key))
+        ).one_or_none()
+    if found is None:
+        raise Unauthorized("This API key is not known.")
+    if scope == "publish" and found.scope != "publish":
+        raise Forbidden("This API key may only read.")
+    publisher: Publisher = found.Publisher
+    return publisher
+
+
+def _new_key(session: Session, publisher: Publisher, scope: Scope) -> str:
+    key = f"mailer_{secrets.token_urlsafe(_KEY_OCTETS)}"
+    session.add(
+        ApiKey(publisher_id=publisher.id, digest=_digest(key), scope=scope, created_at=now())
+    )
+    return key
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode(errors="replace")).hexdigest()

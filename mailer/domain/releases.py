@@ -1,0 +1,189 @@
+"""The life of a release: published once, scheduled or held, stopped or resumed, finished."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, Exists, exists, or_, select, update
+from sqlalchemy.orm import Session
+
+from mailer.config import Settings
+from mailer.domain.addresses import domain
+from mailer.domain.clock import now
+from mailer.domain.content import ReleaseBody
+from mailer.errors import Conflict, NotFound, ReferenceTaken
+from mailer.storage.database import insert, reading, writing
+from mailer.storage.models import Batch, Outcome, Publisher, Release
+from mailer.storage.queues import ring
+
+NEWS_FOR = timedelta(days=2)
+"""A release dated further back than this is for the record, and mails nobody."""
+_KEY_OCTETS = 32
+
+
+def publish(settings: Settings, publisher: Publisher, body: ReleaseBody) -> Release:
+    """Accept a release once: the same content again is answered with the same release.
+
+    Raises ReferenceTaken if the reference belongs to other content.
+    """
+    with writing() as session:
+        session.execute(
+            insert(session, Release)
+            .values(**_row(publisher, body, now()))
+            .on_conflict_do_nothing(index_elements=["publisher_id", "reference"])
+        )
+        release = session.scalars(
+            select(Release).where(
+                Release.publisher_id == publisher.id, Release.reference == body.reference
+            )
+        ).one()
+    if release.body_sha256 != body.sha256():
+        raise ReferenceTaken(body.reference, release.id)
+    ring(settings.redis_url, "releases")
+    return release
+
+
+def stop(settings: Settings, publisher: Publisher, release_id: int) -> Release:
+    """Cancel what has not started, or end a running fan-out; again is fine.
+
+    Raises NotFound, and Conflict for a release that is already done.
+    """
+    with writing() as session:
+        release = _locked(session, publisher, release_id)
+        if release.state == "done":
+            raise Conflict("This release is done: everyone who should have it has it.")
+        if release.state != "stopped":
+            release.state = "stopping"
+            session.flush()
+            settle(session, release.id)
+    return release
+
+
+def resume(settings: Settings, publisher: Publisher, release_id: int) -> Release:
+    """Send a held release now, or go on with a paused one; again is fine.
+
+    Raises NotFound, and Conflict where there is nothing to resume.
+    """
+    with writing() as session:
+        release = _locked(session, publisher, release_id)
+        if release.state == "held":
+            release.state, release.starts_at = "sending", now()
+        elif release.state == "paused":
+            release.state, release.paused_because = "sending", None
+        elif release.state != "sending":
+            raise Conflict(f"A release that is {release.state} cannot be resumed.")
+    ring(settings.redis_url, "releases")
+    return release
+
+
+def find(publisher: Publisher, release_id: int) -> Release:
+    """Return a press room's release; raises NotFound."""
+    with reading() as session:
+        return by_id(session, publisher, release_id)
+
+
+def publisher_of(release_id: int) -> Publisher:
+    """Return the press room that a release belongs to; raises NotFound."""
+    with reading() as session:
+        release = session.get(Release, release_id)
+        if release is None:
+            raise NotFound(f"There is no release {release_id}.")
+        return session.get_one(Publisher, release.publisher_id)
+
+
+def by_id(session: Session, publisher: Publisher, release_id: int) -> Release:
+    """Return a press room's release; raises NotFound, also for another's."""
+    release = session.get(Release, release_id)
+    if release is None or release.publisher_id != publisher.id:
+        raise NotFound(f"There is no release {release_id} here.")
+    return release
+
+
+def pause(session: Session, release_id: int, because: str) -> None:
+    """Halt a running release and say why; it goes on when somebody resumes it."""
+    session.execute(
+        update(Release)
+        .where(Release.id == release_id, Release.state == "sending")
+        .values(state="paused", paused_because=because)
+    )
+
+
+def settle(session: Session, release_id: int) -> None:
+    """Finish a release that has nothing left to do; harmless at any moment.
+
+    `sending` becomes `done` when every batch is closed and nobody is deferred; `stopping`
+    becomes `stopped` when no batch is leased any more.
+    """
+    release = session.get_one(Release, release_id, with_for_update=True, populate_existing=True)
+    if release.state == "stopping" and not session.scalar(select(_leased(release_id))):
+        _skip_the_rest(session, release_id)
+        release.state, release.finished_at = "stopped", now()
+    elif (
+        release.state == "sending"
+        and release.frozen_at is not None
+        and not session.scalar(select(_unfinished(release_id)))
+    ):
+        release.state, release.finished_at = "done", now()
+    session.flush()
+
+
+def _leased(release_id: int) -> Exists:
+    return exists().where(
+        Batch.release_id == release_id, Batch.open, Batch.lease_until.is_not(None)
+    )
+
+
+def _unfinished(release_id: int) -> ColumnElement[bool]:
+    return or_(
+        exists().where(Batch.release_id == release_id, Batch.open),
+        exists().where(Outcome.release_id == release_id, Outcome.kind == "deferred"),
+    )
+
+
+def _skip_the_rest(session: Session, release_id: int) -> None:
+    """Write off who is deferred; who was never tried is counted from the open batches."""
+    session.execute(
+        update(Outcome)
+        .where(Outcome.release_id == release_id, Outcome.kind == "deferred")
+        .values(kind="skipped", reason="stopped", next_at=None, at=now())
+    )
+    session.execute(
+        update(Batch).where(Batch.release_id == release_id, Batch.open).values(open=False)
+    )
+
+
+def _locked(session: Session, publisher: Publisher, release_id: int) -> Release:
+    release = by_id(session, publisher, release_id)
+    session.refresh(release, with_for_update=True)
+    return release
+
+
+def _row(publisher: Publisher, body: ReleaseBody, moment: datetime) -> dict[str, object]:
+    """Lay out a new release; its Message-IDs and sender domain are settled here for ever."""
+    published_at = body.published(moment)
+    hold = publisher.hold_minutes if body.hold_minutes is None else body.hold_minutes
+    starts_at = max(published_at, moment + timedelta(minutes=hold))
+    mails = body.notify and published_at > moment - NEWS_FOR
+    state = _first_state(moment, published_at, starts_at) if mails else "done"
+    return {
+        "publisher_id": publisher.id,
+        "reference": body.reference,
+        "body_sha256": body.sha256(),
+        "content": body.stored(),
+        "state": state,
+        "first_state": state,
+        "created_at": moment,
+        "published_at": published_at,
+        "starts_at": starts_at,
+        "finished_at": None if mails else moment,
+        "message_key": secrets.token_bytes(_KEY_OCTETS),
+        "message_domain": domain(publisher.from_address),
+        "total": 0,
+    }
+
+
+def _first_state(moment: datetime, published_at: datetime, starts_at: datetime) -> str:
+    if published_at > moment:
+        return "scheduled"
+    return "held" if starts_at > moment else "sending"

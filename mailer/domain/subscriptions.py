@@ -1,0 +1,198 @@
+"""The life of a subscription: requested, confirmed, ended, and taken up again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from mailer.config import Settings
+from mailer.domain.addresses import canonical
+from mailer.domain.clock import now
+from mailer.domain.outbox import may_ask_to_confirm, post
+from mailer.domain.publishers import by_slug
+from mailer.errors import InvalidLink
+from mailer.storage.database import insert, reading, writing
+from mailer.storage.models import Consent, Publisher, Subscriber, Subscription
+from mailer.storage.queues import ring
+
+WORDING = "follow-1"
+"""Which version of the follow box's promise was shown; raise it with the words."""
+
+Way = Literal["page", "one-click"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is kept as proof of who agreed to what, and where."""
+
+    language: str
+    page: str
+    network: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A subscription as its owner sees it."""
+
+    publisher: Publisher
+    locale: str
+    confirmed: bool
+    ended: bool
+
+
+def sign_up(settings: Settings, slug: str, address: str, evidence: Evidence) -> None:
+    """Ask an address to confirm that it wants to follow a press room.
+
+    The caller answers the same whatever happens here: nobody learns from it whether the
+    address was known. Raises InvalidAddress and NotFound.
+    """
+    address = canonical(address, smtputf8=settings.smtputf8)
+    with writing() as session:
+        publisher = by_slug(session, slug)
+        subscriber = _subscriber(session, address)
+        subscription = _open_subscription(session, subscriber, publisher, evidence.language)
+        if (
+            subscription.confirmed_at is None
+            and subscriber.suppressed_at is None
+            and may_ask_to_confirm(session, subscription)
+        ):
+            message_id = post(session, "confirm", subscription)
+            _prove(session, subscription, "requested", evidence, message_id)
+    ring(settings.redis_url, "letters")
+
+
+def confirm(settings: Settings, subscription_id: int, evidence: Evidence) -> Standing:
+    """Confirm a subscription; again is fine. Raises InvalidLink."""
+    with writing() as session:
+        subscription = _existing(session, subscription_id, lock=True)
+        if subscription.confirmed_at is None and subscription.ended_at is None:
+            subscription.confirmed_at = now()
+            message_id = post(session, "welcome", subscription)
+            _prove(session, subscription, "confirmed", evidence, message_id)
+        standing = _standing(session, subscription)
+    ring(settings.redis_url, "letters")
+    return standing
+
+
+def unsubscribe(
+    settings: Settings, subscription_id: int, evidence: Evidence, way: Way = "page"
+) -> Standing:
+    """End a subscription at once; again is fine. Raises InvalidLink."""
+    with writing() as session:
+        subscription = _existing(session, subscription_id, lock=True)
+        if subscription.ended_at is None:
+            subscription.ended_at = now()
+            subscription.ended_reason = f"unsubscribed: {way}"
+            confirmed = subscription.confirmed_at is not None
+            message_id = post(session, "goodbye", subscription) if confirmed else None
+            _prove(session, subscription, "unsubscribed", evidence, message_id)
+        standing = _standing(session, subscription)
+    ring(settings.redis_url, "letters")
+    return standing
+
+
+def resume(subscription_id: int, evidence: Evidence) -> Standing:
+    """Undo an unsubscription: the same row is open again. Raises InvalidLink.
+
+    Whoever has signed up anew in the meantime keeps that newer subscription.
+    """
+    with writing() as session:
+        subscription = _existing(session, subscription_id, lock=True)
+        if subscription.ended_at is not None and not _newer(session, subscription):
+            subscription.ended_at = None
+            subscription.ended_reason = None
+            _prove(session, subscription, "resumed", evidence, None)
+        return _standing(session, subscription)
+
+
+def look_up(subscription_id: int) -> Standing:
+    """Return a subscription for its page. Raises InvalidLink."""
+    with reading() as session:
+        return _standing(session, _existing(session, subscription_id))
+
+
+def _subscriber(session: Session, address: str) -> Subscriber:
+    session.execute(
+        insert(session, Subscriber)
+        .values(address=address, created_at=now())
+        .on_conflict_do_nothing(index_elements=["address"])
+    )
+    # The lock puts two sign-ups of one person in order, so that letters are counted right.
+    return session.scalars(
+        select(Subscriber).where(Subscriber.address == address).with_for_update()
+    ).one()
+
+
+def _open_subscription(
+    session: Session, subscriber: Subscriber, publisher: Publisher, locale: str
+) -> Subscription:
+    wanted = select(Subscription).where(
+        Subscription.subscriber_id == subscriber.id,
+        Subscription.publisher_id == publisher.id,
+        Subscription.ended_at.is_(None),
+    )
+    subscription = session.scalar(wanted)
+    if subscription is None:
+        subscription = Subscription(
+            subscriber_id=subscriber.id,
+            publisher_id=publisher.id,
+            locale=locale,
+            requested_at=now(),
+        )
+        session.add(subscription)
+        session.flush()
+    return subscription
+
+
+def _newer(session: Session, subscription: Subscription) -> bool:
+    """Tell whether the person follows the press room by another row, or is nobody any more."""
+    if subscription.subscriber_id is None:
+        return True
+    session.get_one(Subscriber, subscription.subscriber_id, with_for_update=True)
+    newer = select(Subscription.id).where(
+        Subscription.subscriber_id == subscription.subscriber_id,
+        Subscription.publisher_id == subscription.publisher_id,
+        Subscription.ended_at.is_(None),
+    )
+    return session.scalar(newer) is not None
+
+
+def _existing(session: Session, subscription_id: int, *, lock: bool = False) -> Subscription:
+    query = select(Subscription).where(Subscription.id == subscription_id)
+    subscription = session.scalar(query.with_for_update() if lock else query)
+    if subscription is None:
+        raise InvalidLink("This link is not valid.")
+    return subscription
+
+
+def _standing(session: Session, subscription: Subscription) -> Standing:
+    return Standing(
+        publisher=session.get_one(Publisher, subscription.publisher_id),
+        locale=subscription.locale,
+        confirmed=subscription.confirmed_at is not None,
+        ended=subscription.ended_at is not None,
+    )
+
+
+def _prove(
+    session: Session,
+    subscription: Subscription,
+    step: str,
+    evidence: Evidence,
+    message_id: str | None,
+) -> None:
+    session.add(
+        Consent(
+            subscription_id=subscription.id,
+            step=step,
+            at=now(),
+            wording=WORDING,
+            language=evidence.language,
+            page=evidence.page,
+            network=evidence.network,
+            message_id=message_id,
+        )
+    )
