@@ -1,0 +1,1 @@
+"""Mail as plain values: letters, the messages they become, and the way to the relay."""

@@ -1,0 +1,194 @@
+"""The letters: one method each, one folder of three templates each."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from functools import partial
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+from css_inline import CSSInliner
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from mailer.mail.locales import available, best, direction, long_date, translations
+from mailer.mail.message import Composed, compose, slot
+from mailer.mail.plaintext import plain_text, wrap
+from mailer.mail.values import (
+    Contact,
+    Document,
+    Headline,
+    Image,
+    Links,
+    PressRoom,
+    Source,
+    Story,
+    cleaned,
+)
+
+__all__ = [
+    "Contact",
+    "Document",
+    "Headline",
+    "Image",
+    "Letters",
+    "Links",
+    "PressRoom",
+    "Source",
+    "Story",
+]
+
+_PREHEADER = 140
+_AUTOMATIC = ("Auto-Submitted", "auto-generated")  # RFC 3834: answer machines, keep still
+_TO_FOLLOWERS = frozenset({"release", "welcome"})
+
+Headers = list[tuple[str, str]]
+
+
+class Letters:
+    """Compose every letter; make one per process, since templates and catalogues are read here.
+
+    Every letter has the slots `to` (an address), `date` (RFC 5322) and `message_id` (without
+    angle brackets). A locale without a catalogue falls back to the press room's own.
+    """
+
+    def __init__(self, templates: Path, links: Links) -> None:
+        folder = templates / "emails"
+        self._environments = {locale: _environment(folder, locale) for locale in available()}
+        self._inliner = CSSInliner(keep_at_rules=True, load_remote_stylesheets=False)
+        self._one_click = links.one_click + slot("one_click_token")
+        self._addresses = {
+            "confirm_url": links.confirm + slot("confirm_token"),
+            "unsubscribe_url": links.unsubscribe + slot("unsubscribe_token"),
+        }
+
+    def release(self, press_room: PressRoom, story: Story, locale: str) -> Composed:
+        """Compose a release, the frame in `locale`, the story in its own language.
+
+        Slots: `unsubscribe_token`, `one_click_token`.
+        """
+        story = cleaned(story)
+        body_text = plain_text(story.body_html)
+        return self._compose(
+            "release",
+            press_room,
+            locale,
+            [("Precedence", "list"), ("Feedback-ID", _feedback(press_room, story))],
+            language=story.language,
+            story=story,
+            body=Markup(story.body_html),  # noqa: S704 - sanitised before it was stored
+            body_text=body_text,
+            preheader=story.lead or _beginning(body_text),
+            share=_share(story),
+        )
+
+    def confirm(self, press_room: PressRoom, locale: str) -> Composed:
+        """Compose the question behind a sign-up. Slot: `confirm_token`."""
+        return self._compose("confirm", press_room, locale, [_AUTOMATIC])
+
+    def welcome(self, press_room: PressRoom, locale: str) -> Composed:
+        """Compose the answer to a confirmation. Slots: `unsubscribe_token`, `one_click_token`."""
+        return self._compose("welcome", press_room, locale, [_AUTOMATIC])
+
+    def goodbye(self, press_room: PressRoom, locale: str) -> Composed:
+        """Compose the last letter, with the way back. Slot: `unsubscribe_token`."""
+        return self._compose("goodbye", press_room, locale, [_AUTOMATIC])
+
+    def _compose(
+        self,
+        letter: str,
+        press_room: PressRoom,
+        locale: str,
+        headers: Headers,
+        language: str | None = None,
+        **context: object,
+    ) -> Composed:
+        press_room, locale = cleaned(press_room), best(locale, press_room.locale)
+        environment = self._environments[locale]
+        context |= self._addresses | {"press_room": press_room, "locale": locale}
+        subject = environment.get_template(f"{letter}/subject.txt").render(context).strip()
+        text = environment.get_template(f"{letter}/body.txt").render(context)
+        html = environment.get_template(f"{letter}/body.html").render(context, subject=subject)
+        sender = f"{press_room.name} <{press_room.from_address}>"
+        spoken = dict.fromkeys((language or locale, locale))
+        envelope = [
+            ("From", sender),
+            ("To", f"<{slot('to')}>"),
+            ("Subject", subject),
+            ("Date", slot("date")),
+            ("Message-ID", f"<{slot('message_id')}>"),
+            ("Reply-To", sender),
+            ("Content-Language", ", ".join(tag.replace("_", "-") for tag in spoken)),
+        ]
+        if letter in _TO_FOLLOWERS:
+            headers = [*self._list_headers(press_room), *headers]
+        return compose([*envelope, *headers], _tidy_text(text), self._tidy_html(html))
+
+    def _list_headers(self, press_room: PressRoom) -> Headers:
+        """Say which list this is and how to leave it (RFC 2919, 2369, 8058)."""
+        return [
+            ("List-Id", f"{press_room.name} <{press_room.list_id}>"),
+            ("List-Unsubscribe", f"<{self._one_click}>"),
+            ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
+            ("List-Archive", f"<{press_room.page_url}>"),
+        ]
+
+    def _tidy_html(self, html: str) -> str:
+        """Move the styles to their elements, and drop the indentation of the templates."""
+        return re.sub(r"\s*\n\s*", "\n", self._inliner.inline(html)) + "\n"
+
+
+def _tidy_text(text: str) -> str:
+    """Close the gaps that absent sections leave."""
+    return re.sub(r"\n{3,}", "\n\n", text).strip("\n") + "\n"
+
+
+def _environment(folder: Path, locale: str) -> Environment:
+    """Templates come from files alone; only `.html` is escaped, and nothing may be undefined."""
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=select_autoescape(("html",), default=False),
+        undefined=StrictUndefined,
+        extensions=["jinja2.ext.i18n"],
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["ext.i18n.trimmed"] = True
+    environment.install_gettext_translations(  # type: ignore[attr-defined]
+        translations(locale), newstyle=True
+    )
+    environment.filters["long_date"] = partial(long_date, locale=locale)
+    environment.filters["direction"] = direction
+    environment.filters["wrap"] = wrap
+    # Written as RFC 6068 and 3966 want them.
+    environment.filters["mailto"] = lambda address: "mailto:" + quote(address, safe="@")
+    environment.filters["tel"] = lambda phone: "tel:" + re.sub(r"[^+\d]", "", phone)
+    return environment
+
+
+def _beginning(text: str) -> str:
+    """Return how a story begins, as an inbox shows it beside the subject."""
+    paragraph = re.sub(r" \[\d+\]", "", text.partition("\n\n")[0])
+    return textwrap.shorten(paragraph, _PREHEADER, placeholder=" …")
+
+
+def _feedback(press_room: PressRoom, story: Story) -> str:
+    """Return what mailbox providers sum complaints by: the release's day, then the press room."""
+    slug = press_room.list_id.partition(".")[0]
+    return f"{story.published_at:%Y%m%d}:{slug}:release:mailer"
+
+
+def _share(story: Story) -> dict[str, str]:
+    """Return plain links for passing the story on; nobody learns who followed them."""
+    if story.web_url is None:
+        return {}
+    subject_and_body = {"subject": story.title, "body": story.web_url}
+    return {
+        "email": f"mailto:?{urlencode(subject_and_body, quote_via=quote)}",
+        "x": "https://x.com/intent/post?"
+        + urlencode({"text": story.title, "url": story.web_url}, quote_via=quote),
+        "linkedin": "https://www.linkedin.com/sharing/share-offsite/?"
+        + urlencode({"url": story.web_url}),
+        "facebook": "https://www.facebook.com/sharer/sharer.php?" + urlencode({"u": story.web_url}),
+    }

@@ -1,0 +1,196 @@
+"""A message is composed once, as bytes with slots; a recipient then costs one join."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from email.header import Header
+from hashlib import sha256
+
+_NONCE = secrets.token_hex(16)
+_MARKER = re.compile(f"{_NONCE}-([a-z_]+)-{_NONCE}")
+
+# What may fill a slot. In a body: nothing that quoted-printable, a URL or HTML would have to
+# encode, no dot first (it could open a line), and short enough for a line of its own.
+_TOKEN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._~:@+/-]{0,74}")
+_HEADER_VALUE = re.compile(r"[^\x00-\x1f\x7f-\x9f<>\u2028\u2029\ud800-\udfff]+")
+_HEADER_OCTETS = 320
+_LINE_OCTETS = 998
+
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_PHRASED = frozenset({"From", "Reply-To", "List-Id"})
+# Text that may stand in a header as it is. Longer words could not be folded, runs of spaces
+# would not survive folding, and "=?" would be read as an encoded word.
+_PLAIN = re.compile(r"(?!.*=\?)[!-~]{1,60}(?: [!-~]{1,60})*")
+
+_LITERAL = {*range(ord(" "), ord("~") + 1), ord("\t")} - {ord("=")}
+_QUOTED = [chr(octet) if octet in _LITERAL else f"={octet:02X}" for octet in range(256)]
+_CHUNK = 73  # 76 (RFC 2045, 6.7) less the soft break's "=" and two for an encoded first character
+
+
+class UnsafeValue(ValueError):
+    """A header or a slot was given what would break the message, or nothing at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """A message with slots: `pieces[0]`, the value of `slots[0]`, `pieces[1]`, and so on.
+
+    `tokens` names the slots that occur in a body, and therefore take a bare ASCII token.
+    No line of a piece begins with a dot, so the message is its own dot-stuffed form.
+    """
+
+    pieces: tuple[bytes, ...]
+    slots: tuple[str, ...]
+    tokens: frozenset[str]
+
+    def fill(self, values: Mapping[str, str]) -> bytes:
+        """Return the message for one recipient, as it follows DATA (RFC 5321, 4.5.2).
+
+        Lines end in CRLF, none needs dot-stuffing, and the closing ".CRLF" is left to the
+        sender. `values` may hold more than the slots. Raises `UnsafeValue` for a slot
+        without a value, and for a value that is not one word of what its place takes.
+        """
+        encoded = {name: self._encode(name, values) for name in dict.fromkeys(self.slots)}
+        filled = [self.pieces[0]]
+        for name, piece in zip(self.slots, self.pieces[1:], strict=True):
+            filled += (encoded[name], piece)
+        return b"".join(filled)
+
+    def _encode(self, name: str, values: Mapping[str, str]) -> bytes:
+        value = values.get(name)
+        if value is None:
+            raise UnsafeValue(f"The slot {name!r} has no value.")
+        if name in self.tokens:
+            if not _TOKEN.fullmatch(value):
+                raise UnsafeValue(f"The slot {name!r} takes a short ASCII token only.")
+            return value.encode("ascii")
+        # An address outside ASCII stays UTF-8 (RFC 6532), for a relay that has SMTPUTF8.
+        if not _HEADER_VALUE.fullmatch(value) or len(octets := value.encode()) > _HEADER_OCTETS:
+            raise UnsafeValue(f"The slot {name!r} was given what no header can hold.")
+        return octets
+
+
+def slot(name: str) -> str:
+    """Return the marker of a slot, to be put into a template or a header.
+
+    It is made of URL-safe characters and passes unchanged through escaping and inlining. It
+    holds a nonce of this process, so no release can contain one, by accident or on purpose.
+    """
+    return f"{_NONCE}-{name}-{_NONCE}"
+
+
+def compose(headers: Sequence[tuple[str, str]], text: str, html: str) -> Composed:
+    """Compose multipart/alternative from plain text and HTML, both quoted-printable UTF-8.
+
+    Headers are given unencoded: names of people in From, Reply-To and List-Id, and Subject,
+    are encoded here (RFC 2047), as are all folds. MIME's own headers are added. Raises
+    `UnsafeValue` for a header that holds control characters or cannot be represented.
+    """
+    plain, formatted = _quoted_printable(text), _quoted_printable(html)
+    # From the content alone, so that every attempt at a release is the same message; and with
+    # "=_", which quoted-printable never produces (RFC 2045, 6.7).
+    unslotted = _MARKER.sub(r"\1", plain + formatted)
+    boundary = f"=_{sha256(unslotted.encode()).hexdigest()[:32]}"
+    lines = [_header(name, value) for name, value in headers]
+    lines += [
+        "MIME-Version: 1.0",
+        _header("Content-Type", f'multipart/alternative; boundary="{boundary}"'),
+        "",
+        *_part(boundary, "text/plain", plain),
+        *_part(boundary, "text/html", formatted),
+        f"--{boundary}--",
+        "",
+    ]
+    parts = _MARKER.split("\r\n".join(lines))
+    return Composed(
+        pieces=tuple(piece.encode() for piece in parts[::2]),
+        slots=tuple(parts[1::2]),
+        tokens=frozenset(_MARKER.findall(plain + formatted)),
+    )
+
+
+def _part(boundary: str, content_type: str, encoded: str) -> Sequence[str]:
+    return (
+        f"--{boundary}",
+        f"Content-Type: {content_type}; charset=utf-8",
+        "Content-Transfer-Encoding: quoted-printable",
+        "",
+        encoded,
+    )
+
+
+def _header(name: str, value: str) -> str:
+    """Encode and fold one header field (RFC 5322, 2.2.3; RFC 2047)."""
+    if _UNSAFE.search(name + value):
+        raise UnsafeValue(f"The header {name!r} was given control characters.")
+    if name in _PHRASED:
+        phrase, _, bare = value.rpartition(" <")
+        value = f"{_phrase(name, phrase)} <{bare}" if phrase else value
+    elif name == "Subject" and not _PLAIN.fullmatch(value):
+        value = _encoded_words(name, value)
+    elif not value.isascii():
+        raise UnsafeValue(f"The header {name!r} takes ASCII only.")
+    # The first word stays beside the name: a line of nothing but "Name:" confuses many readers.
+    field = textwrap.fill(
+        f"{name}:\0{value}",
+        76,
+        subsequent_indent=" ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    ).replace("\0", " ")
+    if max(map(len, _MARKER.sub("", field).split("\n"))) + _HEADER_OCTETS > _LINE_OCTETS:
+        raise UnsafeValue(f"The header {name!r} is too long to be folded.")
+    return field.replace("\n", "\r\n")
+
+
+def _phrase(name: str, phrase: str) -> str:
+    if not _PLAIN.fullmatch(phrase):
+        return _encoded_words(name, phrase)
+    escaped = re.sub(r'(["\\])', r"\\\1", phrase)
+    return f'"{escaped}"'
+
+
+def _encoded_words(name: str, text: str) -> str:
+    return Header(text, "utf-8", header_name=name).encode().replace("\n ", " ")
+
+
+def _quoted_printable(text: str) -> str:
+    """Encode a body (RFC 2045, 6.7), each slot between soft breaks on a line of its own."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return "\r\n".join("=\r\n".join(_physical_lines(line)) for line in lines)
+
+
+def _physical_lines(line: str) -> Iterator[str]:
+    parts = _MARKER.split(line)
+    for index, part in enumerate(parts):
+        if index % 2:
+            yield slot(part)
+        elif part:
+            yield from _chunks(part, last=index == len(parts) - 1)
+
+
+def _chunks(text: str, *, last: bool) -> Iterator[str]:
+    """Split encoded text where a line is full, never inside an encoded octet."""
+    atoms = [_QUOTED[octet] for octet in text.encode("utf-8", "replace")]
+    if last and text[-1] in " \t":
+        atoms[-1] = f"={ord(text[-1]):02X}"
+    chunk = ""
+    for atom in atoms:
+        if len(chunk) + len(atom) > _CHUNK:
+            yield _opening(chunk)
+            chunk = ""
+        chunk += atom
+    yield _opening(chunk)
+
+
+def _opening(chunk: str) -> str:
+    """Encode what may not open a line.
+
+    That is a dot, which then nobody has to stuff or can forget to unstuff, and the "From "
+    that writers of mbox files mangle, breaking the signature.
+    """
+    return f"={ord(chunk[0]):02X}{chunk[1:]}" if chunk.startswith((".", "From ")) else chunk

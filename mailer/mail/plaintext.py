@@ -1,0 +1,141 @@
+"""The HTML of a story as plain text that reads like a wire story."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from html.parser import HTMLParser
+
+WIDTH = 72
+_SPACES = re.compile(r"[ \t\r\n\f]+")  # HTML's white space; a no-break space stays
+_BLOCKS = frozenset(
+    {"p", "h2", "h3", "ul", "ol", "li", "blockquote", "figure", "figcaption", "div"}
+    | {"table", "caption", "thead", "tbody", "tfoot"}
+)
+
+
+def wrap(text: str, indent: str = "", bullet: str | None = None) -> str:
+    """Fold one paragraph at 72 columns; words and addresses are never broken."""
+    return textwrap.fill(
+        _SPACES.sub(" ", text).strip(" "),
+        WIDTH,
+        initial_indent=indent if bullet is None else bullet,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def plain_text(html: str) -> str:
+    """Return paragraphs of at most 72 columns, then the links they refer to by number.
+
+    Lists, quotations and tables keep their shape, pictures give their description.
+    """
+    walker = _Walker()
+    walker.feed(html)
+    walker.close()
+    return walker.result()
+
+
+class _Walker(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self._paragraphs: list[tuple[str, bool]] = []  # and whether it may follow without a gap
+        self._text = ""
+        self._bullet: str | None = None
+        self._in_row = False
+        self._indents: list[str] = []
+        self._counters: list[int] = []  # the next number of each open list; 0: it has none
+        self._links: dict[str, int] = {}
+        self._open_link: tuple[str, int] | None = None
+
+    def result(self) -> str:
+        """Return what was read so far, with the notes of its links."""
+        self._flush()
+        text, gapless = "", False
+        for paragraph, tight in self._paragraphs:
+            text += ("\n" if tight and gapless else "\n\n") + paragraph
+            gapless = tight
+        notes = [f"[{number}] {url}" for url, number in self._links.items()]
+        return "\n\n".join(filter(None, [text.lstrip("\n"), "\n".join(notes)]))
+
+    def handle_data(self, data: str) -> None:
+        self._text += _SPACES.sub(" ", data)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = {name: value or "" for name, value in attrs}
+        self._close_block(tag)
+        match tag:
+            case "a":
+                self._open_link = (attributes.get("href", ""), len(self._text))
+            case "tr":
+                self._in_row = True
+            case "blockquote":
+                self._indents.append("    ")
+            case "ul" | "ol":
+                self._open_list(int(tag == "ol"))
+            case "li":
+                self._open_item()
+            case _:
+                self._text += self._mark(tag, attributes.get("alt", ""))
+
+    def handle_endtag(self, tag: str) -> None:
+        self._close_block(tag)
+        match tag:
+            case "a":
+                self._close_link()
+            case "tr":
+                self._in_row = False
+            case "blockquote" | "li" if self._indents:
+                self._indents.pop()
+            case "ul" | "ol" if self._counters:
+                self._counters.pop()
+
+    def _mark(self, tag: str, alt: str) -> str:
+        """Return what stands in the text for an element that is not text."""
+        if tag == "img" and alt:
+            return f" [{alt}] "
+        if tag in ("td", "th") and self._text.strip():
+            return " | "
+        return "\n" if tag == "br" else ""
+
+    def _open_list(self, first: int) -> None:
+        if not self._counters and self._paragraphs:
+            self._paragraphs[-1] = (self._paragraphs[-1][0], False)
+        self._counters.append(first)
+
+    def _open_item(self) -> None:
+        number = self._counters[-1] if self._counters else 0
+        mark = f"{number}. " if number else "- "
+        if number:
+            self._counters[-1] += 1
+        self._bullet = "".join(self._indents) + mark
+        self._indents.append(" " * len(mark))
+
+    def _close_link(self) -> None:
+        """Refer to the link by number, unless its text says it already."""
+        if self._open_link is None:
+            return
+        (url, start), self._open_link = self._open_link, None
+        shown = self._text[start:].strip()
+        if url and shown and url not in (shown, f"mailto:{shown}", f"tel:{shown}"):
+            number = self._links.setdefault(url, len(self._links) + 1)
+            self._text = f"{self._text.rstrip(' ')} [{number}]"
+
+    def _close_block(self, tag: str) -> None:
+        """End the paragraph at the edge of a block; inside a row only the row itself is one."""
+        if tag == "tr" or (tag in _BLOCKS and not self._in_row):
+            self._flush()
+
+    def _flush(self) -> None:
+        """Close the paragraph; an empty one leaves its bullet to the next."""
+        if not self._text.strip():
+            self._text = ""
+            return
+        indent = "".join(self._indents)
+        first, *others = self._text.strip().split("\n")
+        lines = [wrap(first, indent, self._bullet), *(wrap(line, indent) for line in others)]
+        self._paragraphs.append(("\n".join(lines), self._in_row or self._bullet is not None))
+        self._text, self._bullet = "", None
+        if self._open_link:
+            self._open_link = (self._open_link[0], 0)

@@ -1,0 +1,123 @@
+"""What the letters are made of: plain values, brought here by the domain and the fan-out."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields, is_dataclass, replace
+from datetime import datetime
+from typing import Any, TypeVar, cast
+
+_Value = TypeVar("_Value")
+
+_GAP = re.compile(r"[ \t\r\n\f\v\x85\u2028\u2029]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+# Embeddings, overrides and isolates: in a paragraph of their own they end with it, but in a
+# line that is put between others they would turn those round.
+_DIRECTION = re.compile(r"[\u202a-\u202e\u2066-\u2069]")
+
+
+@dataclass(frozen=True, slots=True)
+class PressRoom:
+    """Who writes. `list_id` is the identifier alone, such as `slug.example.org` (RFC 2919)."""
+
+    name: str
+    from_address: str
+    locale: str
+    page_url: str
+    website_url: str | None
+    list_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """The picture of a story; width and height in pixels."""
+
+    url: str
+    alt: str | None = None
+    width: int | None = None
+    height: int | None = None
+    caption: str | None = None
+    credit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the story was first told."""
+
+    text: str
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """Somebody a journalist may call."""
+
+    name: str
+    title: str | None = None
+    email: str | None = None
+    phone: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A file that belongs to the story."""
+
+    title: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """An earlier release of the same press room."""
+
+    title: str
+    url: str
+    published_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A release as it is read. `body_html` arrives sanitised and is trusted from here on."""
+
+    language: str
+    title: str
+    body_html: str
+    image: Image | None
+    source: Source | None
+    keywords: tuple[str, ...]
+    contacts: tuple[Contact, ...]
+    documents: tuple[Document, ...]
+    web_url: str | None
+    published_at: datetime
+    lead: str | None = None
+    latest: tuple[Headline, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Where the links of a letter begin, each ending in "/"; a recipient's token follows."""
+
+    confirm: str
+    unsubscribe: str
+    one_click: str
+
+
+def cleaned(value: _Value) -> _Value:
+    """Return a copy with every text in it on one line, free of control characters.
+
+    `body_html` keeps its lines and its directional characters: it is made of paragraphs.
+    """
+    return cast(_Value, _clean(value, ""))
+
+
+def _clean(value: Any, name: str) -> Any:
+    if isinstance(value, str):
+        if name == "body_html":
+            return _CONTROL.sub("", value)
+        return _DIRECTION.sub("", _CONTROL.sub("", _GAP.sub(" ", value))).strip(" ")
+    if isinstance(value, tuple):
+        return tuple(_clean(item, name) for item in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        changed = {field.name: getattr(value, field.name) for field in fields(value)}
+        return replace(value, **{key: _clean(item, key) for key, item in changed.items()})
+    return value

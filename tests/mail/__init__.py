@@ -1,0 +1,1 @@
+"""Letters and messages, read back as a mail client reads them."""

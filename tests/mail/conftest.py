@@ -1,0 +1,93 @@
+"""What the letters are tested with: one press room, one full story, one recipient."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+
+import pytest
+
+from mailer.config import TEMPLATES
+from mailer.mail.letters import (
+    Contact,
+    Document,
+    Headline,
+    Image,
+    Letters,
+    Links,
+    PressRoom,
+    Source,
+    Story,
+)
+
+VALUES = {
+    "to": "kari.nordmann@example.org",
+    "date": "Thu, 13 Nov 2025 09:00:00 +0100",
+    "message_id": "k2j4h5.17@follow.example.com",
+    "confirm_token": "eyJpZCI6MX0.confirm-" + "x" * 50,
+    "unsubscribe_token": "eyJpZCI6MX0.leave_" + "y" * 52,
+    "one_click_token": "eyJpZCI6MX0.click",
+}
+
+
+def parse(message: bytes) -> EmailMessage:
+    """Read a message as a mail client would."""
+    parsed = message_from_bytes(message, policy=policy.default)
+    assert isinstance(parsed, EmailMessage)
+    return parsed
+
+
+def part(message: EmailMessage, kind: str) -> str:
+    """Return the body of a kind, "plain" or "html", with the line ends of Python."""
+    body = message.get_body((kind,))
+    assert body is not None
+    return str(body.get_content()).replace("\r\n", "\n")
+
+
+@pytest.fixture(scope="session")
+def letters() -> Letters:
+    return Letters(
+        TEMPLATES,
+        Links(
+            confirm="https://follow.example.com/confirm/",
+            unsubscribe="https://follow.example.com/unsubscribe/",
+            one_click="https://follow.example.com/one-click/",
+        ),
+    )
+
+
+@pytest.fixture(scope="session")
+def press_room() -> PressRoom:
+    return PressRoom(
+        name="Sjøfartsmuseet i Ålesund",
+        from_address="presse@museet.example",
+        locale="nb",
+        page_url="https://follow.example.com/sjofart/",
+        website_url="https://museet.example",
+        list_id="sjofart.follow.example.com",
+    )
+
+
+@pytest.fixture(scope="session")
+def story() -> Story:
+    return Story(
+        language="nb",
+        title="Båten er hjemme igjen",
+        lead="Etter 90 år er «Ørnen» tilbake ved kai.",
+        body_html='<p>ÅLESUND — Skuta ble <a href="https://havn.example/funn">funnet</a>.</p>',
+        image=Image("https://museet.example/skute.jpg", "Skuta", 1200, 800, "Ved kai.", "Per Ås"),
+        source=Source("Havnebladet", "https://havn.example/blad"),
+        keywords=("Skip", "Kulturarv"),
+        contacts=(Contact("Liv Øye", "Direktør", "liv@museet.example", "+47 70 00 00 01"),),
+        documents=(Document("Tegninger (PDF)", "https://museet.example/tegning.pdf"),),
+        web_url="https://museet.example/nytt/skuta",
+        published_at=datetime.fromisoformat("2025-05-17T08:00:00+02:00"),
+        latest=(
+            Headline(
+                "Ny brygge",
+                "https://museet.example/nytt/brygge",
+                datetime.fromisoformat("2025-03-01T08:00:00+01:00"),
+            ),
+        ),
+    )
