@@ -1,0 +1,1 @@
+"""Fan-out: from one release to every follower, whatever dies on the way."""

@@ -1,0 +1,123 @@
+"""Compositions: where rows and letters meet, each release composed once per locale."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import format_datetime
+from urllib.parse import urlsplit
+
+from sqlalchemy.orm import Session
+
+from mailer.config import TEMPLATES, Settings
+from mailer.domain.content import ReleaseBody
+from mailer.domain.links import Links
+from mailer.fanout.ledger import Ledger
+from mailer.mail import letters
+from mailer.mail.message import Composed
+from mailer.storage.models import Publisher, Release
+
+_MESSAGE_ID_OCTETS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """A release letter in one locale, ready for any number of recipients."""
+
+    sender: str
+    _composed: Composed
+    _date: str
+    _message_key: bytes
+    _message_domain: str
+
+    def message(self, links: Links, subscription_id: int, address: str) -> bytes:
+        """Return the same message for the same recipient at every attempt."""
+        digest = hmac.digest(self._message_key, str(subscription_id).encode(), hashlib.sha256)
+        local = base64.b32encode(digest[:_MESSAGE_ID_OCTETS]).decode().lower()
+        return self._composed.fill(
+            {
+                "to": address,
+                "date": self._date,
+                "message_id": f"{local}@{self._message_domain}",
+                "unsubscribe_token": links.token("unsubscribe", subscription_id),
+                "one_click_token": links.token("one-click", subscription_id),
+            }
+        )
+
+
+class Compositor:
+    """Composes letters for one process, and keeps the releases that are going out."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.links = Links(settings)
+        self._base_url = settings.base_url
+        self.letters = letters.Letters(
+            TEMPLATES,
+            letters.Links(
+                confirm=self.links.prefix("confirm"),
+                unsubscribe=self.links.prefix("unsubscribe"),
+                one_click=self.links.prefix("one-click"),
+            ),
+        )
+        self._kept: dict[tuple[int, str], Composition] = {}
+
+    async def release(self, ledger: Ledger, release_id: int, locale: str) -> Composition:
+        """Return a release in a locale, composed the first time it is asked for."""
+        key = (release_id, locale)
+        if key not in self._kept:
+            release, publisher = await ledger.transact(lambda session: _rows(session, release_id))
+            self._kept[key] = self._compose(release, publisher, locale)
+        return self._kept[key]
+
+    def press_room(self, publisher: Publisher) -> letters.PressRoom:
+        """Describe a publisher to the letters."""
+        host = urlsplit(self._base_url).hostname or "localhost"
+        return letters.PressRoom(
+            name=publisher.name,
+            from_address=publisher.from_address,
+            locale=publisher.locale,
+            page_url=f"{self._base_url}/{publisher.slug}/",
+            website_url=publisher.website_url,
+            list_id=f"{publisher.slug}.{host}",
+        )
+
+    def _compose(self, release: Release, publisher: Publisher, locale: str) -> Composition:
+        body = ReleaseBody.model_validate(release.content)
+        story = story_of(body, body.published_at or release.published_at)
+        return Composition(
+            sender=publisher.from_address,
+            _composed=self.letters.release(self.press_room(publisher), story, locale),
+            _date=message_date(release.frozen_at or release.starts_at),
+            _message_key=release.message_key,
+            _message_domain=release.message_domain,
+        )
+
+
+def message_date(moment: datetime) -> str:
+    """Write a moment as a Date header does (RFC 5322 section 3.3)."""
+    return format_datetime(moment.replace(microsecond=0))
+
+
+def story_of(body: ReleaseBody, published_at: datetime) -> letters.Story:
+    """Hand a validated release over to the letters, as plain values."""
+    return letters.Story(
+        language=body.language,
+        title=body.title,
+        lead=body.lead,
+        body_html=body.body_html,
+        image=letters.Image(**body.image.model_dump()) if body.image else None,
+        source=letters.Source(**body.source.model_dump()) if body.source else None,
+        keywords=body.keywords,
+        contacts=tuple(letters.Contact(**contact.model_dump()) for contact in body.contacts),
+        documents=tuple(letters.Document(**document.model_dump()) for document in body.documents),
+        web_url=body.web_url,
+        published_at=published_at,
+    )
+
+
+def _rows(session: Session, release_id: int) -> tuple[Release, Publisher]:
+    release = session.get_one(Release, release_id)
+    return release, session.get_one(Publisher, release.publisher_id)

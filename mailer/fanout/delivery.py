@@ -1,0 +1,216 @@
+"""Delivery: one batch after another over one SMTP connection, each dot gated by a commit."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field
+
+from mailer.config import Settings
+from mailer.fanout.batches import Claim, Recipient, claim, look_up
+from mailer.fanout.committer import GO_ON, Committer, Progress
+from mailer.fanout.compositions import Compositor
+from mailer.fanout.ledger import Ledger
+from mailer.fanout.outcomes import Finding
+from mailer.fanout.verdicts import Verdict, judge, judge_refusal
+from mailer.mail.smtp import Rejected, SmtpConnection, Unanswered
+
+_LOOK_AGAIN = 50
+_LOSSES = 3
+_REST_SECONDS = 10
+_LOST = Verdict("deferred", "4.4.2")
+_UNANSWERED = Verdict("back", "4.4.1")
+_BROKEN = Verdict("pause", "", "Something broke on our side; the log of the worker says what.")
+
+log = logging.getLogger(__name__)
+
+
+class Halted(Exception):
+    """No further dot may leave for this batch."""
+
+
+@dataclass(slots=True)
+class Workshop:
+    """What all couriers of one process share."""
+
+    settings: Settings
+    ledger: Ledger
+    committer: Committer
+    compositor: Compositor
+    leaving: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def claim(self) -> Claim | None:
+        """Claim a batch and keep its lease alive until it is finished or handed back."""
+        if self.leaving.is_set():
+            return None
+        asked = time.monotonic()
+        lease = self.settings.lease_seconds
+        claimed = await self.ledger.transact(lambda session: claim(session, lease))
+        if claimed is not None:
+            self.committer.hold(claimed, asked)
+        return claimed
+
+
+class Courier:
+    """Carries batches to the relay over a connection of its own."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._shop = workshop
+        self._connection: SmtpConnection | None = None
+
+    async def deliver(self, claim: Claim) -> None:
+        """Send a batch from its position on, until it ends or has to be handed back."""
+        carried = _Round(self, self._shop, claim)
+        try:
+            await carried.run()
+        except Halted:
+            self.drop()
+            await carried.hand_back()
+        except Exception:
+            # A mistake of ours. The other releases must not wait for somebody to mend it.
+            log.exception("Batch %d of release %d broke.", claim.batch_id, claim.release_id)
+            self.drop()
+            await carried.hand_back(_BROKEN)
+
+    async def connection(self) -> SmtpConnection:
+        """Return the open connection, or open one; raises Rejected or Unanswered."""
+        if self._connection is None:
+            settings = self._shop.settings
+            self._connection = await SmtpConnection.open(
+                settings.relay, longest_wait=settings.smtp_timeout_seconds
+            )
+        return self._connection
+
+    def drop(self) -> None:
+        """Close the connection at once, so that a body without its dot is forgotten."""
+        if self._connection is not None:
+            self._connection.abort()
+            self._connection = None
+
+    async def leave(self) -> None:
+        """Say goodbye to the relay."""
+        if self._connection is not None:
+            await self._connection.quit()
+            self._connection = None
+
+
+class _Round:
+    """One batch on its way: where it stands, and what is not yet written down."""
+
+    def __init__(self, courier: Courier, workshop: Workshop, claim: Claim) -> None:
+        self._courier = courier
+        self._shop = workshop
+        self._claim = claim
+        self._position = claim.position
+        self._findings: list[Finding] = []
+        self._uncertain: list[int] = []
+        self._recipients: dict[int, Recipient] = {}
+        self._durable: asyncio.Future[str] | None = None
+
+    async def run(self) -> None:
+        """Go through the members in order; raises Halted if the batch may not go on."""
+        members = self._claim.members
+        while self._position < len(members):
+            if self._shop.leaving.is_set() or self._known_to_be_halted():
+                await self.hand_back()
+                return
+            recipient = await self._recipient()
+            verdict = (
+                Verdict("skipped", recipient.skip)
+                if recipient.skip
+                else await self._send(recipient)
+            )
+            if verdict.kind in ("back", "pause"):
+                await self.hand_back(verdict)
+                return
+            subscription_id = members[self._position]
+            self._findings.append(Finding(subscription_id, recipient.address, verdict))
+            self._position += 1
+            if verdict.kind != "skipped":
+                self._record()
+        await self._record()
+
+    async def hand_back(self, verdict: Verdict | None = None) -> None:
+        """Give the batch back where it stands, with what was found up to there."""
+        progress = self._progress()
+        progress.hand_back = True
+        if verdict is not None and verdict.kind == "back":
+            progress.rest_seconds = _REST_SECONDS
+        elif verdict is not None:
+            progress.pause_because = verdict.sentence
+        await self._shop.committer.record(progress)
+
+    async def _recipient(self) -> Recipient:
+        """Look the next members up again every so often: people leave while mail goes out."""
+        next_ones = self._claim.members[self._position : self._position + _LOOK_AGAIN]
+        if next_ones[0] not in self._recipients:
+            self._recipients = await self._shop.ledger.transact(
+                lambda session: look_up(session, next_ones)
+            )
+        return self._recipients[next_ones[0]]
+
+    async def _send(self, recipient: Recipient) -> Verdict:
+        """Hand one message over, again after a lost connection."""
+        subscription_id = self._claim.members[self._position]
+        composition = await self._shop.compositor.release(
+            self._shop.ledger, self._claim.release_id, recipient.locale
+        )
+        message = composition.message(
+            self._shop.compositor.links, subscription_id, recipient.address
+        )
+        for _ in range(_LOSSES):
+            try:
+                connection = await self._courier.connection()
+            except Rejected as refusal:
+                return judge_refusal(refusal)
+            except Unanswered:
+                return _UNANSWERED
+            try:
+                return await self._hand_over(
+                    connection, composition.sender, recipient.address, message
+                )
+            except Unanswered as loss:
+                # RFC 5321 section 3.8: a lost connection is a 451, and the same message follows.
+                self._courier.drop()
+                if loss.stage == "dot":
+                    self._uncertain.append(subscription_id)
+        return _LOST
+
+    async def _hand_over(
+        self, connection: SmtpConnection, sender: str, address: str, message: bytes
+    ) -> Verdict:
+        try:
+            await connection.envelope(sender, address, len(message))
+        except Rejected as refusal:
+            verdict = judge_refusal(refusal)
+        else:
+            await connection.body(message)
+            await self._gate()
+            verdict = judge("dot", await connection.dot())
+        if verdict.kind in ("back", "pause"):
+            self._courier.drop()
+        return verdict
+
+    async def _gate(self) -> None:
+        """Wait until what came before is durable and the batch is still ours to send."""
+        if self._durable is not None and await self._durable != GO_ON:
+            raise Halted
+        # Too little of the lease is left to be sure of it: ask for it anew.
+        if not self._shop.committer.safe(self._claim) and await self._record() != GO_ON:
+            raise Halted
+
+    def _known_to_be_halted(self) -> bool:
+        return (
+            self._durable is not None and self._durable.done() and self._durable.result() != GO_ON
+        )
+
+    def _record(self) -> asyncio.Future[str]:
+        self._durable = self._shop.committer.record(self._progress())
+        return self._durable
+
+    def _progress(self) -> Progress:
+        """Take what is not yet written down; what is found must go with its position."""
+        progress = Progress(self._claim, self._position, self._findings, self._uncertain)
+        self._findings, self._uncertain = [], []
+        return progress

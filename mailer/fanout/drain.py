@@ -1,0 +1,122 @@
+"""Draining: as many connections as allowed, for as long as there is something to send."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+from mailer.config import Settings
+from mailer.fanout.batches import freeze_next
+from mailer.fanout.committer import Committer
+from mailer.fanout.compositions import Compositor
+from mailer.fanout.delivery import Courier, Workshop
+from mailer.fanout.ledger import Ledger
+from mailer.storage.queues import ring
+
+_LOOK_SECONDS = 0.2
+_FREEZE_SECONDS = 1.0
+_LEAVE_WITHIN_SECONDS = 7
+
+
+async def drain(settings: Settings, leaving: asyncio.Event) -> None:
+    """Freeze what is due and send every batch that is free, until none is left.
+
+    When `leaving` is set, each connection finishes the message it is at and hands its
+    batch back.
+    """
+    ledger = Ledger()
+    committer = Committer(ledger, settings)
+    crew = _Crew(Workshop(settings, ledger, committer, Compositor(settings), leaving))
+    try:
+        async with _beside(committer.run(), committer.keep_leases()):
+            await crew.work()
+    finally:
+        ledger.close()
+
+
+class _Crew:
+    """The couriers of one process: who is on the way, and who waits with an open connection."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._shop = workshop
+        self._idle: list[Courier] = []
+        self._busy: dict[asyncio.Task[None], Courier] = {}
+        self._next_freeze = 0.0
+
+    async def work(self) -> None:
+        """Send until nothing is left, or until it is time to leave."""
+        while not self._shop.leaving.is_set():
+            await self._freeze()
+            await self._send_out()
+            if not self._busy:
+                break
+            self._welcome(await self._some_return(_LOOK_SECONDS))
+        if self._busy:
+            self._welcome(await self._all_return())
+        for courier in self._idle:
+            await courier.leave()
+
+    async def _freeze(self) -> None:
+        """Freeze what is due, also while other releases go out."""
+        if time.monotonic() < self._next_freeze:
+            return
+        connections = self._shop.settings.connections
+        while await self._shop.ledger.transact(lambda session: freeze_next(session, connections)):
+            pass
+        self._next_freeze = time.monotonic() + _FREEZE_SECONDS
+
+    async def _send_out(self) -> None:
+        """Claim a batch for every connection that is free."""
+        while len(self._busy) < self._shop.settings.connections:
+            claimed = await self._shop.claim()
+            if claimed is None:
+                return
+            courier = self._idle.pop() if self._idle else Courier(self._shop)
+            self._busy[asyncio.create_task(courier.deliver(claimed))] = courier
+        # There may be more than one process can carry: wake another, which does likewise.
+        await asyncio.to_thread(ring, self._shop.settings.redis_url, "releases")
+
+    async def _some_return(self, seconds: float) -> set[asyncio.Task[None]]:
+        done, _ = await asyncio.wait(
+            self._busy, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+        )
+        return done
+
+    async def _all_return(self) -> set[asyncio.Task[None]]:
+        """Wait for the messages on their way; a relay that is silent is left without an answer."""
+        done, late = await asyncio.wait(self._busy, timeout=_LEAVE_WITHIN_SECONDS)
+        for task in late:
+            task.cancel()
+            self._busy.pop(task).drop()
+        return done
+
+    def _welcome(self, returned: set[asyncio.Task[None]]) -> None:
+        for task in returned:
+            self._idle.append(self._busy.pop(task))
+            task.result()
+
+
+@asynccontextmanager
+async def _beside(*chores: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Keep chores running while the work is done; a chore that breaks ends the work."""
+    work = cast("asyncio.Task[Any]", asyncio.current_task())
+    tasks = [asyncio.create_task(chore) for chore in chores]
+
+    def end_work(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            work.cancel()
+
+    for task in tasks:
+        task.add_done_callback(end_work)
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result

@@ -1,0 +1,59 @@
+"""The ledger: one thread through which an event loop reaches the database."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.orm import Session
+
+from mailer.storage.database import writing
+
+T = TypeVar("T")
+
+_AGAIN_AFTER_SECONDS = 0.5
+
+log = logging.getLogger(__name__)
+
+
+class Ledger:
+    """Runs transactions one after another, each until the database has taken it.
+
+    A transaction given here must bear being run twice: when the answer to a COMMIT is lost,
+    it is, and its rows must then be the same.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
+        self._context = contextvars.copy_context()
+
+    async def transact(self, work: Callable[[Session], T]) -> T:
+        """Run `work` in one transaction and return its result, however long it takes."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                return await loop.run_in_executor(self._thread, self._context.run, _once, work)
+            except (OperationalError, InterfaceError, DBAPIError) as error:
+                if not _passing(error):
+                    raise
+                log.warning("The database does not answer: %s. Trying on.", type(error).__name__)
+                await asyncio.sleep(_AGAIN_AFTER_SECONDS)
+
+    def close(self) -> None:
+        """Let the thread end."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def _once(work: Callable[[Session], T]) -> T:
+    with writing() as session:
+        return work(session)
+
+
+def _passing(error: DBAPIError) -> bool:
+    """Tell whether the database may take the same transaction later."""
+    return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)

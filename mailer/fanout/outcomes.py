@@ -1,0 +1,158 @@
+"""Outcomes: a row for everyone who was not plainly accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from mailer.domain.clock import now
+from mailer.fanout.batches import LARGEST_BATCH, Claim, new_batch
+from mailer.fanout.verdicts import Verdict
+from mailer.storage.database import database_now, insert
+from mailer.storage.models import Batch, Outcome, Release, Subscriber, Subscription, Uncertain
+
+DEFERRED_AT_MOST = timedelta(hours=48)
+_LONGEST_WAIT_SECONDS = 4 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found out about one recipient."""
+
+    subscription_id: int
+    address: str
+    verdict: Verdict
+
+
+def write_findings(
+    session: Session, claim: Claim, findings: Iterable[Finding], retry_seconds: int
+) -> None:
+    """Write, change or delete the outcome rows of recipients whose turn has come."""
+    for finding in findings:
+        key = (claim.release_id, finding.subscription_id)
+        if finding.verdict.kind == "accepted":
+            if claim.retry:
+                _delete(session, key)
+            continue
+        outcome = session.get(Outcome, key)
+        if outcome is None:
+            outcome = Outcome(release_id=key[0], subscription_id=key[1], attempts=0)
+            session.add(outcome)
+        _describe(outcome, finding.verdict, retry_seconds)
+        session.flush()
+        if finding.verdict.suppresses:
+            _suppress(session, key)
+
+
+def note_uncertain(
+    session: Session, release_id: int, subscription_ids: Sequence[int], reason: str
+) -> None:
+    """Remember who may get the same message twice; once is enough."""
+    if not subscription_ids:
+        return
+    session.execute(
+        insert(session, Uncertain).on_conflict_do_nothing(),
+        [
+            {"release_id": release_id, "subscription_id": one, "reason": reason, "at": now()}
+            for one in subscription_ids
+        ],
+    )
+
+
+def forgive(session: Session, release_id: int, subscription_ids: Sequence[int]) -> None:
+    """Take back refusals that were our own fault: these recipients are tried again."""
+    if not subscription_ids:
+        return
+    session.execute(
+        update(Outcome)
+        .where(
+            Outcome.release_id == release_id,
+            Outcome.subscription_id.in_(subscription_ids),
+            Outcome.kind == "refused",
+        )
+        .values(
+            kind="deferred",
+            next_at=database_now(),
+            first_deferred_at=now(),
+            at=now(),
+            batch_id=None,
+        )
+    )
+    people = select(Subscription.subscriber_id).where(Subscription.id.in_(subscription_ids))
+    session.execute(
+        update(Subscriber)
+        .where(Subscriber.suppressed_by == release_id, Subscriber.id.in_(people))
+        .values(suppressed_at=None, suppressed_by=None)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def expire(session: Session) -> None:
+    """Give up on whoever has been deferred for 48 hours."""
+    session.execute(
+        update(Outcome)
+        .where(
+            Outcome.kind == "deferred",
+            Outcome.batch_id.is_(None),
+            Outcome.first_deferred_at < now() - DEFERRED_AT_MOST,
+        )
+        .values(kind="refused", reason="expired", next_at=None, at=now())
+    )
+
+
+def retry_due(session: Session, release_id: int) -> int:
+    """Put the deferred whose time has come into a retry batch; returns how many."""
+    release = session.get_one(Release, release_id, with_for_update=True, populate_existing=True)
+    if release.state != "sending":
+        return 0
+    due = session.scalars(
+        select(Outcome)
+        .where(
+            Outcome.release_id == release_id,
+            Outcome.kind == "deferred",
+            Outcome.batch_id.is_(None),
+            Outcome.next_at <= database_now(),
+        )
+        .order_by(Outcome.subscription_id)
+        .limit(LARGEST_BATCH)
+        .with_for_update()
+    ).all()
+    if due:
+        batch = new_batch(release_id, "retry", [outcome.subscription_id for outcome in due])
+        batch_id = session.scalars(insert(session, Batch).returning(Batch.id), [batch]).one()
+        for outcome in due:
+            outcome.batch_id, outcome.next_at = batch_id, None
+    return len(due)
+
+
+def _describe(outcome: Outcome, verdict: Verdict, retry_seconds: int) -> None:
+    outcome.kind = verdict.kind
+    outcome.reason = verdict.reason[:20]
+    outcome.at = now()
+    outcome.batch_id = None
+    outcome.next_at = None
+    if verdict.kind == "deferred":
+        outcome.attempts += 1
+        outcome.first_deferred_at = outcome.first_deferred_at or outcome.at
+        wait = min(retry_seconds * 2 ** (outcome.attempts - 1), _LONGEST_WAIT_SECONDS)
+        outcome.next_at = database_now() + wait * 1000
+
+
+def _delete(session: Session, key: tuple[int, int]) -> None:
+    session.execute(
+        delete(Outcome).where(Outcome.release_id == key[0], Outcome.subscription_id == key[1])
+    )
+
+
+def _suppress(session: Session, key: tuple[int, int]) -> None:
+    person = select(Subscription.subscriber_id).where(Subscription.id == key[1]).scalar_subquery()
+    session.execute(
+        update(Subscriber)
+        .where(Subscriber.id == person, Subscriber.suppressed_at.is_(None))
+        .values(suppressed_at=now(), suppressed_by=key[0])
+        .execution_options(synchronize_session=False)
+    )
