@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Make sure of what no wheel brings: Chromium, Postfix's test tools, PostgreSQL and Redis.
+set -euo pipefail
+PATH="$PATH:/usr/sbin:/sbin"
+
+missing() {
+    command -v chromium >/dev/null || echo chromium
+    command -v smtp-sink smtp-source >/dev/null || echo postfix
+    command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null \
+        || echo postgresql
+    command -v redis-server >/dev/null || echo redis-server
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+
+apt() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600 "$@" \
+        </dev/null >/dev/null
+}
+
+parts=$(missing)
+[ -n "$parts" ] || exit 0
+
+if command -v apt-get >/dev/null && as_root true 2>/dev/null; then
+    echo "Installing for the tests:" $parts
+    # Postfix is wanted for its tools; without this answer it sets up a mail server too.
+    echo 'postfix postfix/main_mailer_type select No configuration' \
+        | as_root debconf-set-selections 2>/dev/null || true
+    apt update && apt install -y --no-install-recommends $parts fonts-liberation || true
+fi
+
+parts=$(missing)
+if [ -n "$parts" ]; then
+    echo "The tests need these Debian packages, which could not be installed here:" $parts >&2
+    echo "As root: apt-get install" $parts >&2
+    exit 1
+fi
