@@ -2,7 +2,7 @@ PYTHON ?= python3
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint check lock clean
+.PHONY: help install demo test faults lint check lock clean
 
 help: ## list what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -15,6 +15,10 @@ demo: install ## try everything on this machine; options in ARGS, as in ARGS=--o
 test: install ## run every test, against real servers; options in ARGS, as in ARGS='-k receipt'
 	@tests/apt-parts.sh
 	@.venv/bin/pytest $(ARGS)
+
+faults: install ## kill processes while a release goes out to FAULTS_FOLLOWERS (5000), and count
+	@tests/apt-parts.sh
+	@FAULTS_FOLLOWERS=$${FAULTS_FOLLOWERS:-5000} .venv/bin/pytest tests/faults -rP -n 1 $(ARGS)
 
 lint: install ## ruff and mypy
 	@.venv/bin/ruff check
