@@ -1,0 +1,5 @@
+"""Lets `python -m mailer` be the command `mailer`."""
+
+from mailer.cli import main
+
+main()

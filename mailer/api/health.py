@@ -1,0 +1,28 @@
+"""Whether the web process lives, and whether it can do its work."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, jsonify
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from mailer.storage.database import reading
+
+health = Blueprint("health", __name__)
+
+
+@health.get("/healthz")
+def alive() -> Response:
+    """Answer as long as the process answers at all."""
+    return jsonify(status="ok")
+
+
+@health.get("/readyz")
+def ready() -> tuple[Response, int]:
+    """Answer 200 once the database is there and migrated."""
+    try:
+        with reading() as session:
+            session.execute(text("SELECT 1 FROM publishers LIMIT 1"))
+    except SQLAlchemyError:
+        return jsonify(status="the database does not answer, or is not migrated"), 503
+    return jsonify(status="ok"), 200

@@ -1,0 +1,115 @@
+"""Publishing, and asking what became of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from flask import Response, current_app, jsonify, request, url_for
+from werkzeug.exceptions import BadRequest, UnsupportedMediaType
+
+from mailer.api import api
+from mailer.config import Settings
+from mailer.domain import publishers, receipts, releases
+from mailer.domain.content import ReleaseBody
+from mailer.errors import InvalidInput
+from mailer.storage.models import Publisher, Release
+
+LARGEST_RELEASE = 2 * 1024 * 1024
+
+
+@api.post("/releases")
+def publish() -> tuple[Response, int]:
+    """Accept a release; the same call again gets the same answer."""
+    publisher = _publisher("publish")
+    body = ReleaseBody.read(_json())
+    release = releases.publish(_settings(), publisher, body)
+    return jsonify(_described(release, release.first_state)), 202
+
+
+@api.get("/releases/<int:release_id>")
+def progress(release_id: int) -> Response:
+    """Tell how far a release has come."""
+    publisher = _publisher("read")
+    release = releases.find(publisher, release_id)
+    receipt = receipts.receipt(publisher, release_id)
+    return jsonify(
+        **_described(release, receipt.state),
+        published_at=release.published_at.isoformat(),
+        starts_at=release.starts_at.isoformat(),
+        finished_at=release.finished_at and release.finished_at.isoformat(),
+        paused_because=release.paused_because,
+        total=receipt.total,
+        accepted=receipt.accepted,
+    )
+
+
+@api.get("/releases/<int:release_id>/receipt")
+def receipt(release_id: int) -> Response:
+    """Give the balanced account."""
+    return jsonify(receipts.receipt(_publisher("read"), release_id).as_json())
+
+
+@api.get("/releases/<int:release_id>/recipients")
+def recipient(release_id: int) -> Response:
+    """Tell what became of one recipient."""
+    publisher = _publisher("read")
+    address = request.args.get("address")
+    if not address:
+        raise InvalidInput({"address": "Ask for one address: ?address=somebody@example.org."})
+    return jsonify(receipts.recipient(publisher, release_id, address))
+
+
+@api.post("/releases/<int:release_id>/stop")
+def stop(release_id: int) -> Response:
+    """Cancel a release that has not started, or end one that is going out."""
+    release = releases.stop(_settings(), _publisher("publish"), release_id)
+    return jsonify(_described(release, release.state))
+
+
+@api.post("/releases/<int:release_id>/resume")
+def resume(release_id: int) -> Response:
+    """Send a held release now, or go on with a paused one."""
+    release = releases.resume(_settings(), _publisher("publish"), release_id)
+    return jsonify(_described(release, release.state))
+
+
+def _publisher(scope: publishers.Scope) -> Publisher:
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    return publishers.authenticate(key.strip() if scheme.lower() == "bearer" else None, scope)
+
+
+def _settings() -> Settings:
+    settings: Settings = current_app.extensions["settings"]
+    return settings
+
+
+def _json() -> Any:
+    """Read the body as JSON; raises 413, 415 or 400 before anything is looked at."""
+    request.max_content_length = LARGEST_RELEASE
+    if request.mimetype != "application/json":
+        raise UnsupportedMediaType("Send the release as application/json.")
+    try:
+        return json.loads(request.get_data().decode("utf-8"), parse_constant=_not_a_number)
+    except (ValueError, RecursionError):
+        raise BadRequest("This is not valid JSON in UTF-8.") from None
+
+
+def _not_a_number(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _described(release: Release, state: str) -> dict[str, Any]:
+    itself = url_for("api.progress", release_id=release.id)
+    return {
+        "id": release.id,
+        "reference": release.reference,
+        "state": state,
+        "links": {
+            "self": itself,
+            "receipt": f"{itself}/receipt",
+            "recipients": f"{itself}/recipients",
+            "stop": f"{itself}/stop",
+            "resume": f"{itself}/resume",
+        },
+    }

@@ -1,0 +1,28 @@
+"""The application: the one place that knows every room."""
+
+from __future__ import annotations
+
+from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from mailer.api import api
+from mailer.api.health import health
+from mailer.config import TEMPLATES, Settings
+from mailer.storage.database import db
+from mailer.web import web
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """Build the web application; without settings, they are read from the environment."""
+    settings = settings or Settings.from_environment()
+    app = Flask("mailer", template_folder=str(TEMPLATES), static_folder=None)
+    app.config["SQLALCHEMY_DATABASE_URI"] = settings.database_url
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"pool_pre_ping": True}
+    app.extensions["settings"] = settings
+    db.init_app(app)
+    for room in (health, api, web):
+        app.register_blueprint(room)
+    if settings.trusted_proxies:
+        trusted = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=trusted, x_proto=trusted)  # type: ignore[method-assign]
+    return app

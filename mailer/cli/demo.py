@@ -1,0 +1,23 @@
+"""`mailer demo`: everything on this machine, with nothing to install."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command("demo")
+@click.option("--once", is_flag=True, help="Play the story, then end: 0 if every step worked.")
+@click.option(
+    "--release",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Play another release; its date is set to now.",
+)
+def demo(*, once: bool, release: Path | None) -> None:
+    """Play the whole story on this machine, then stay up."""
+    # Only the demo needs the parts that its extra brings.
+    from mailer.demo import play  # noqa: PLC0415
+
+    sys.exit(play(once=once, release=release))

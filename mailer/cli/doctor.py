@@ -1,0 +1,116 @@
+"""`mailer doctor`: checks every part, and says how to mend what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Iterator
+
+import click
+from redis import Redis, RedisError
+from sqlalchemy.exc import SQLAlchemyError
+
+from mailer.app import create_app
+from mailer.config import Settings
+from mailer.errors import Misconfigured
+from mailer.mail.smtp import Rejected, SmtpConnection, SmtpError
+from mailer.storage.database import newest_migration, present_migration
+
+_PATIENCE_SECONDS = 5
+
+
+class Ailment(Exception):
+    """What is wrong with a part, and how to mend it."""
+
+
+@click.command("doctor")
+def doctor() -> None:
+    """Check settings, database, Redis and SMTP; ends with 1 if anything is wrong."""
+    try:
+        settings = Settings.from_environment()
+    except Misconfigured as problem:
+        click.echo(f"settings  WRONG\n{problem}")
+        sys.exit(1)
+    checks: dict[str, Callable[[Settings], str]] = {
+        "settings": _settings,
+        "database": _database,
+        "redis": _redis,
+        "smtp": _smtp,
+    }
+    well = True
+    with create_app(settings).app_context():
+        for name, check in checks.items():
+            try:
+                click.echo(f"{name:9} ok     {check(settings)}")
+            except Ailment as ailment:
+                click.echo(f"{name:9} WRONG  {ailment}")
+                well = False
+    sys.exit(0 if well else 1)
+
+
+def _settings(settings: Settings) -> str:
+    unknown = ", ".join(sorted(_unknown_variables()))
+    if unknown:
+        raise Ailment(f"Nothing here reads {unknown}. Is it a slip of the pen?")
+    return f"links begin with {settings.base_url}"
+
+
+def _unknown_variables() -> Iterator[str]:
+    known = {field.alias for field in Settings.model_fields.values()}
+    return (name for name in os.environ if name.startswith("MAILER_") and name not in known)
+
+
+def _database(_settings: Settings) -> str:
+    try:
+        present = present_migration()
+    except SQLAlchemyError as error:
+        raise Ailment(
+            f"It does not answer ({_cause(error)}). Start it, or mend DATABASE_URL."
+        ) from error
+    if present != newest_migration():
+        raise Ailment("It is not up to date. Run: mailer db upgrade")
+    return f"migration {present}"
+
+
+def _redis(settings: Settings) -> str:
+    if settings.redis_url is None:
+        return "not used: workers look for work every second"
+    try:
+        with Redis.from_url(settings.redis_url, socket_timeout=_PATIENCE_SECONDS) as redis:
+            policy = redis.config_get("maxmemory-policy").get("maxmemory-policy", "unknown")
+    except RedisError as error:
+        raise Ailment(
+            f"It does not answer ({type(error).__name__}). Start it, or mend REDIS_URL. "
+            "Releases still go out meanwhile, found by looking instead of by a bell."
+        ) from error
+    if policy not in ("noeviction", "unknown"):
+        raise Ailment(f"It may forget doorbells. Set maxmemory-policy noeviction (is: {policy}).")
+    return "answers"
+
+
+def _smtp(settings: Settings) -> str:
+    try:
+        return asyncio.run(_greet(settings))
+    except Rejected as refusal:
+        raise Ailment(
+            f"The relay answers {refusal.reply.code} at {refusal.stage}. "
+            "Mend the user, the password or the relay's rules (SMTP_URL)."
+        ) from refusal
+    except SmtpError as error:
+        raise Ailment(f"The relay does not answer ({error}) Start it, or mend SMTP_URL.") from error
+
+
+async def _greet(settings: Settings) -> str:
+    connection = await SmtpConnection.open(settings.relay, longest_wait=_PATIENCE_SECONDS)
+    await connection.quit()
+    if settings.smtputf8 and not connection.smtputf8:
+        raise Ailment(
+            "The relay lacks SMTPUTF8. Set MAILER_SMTPUTF8=0, so that visitors whose address "
+            "it cannot reach are told so."
+        )
+    return f"{settings.relay.host}:{settings.relay.port} greets us"
+
+
+def _cause(error: SQLAlchemyError) -> str:
+    return type(getattr(error, "orig", None) or error).__name__

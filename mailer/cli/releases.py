@@ -1,0 +1,87 @@
+"""`mailer release`: publishing and accounting without HTTP."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import click
+
+from mailer.cli.context import with_settings
+from mailer.config import Settings
+from mailer.domain import publishers, receipts, releases
+from mailer.domain.content import ReleaseBody
+from mailer.domain.receipts import Receipt
+from mailer.errors import InvalidInput
+
+_POLL_SECONDS = 0.5
+_AT_REST = ("done", "stopped", "paused", "scheduled", "held")
+
+
+@click.group("release")
+def release() -> None:
+    """Publish releases, and see what became of them."""
+
+
+@release.command("publish")
+@click.argument("slug")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--watch", is_flag=True, help="Show how far it has come, until it is done.")
+@with_settings
+def publish(settings: Settings, slug: str, file: Path, *, watch: bool) -> None:
+    """Publish a release from a JSON file; the same file again is the same release."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        raise InvalidInput({"": f"{file} is not valid JSON in UTF-8."}) from None
+    published = releases.publish(settings, publishers.find(slug), ReleaseBody.read(content))
+    click.echo(f"Release {published.id} is {published.first_state}.")
+    if watch:
+        _watch(published.id)
+
+
+@release.command("receipt")
+@click.argument("release_id", type=int)
+@click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
+@with_settings
+def receipt(_settings: Settings, release_id: int, *, as_json: bool) -> None:
+    """Show the balanced account of a release."""
+    account = receipts.receipt(releases.publisher_of(release_id), release_id)
+    click.echo(json.dumps(account.as_json()) if as_json else _line(account))
+
+
+@release.command("stop")
+@click.argument("release_id", type=int)
+@with_settings
+def stop(settings: Settings, release_id: int) -> None:
+    """Cancel a release that has not started, or end one that is going out."""
+    stopped = releases.stop(settings, releases.publisher_of(release_id), release_id)
+    click.echo(f"Release {release_id} is {stopped.state}.")
+
+
+@release.command("resume")
+@click.argument("release_id", type=int)
+@with_settings
+def resume(settings: Settings, release_id: int) -> None:
+    """Send a held release now, or go on with a paused one."""
+    resumed = releases.resume(settings, releases.publisher_of(release_id), release_id)
+    click.echo(f"Release {release_id} is {resumed.state}.")
+
+
+def _watch(release_id: int) -> None:
+    publisher = releases.publisher_of(release_id)
+    while True:
+        account = receipts.receipt(publisher, release_id)
+        click.echo(_line(account))
+        if account.state in _AT_REST:
+            return
+        time.sleep(_POLL_SECONDS)
+
+
+def _line(account: Receipt) -> str:
+    return (
+        f"{account.state}: {account.total} = {account.accepted} accepted + "
+        f"{account.refused} refused + {account.skipped} skipped + {account.deferred} deferred + "
+        f"{account.waiting} waiting; {account.uncertain} uncertain"
+    )
