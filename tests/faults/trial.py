@@ -95,7 +95,7 @@ class Trial:
 
     def receipt(self) -> dict[str, Any]:
         """Read the receipt, which balances at every moment."""
-        receipt = self._call(self._receipt_url)
+        receipt: dict[str, Any] = self._call(self._receipt_url)
         parts = ("accepted", "refused", "skipped", "deferred", "waiting")
         assert receipt["total"] == sum(receipt[part] for part in parts), receipt
         assert all(receipt[part] >= 0 for part in parts), receipt

@@ -1,0 +1,1 @@
+"""Journeys: HTTP in and SMTP out, as visitors, recipients and publishing systems travel."""

@@ -1,0 +1,137 @@
+"""Who travels: a visitor with a browser of plain HTTP and a mailbox, and a publishing system."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from html.parser import HTMLParser
+from typing import Any
+
+from tests.processes import eventually
+from tests.relay import Relay
+
+
+@dataclass(frozen=True)
+class Page:
+    """What came back: the status, the address and the HTML."""
+
+    status: int
+    url: str
+    html: str
+
+    def form(self, **typed: str) -> tuple[str, dict[str, str]]:
+        """Fill in the page's form; returns where it goes, and all its fields."""
+        finder = _Form()
+        finder.feed(self.html)
+        return urllib.parse.urljoin(self.url, finder.action), finder.fields | typed
+
+
+class _Form(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.action = ""
+        self.fields: dict[str, str] = {}
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note where a form goes, and what a browser would send along."""
+        given = dict(attrs)
+        if tag == "form":
+            self.action = given.get("action") or ""
+        if tag in ("input", "button") and given.get("name"):
+            self.fields[str(given["name"])] = given.get("value") or ""
+
+
+class Visitor:
+    """Somebody with an address, who follows links and presses buttons."""
+
+    def __init__(self, relay: Relay, address: str) -> None:
+        self._relay = relay
+        self.address = address
+
+    def get(self, url: str) -> Page:
+        """Open a page."""
+        return _open(urllib.request.Request(url))
+
+    def press(self, page: Page, **typed: str) -> Page:
+        """Fill in the page's form and send it."""
+        action, fields = page.form(**typed)
+        return self.post(action, fields)
+
+    def post(self, url: str, fields: dict[str, str]) -> Page:
+        """Send form fields somewhere."""
+        return _open(urllib.request.Request(url, urllib.parse.urlencode(fields).encode()))
+
+    def letters(self, count: int) -> list[EmailMessage]:
+        """Wait until so many letters have come, and return them, oldest first."""
+        return self._relay.wait_for(count=count, to=self.address)
+
+    def follow(self, press_room: str) -> EmailMessage:
+        """Sign up on a press room's page, and confirm by mail; returns the welcome letter."""
+        self.press(self.get(press_room), address=self.address)
+        [question] = self.letters(1)
+        self.press(self.get(link(question, "/confirm/")))
+        return self.letters(2)[1]
+
+
+class PublishingSystem:
+    """A press office's own system, with its API key."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self._url = url
+        self._key = key
+
+    def publish(self, reference: str, **changes: Any) -> dict[str, Any]:
+        """Publish a small release; returns the answer."""
+        body = {
+            "reference": reference,
+            "language": "nb",
+            "title": "Brygga er åpen igjen",
+            "body_html": "<p>ØYA — Nå kan alle gå på brygga.</p>",
+            "published_at": datetime.now(UTC).isoformat(),
+        }
+        return self.call("/api/v1/releases", body | changes)
+
+    def done(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """Wait until a release is done; returns its receipt."""
+        eventually(lambda: self.call(answer["links"]["self"])["state"] == "done", "done")
+        return self.call(answer["links"]["receipt"])
+
+    def call(self, path: str, body: object = None) -> dict[str, Any]:
+        """Call the API; a refusal is an exception, since no journey expects one."""
+        request = urllib.request.Request(
+            self._url + path,
+            None if body is None else json.dumps(body).encode(),
+            {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+
+
+def link(letter: EmailMessage, path: str) -> str:
+    """Find the link with that path in the plain text of a letter."""
+    body = letter.get_body(("plain",))
+    assert body is not None
+    found = re.search(rf"https?://\S*{re.escape(path)}[^\s>)\]]+", body.get_content())
+    assert found, body.get_content()
+    return found[0]
+
+
+def one_click(letter: EmailMessage) -> str:
+    """Find where a mail client posts to (RFC 8058)."""
+    assert letter["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    return str(letter["List-Unsubscribe"]).strip("<>")
+
+
+def _open(request: urllib.request.Request) -> Page:
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return Page(answer.status, answer.url, answer.read().decode())
+    except urllib.error.HTTPError as refusal:
+        return Page(refusal.code, request.full_url, refusal.read().decode())
