@@ -10,6 +10,7 @@ from mailer.api.health import health
 from mailer.config import TEMPLATES, Settings
 from mailer.storage.database import db
 from mailer.web import web
+from mailer.web.limits import limit
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -17,11 +18,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or Settings.from_environment()
     app = Flask("mailer", template_folder=str(TEMPLATES), static_folder=None)
     app.config["SQLALCHEMY_DATABASE_URI"] = settings.database_url
-    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"pool_pre_ping": True}
+    # Parameters hold addresses, and errors end up in the log.
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"pool_pre_ping": True, "hide_parameters": True}
     app.extensions["settings"] = settings
     db.init_app(app)
     for room in (health, api, web):
         app.register_blueprint(room)
+    limit(app, settings)
     if settings.trusted_proxies:
         trusted = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=trusted, x_proto=trusted)  # type: ignore[method-assign]

@@ -160,6 +160,13 @@ class Settings(BaseModel):
         alias="MAILER_SMTP_TIMEOUT_SECONDS",
         description="The longest wait for any SMTP reply, below the limits of RFC 5321.",
     )
+    follows_a_minute: int = Field(
+        default=10,
+        ge=1,
+        le=100_000,
+        alias="MAILER_FOLLOWS_A_MINUTE",
+        description="Sign-ups taken from one network (/24 or /64) in a minute.",
+    )
     smtputf8: bool = Field(
         default=True,
         alias="MAILER_SMTPUTF8",

@@ -64,7 +64,11 @@ class InvalidLink(MailerError):
 
 
 class ExpiredLink(InvalidLink):
-    """The link was made here, too long ago."""
+    """The link was made here, too long ago; `subscription_id` says what for."""
+
+    def __init__(self, subscription_id: int) -> None:
+        super().__init__("This link has expired. Subscribe again.")
+        self.subscription_id = subscription_id
 
 
 class Unauthorized(MailerError):

@@ -53,8 +53,8 @@ class Links:
                 payload = self._confirm.loads(token, max_age=int(CONFIRM_WITHIN.total_seconds()))
             else:
                 payload = self._for_ever[purpose].loads(token)
-        except SignatureExpired:
-            raise ExpiredLink("This link has expired. Subscribe again.") from None
+        except SignatureExpired as old:
+            raise ExpiredLink(int(self._confirm.load_payload(old.payload or b""))) from None
         except BadData:
             raise InvalidLink("This link is not valid.") from None
         return int(payload)

@@ -1,0 +1,108 @@
+"""What visitors read when something is wrong, in their language and without a traceback."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+
+from flask import Response, jsonify, request
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as AnyResponse
+
+from mailer.domain import subscriptions
+from mailer.errors import ExpiredLink, InvalidLink, NotFound
+from mailer.storage.models import Publisher
+from mailer.web import web
+from mailer.web.pages import show, speak_as
+
+_RETRY_SECONDS = "5"
+_A_MINUTE = "60"  # what follows are counted by
+
+log = logging.getLogger(__name__)
+
+
+@web.errorhandler(NotFound)
+def nothing_here(_error: NotFound) -> Response:
+    """Say that there is no such press room."""
+    return _page("404")
+
+
+@web.errorhandler(ExpiredLink)
+def expired_link(error: ExpiredLink) -> Response:
+    """Say that the link was good, and show the way to another."""
+    return _page("expired", HTTPStatus.GONE, publisher=_follows(error))
+
+
+@web.errorhandler(InvalidLink)
+def invalid_link(_error: InvalidLink) -> Response:
+    """Say the same to all: what is wrong with a link is nobody's business."""
+    return _page("link", HTTPStatus.BAD_REQUEST)
+
+
+@web.app_errorhandler(OperationalError)
+@web.app_errorhandler(PoolTimeoutError)
+def database_away(error: OperationalError | PoolTimeoutError) -> AnyResponse:
+    """Ask to come again: a use case is one transaction, so nothing is half done."""
+    log.error("The database does not answer: %s.", type(error).__name__)
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    response = _problem(status, status.description) if _is_api() else _page("503", status)
+    response.headers["Retry-After"] = _RETRY_SECONDS
+    return response
+
+
+@web.app_errorhandler(HTTPException)
+def protocol_mistake(error: HTTPException) -> AnyResponse:
+    """Say what HTTP says, in words for people; below /api/, in the form of all its problems."""
+    if error.response is not None or error.code is None:
+        return error.get_response()
+    status = HTTPStatus(error.code)
+    if _is_api():
+        response = _problem(status, error.description or status.description)
+    else:
+        response = _page(str(error.code))
+    if status is HTTPStatus.TOO_MANY_REQUESTS:
+        response.headers["Retry-After"] = _A_MINUTE
+    for name, value in error.get_headers():
+        if name not in ("Content-Type", "Content-Length"):
+            response.headers[name] = value
+    return response
+
+
+@web.app_errorhandler(Exception)
+def mistake_of_ours(error: Exception) -> AnyResponse:
+    """Admit it. Flask itself would write down the path, and with it somebody's token."""
+    log.error("A mistake of ours at %s.", request.endpoint, exc_info=error)
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    return _problem(status, status.description) if _is_api() else _page("500")
+
+
+def _page(reason: str, status: HTTPStatus | None = None, **context: object) -> Response:
+    """Show the error page for a reason: a status code, or a word for what has no code."""
+    context.setdefault("publisher", None)
+    response = show("error.html", status or int(reason), reason=reason, **context)
+    response.headers["Cache-Control"] = "no-store"
+    response.vary.add("Accept-Language")
+    return response
+
+
+def _follows(error: ExpiredLink) -> Publisher | None:
+    """Return the press room an expired link was about."""
+    try:
+        standing = subscriptions.look_up(error.subscription_id)
+    except InvalidLink:
+        return None
+    speak_as(standing)
+    return standing.publisher
+
+
+def _is_api() -> bool:
+    return request.path.startswith("/api/")
+
+
+def _problem(status: HTTPStatus, detail: str) -> Response:
+    response = jsonify(type="about:blank", title=status.phrase, status=status, detail=detail)
+    response.status_code = status
+    response.mimetype = "application/problem+json"
+    return response

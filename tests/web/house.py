@@ -1,0 +1,139 @@
+"""The service with one press room, and what a test of its pages wants to do and to see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import unescape
+from typing import Any
+
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import select, update
+from werkzeug.test import TestResponse
+
+from mailer.app import create_app
+from mailer.config import Settings
+from mailer.domain import publishers, subscriptions
+from mailer.domain.clock import now
+from mailer.domain.links import Links
+from mailer.domain.subscriptions import Evidence
+from mailer.storage.database import db, reading, writing
+from mailer.storage.models import Base, Subscriber, Subscription
+from tests.service import contract
+
+SLUG = "fjordavisa"
+ROOM = f"/{SLUG}/"
+FOLLOW = f"/{SLUG}/follow"
+NAME = "Fjord & Fjell <Norge>"
+ROOM_DRAFT = publishers.PublisherDraft(
+    slug=SLUG,
+    name=NAME,
+    from_address="presse@example.org",
+    locale="nb",
+    website_url="https://example.org/presserom",
+)
+PROOF = Evidence(language="nb", page="test", network=None)
+FORM = "application/x-www-form-urlencoded"
+
+Rows = dict[str, list[tuple[Any, ...]]]
+
+
+@dataclass(frozen=True)
+class House:
+    """One press room behind a test client."""
+
+    app: Flask
+    settings: Settings
+    links: Links
+
+    @property
+    def client(self) -> FlaskClient:
+        """A visitor without a past."""
+        return self.app.test_client()
+
+    def follow(self, address: str, **fields: str) -> TestResponse:
+        """Send the follow box."""
+        return self.client.post(FOLLOW, data={"address": address, "locale": "nb", **fields})
+
+    def requested(self, address: str = "kari@example.org", locale: str = "nb") -> int:
+        """Return the id of a subscription that waits for its confirmation."""
+        with self.app.app_context():
+            proof = Evidence(language=locale, page="test", network=None)
+            subscriptions.sign_up(self.settings, SLUG, address, proof)
+            with reading() as session:
+                newest = select(Subscription.id).order_by(Subscription.id.desc()).limit(1)
+                return session.scalars(newest).one()
+
+    def confirmed(self, address: str = "kari@example.org", locale: str = "nb") -> int:
+        """Return the id of a confirmed subscription."""
+        subscription_id = self.requested(address, locale)
+        with self.app.app_context():
+            subscriptions.confirm(self.settings, subscription_id, PROOF)
+        return subscription_id
+
+    def ended(self, address: str = "kari@example.org") -> int:
+        """Return the id of a subscription that was confirmed and has ended."""
+        subscription_id = self.confirmed(address)
+        with self.app.app_context():
+            subscriptions.unsubscribe(self.settings, subscription_id, PROOF)
+        return subscription_id
+
+    def suppress(self, address: str) -> None:
+        """Note that a mailbox does not exist."""
+        with self.app.app_context(), writing() as session:
+            session.execute(
+                update(Subscriber).where(Subscriber.address == address).values(suppressed_at=now())
+            )
+
+    def erase(self, subscription_id: int) -> None:
+        """Leave the bare row of a subscription, without its person."""
+        with self.app.app_context(), writing() as session:
+            session.get_one(Subscription, subscription_id).subscriber_id = None
+
+    def standing(self, subscription_id: int) -> tuple[bool, bool]:
+        """Tell whether a subscription is confirmed, and whether it has ended."""
+        with self.app.app_context():
+            found = subscriptions.look_up(subscription_id)
+        return found.confirmed, found.ended
+
+    def rows(self) -> Rows:
+        """Return everything in the database."""
+        with self.app.app_context(), reading() as session:
+            return {
+                table.name: [
+                    tuple(row)
+                    for row in session.execute(select(table).order_by(*table.primary_key))
+                ]
+                for table in Base.metadata.sorted_tables
+            }
+
+    def consents(self) -> list[tuple[Any, ...]]:
+        """Return the step, language, page and network of every consent."""
+        table = Base.metadata.tables["consents"]
+        columns = [table.c[name] for name in ("step", "language", "page", "network")]
+        with self.app.app_context(), reading() as session:
+            found = session.execute(select(*columns).order_by(table.c.id))
+            return [tuple(row) for row in found]
+
+
+def text(response: TestResponse) -> str:
+    """Return a page with its entities read."""
+    return unescape(response.get_data(as_text=True))
+
+
+@contextmanager
+def house(database_url: str, *, furnished: bool = False, **variables: str) -> Iterator[House]:
+    """Build the service on a migrated database, and open its press room."""
+    environment = contract(database_url=database_url, redis_url="", smtp_url="smtp://127.0.0.1")
+    settings = Settings.from_environment(environment | variables)
+    app = create_app(settings)
+    with app.app_context():
+        if not furnished:
+            publishers.add(ROOM_DRAFT)
+    try:
+        yield House(app, settings, Links(settings))
+    finally:
+        with app.app_context():
+            db.engine.dispose()

@@ -1,0 +1,249 @@
+"""The press room's page and its follow box, whatever is put into it."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mailer.domain.subscriptions import WORDING
+from mailer.web.guards import LARGEST_FORM, network
+from tests.conftest import Databases
+from tests.web.house import FOLLOW, FORM, NAME, ROOM, SLUG, House, house, text
+
+SEED = Path(__file__).parents[3] / "shared" / "seed" / "page-nb.txt"
+ONE = "Skriv inn én gyldig e-postadresse."
+
+
+def test_the_page_promises_what_it_does_in_the_language_of_the_press_room(home: House) -> None:
+    answer = home.client.get(ROOM)
+    page = text(answer)
+    assert answer.status_code == 200
+    assert '<html lang="nb" dir="ltr">' in page
+    assert f"<h1>Følg pressemeldinger fra {NAME}</h1>" in page
+    assert "Du kan melde deg av når som helst." in page
+    assert 'href="https://example.org/presserom"' in page
+    assert "<Norge>" not in answer.get_data(as_text=True)
+    assert len(re.findall("<h1", page)) == len(re.findall("<main", page)) == 1
+    assert "<script" not in page
+    assert "style=" not in page
+
+
+@pytest.mark.parametrize(
+    ("wish", "spoken"), [("nn", "nn"), ("en-US", "en"), ("fr", "nb"), ("%00", "nb"), ("", "nb")]
+)
+def test_the_page_is_there_in_other_languages(home: House, wish: str, spoken: str) -> None:
+    answer = home.client.get(f"{ROOM}?locale={wish}", headers={"Accept-Language": "de"})
+    assert f'<html lang="{spoken}"' in text(answer)
+    assert f'name="locale" value="{spoken}"' in text(answer)
+    assert answer.headers["Content-Language"] == spoken
+
+
+def test_the_promise_on_record_is_the_one_on_the_page(home: House) -> None:
+    promises = {
+        "follow-1": f"Sign up with your email address below to get the latest news from {NAME} "
+        "by email as it is published. You can unsubscribe at any time.",
+    }
+    assert promises[WORDING] in text(home.client.get(f"{ROOM}?locale=en"))
+
+
+def test_the_page_says_what_the_real_one_said(home: House) -> None:
+    if not SEED.exists():  # the page of a real press room, which is not part of the project
+        return
+    seed, page = SEED.read_text(), text(home.client.get(ROOM))
+    for sentence in re.findall(r"<p>(.*?)</p>|<h1>(.*?)</h1>", page):
+        assert "".join(sentence).replace(NAME, "Kasakhstans Ambassade i Norge") in seed or (
+            "<a " in sentence[0]
+        )
+
+
+@pytest.mark.parametrize(
+    "path", ["/nobody/", "/nobody", "/nobody/follow", "/%00/", "/%ff/", "/æøå/", "/a%0ab/", "/x//"]
+)
+def test_a_press_room_that_is_not_there_is_missed_politely(home: House, path: str) -> None:
+    answer = home.client.get(path, headers={"Accept-Language": "nn-NO, en;q=0.5"})
+    assert answer.status_code == 404
+    assert "Her er det ingenting" in text(answer)
+
+
+@pytest.mark.parametrize("path", [f"/{SLUG}", FOLLOW])
+def test_paths_nearby_lead_to_the_page_on_the_same_host(home: House, path: str) -> None:
+    answer = home.client.get(path)
+    assert answer.status_code in (303, 308)
+    assert answer.headers["Location"] == ROOM
+
+
+def test_a_sign_up_is_kept_with_its_proof_but_not_the_whole_ip(home: House) -> None:
+    answer = home.client.post(
+        FOLLOW,
+        data={"address": "kari@example.org", "locale": "nn"},
+        environ_overrides={"REMOTE_ADDR": "203.0.113.77"},
+    )
+    assert answer.status_code == 202
+    assert "Om denne adressa kan meldast på, er ein e-post på veg." in text(answer)
+    assert "presse@example.org" in text(answer)
+    assert "48 timar" in text(answer)
+    page = f"{home.settings.base_url}{ROOM}"
+    assert home.consents() == [("requested", "nn", page, "203.0.113.0/24")]
+    assert len(home.rows()["outbox"]) == 1
+
+
+def test_a_locale_that_we_do_not_speak_becomes_that_of_the_press_room(home: House) -> None:
+    assert home.follow("kari@example.org", locale="tlh").status_code == 202
+    assert home.consents()[0][1] == "nb"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "kari",
+        "kari@example",
+        "kari@[192.0.2.1]",
+        "kari@example.org, ola@example.org",
+        "kari@example.org ola@example.org",
+        "kari@example.org\r\nBcc: ola@example.org",
+        "kari\x00@example.org",
+        "kari\x07@example.org",
+        "kari\u202e@example.org",
+        f"{'k' * 65}@example.org",
+        f"{'k' * 60}@{'e' * 60}.{'e' * 60}.{'e' * 60}.{'e' * 60}.org",
+        '"><script>alert(1)</script>',
+        "{{ config }}",
+    ],
+)
+def test_what_is_not_one_address_is_shown_again_with_a_sentence(home: House, address: str) -> None:
+    answer = home.follow(address)
+    page = answer.get_data(as_text=True)
+    assert answer.status_code == 422
+    assert f'id="problem" role="alert">{ONE}</p>' in page
+    assert 'aria-invalid="true" aria-describedby="problem"' in page
+    assert "<title>Feil: " in page
+    kept = re.search(r'type="email" value="([^"]*)"', text(answer) if "<" not in address else page)
+    assert kept is not None
+    if address.isprintable() and "<" not in address:
+        assert kept[1] == address
+    assert "<script" not in page
+    assert home.rows()["subscribers"] == []
+
+
+def test_two_fields_are_two_addresses(home: House) -> None:
+    addresses = ["kari@example.org", "ola@example.org"]
+    assert home.client.post(FOLLOW, data={"address": addresses}).status_code == 422
+
+
+def test_an_address_beyond_the_relay_is_refused_in_its_own_words(databases: Databases) -> None:
+    with databases.fresh("sqlite") as url, house(url, MAILER_SMTPUTF8="false") as home:
+        answer = home.follow("bjørn@example.org", locale="en")
+    assert answer.status_code == 422
+    assert "Our mail system cannot reach this address." in text(answer)
+
+
+def test_norwegian_letters_are_welcome(home: House) -> None:
+    assert home.follow("bjørn.ærlig@blåbær.no").status_code == 202
+
+
+def test_the_answer_never_tells_who_was_known(home: House) -> None:
+    home.confirmed("confirmed@example.org")
+    home.ended("ended@example.org")
+    home.requested("suppressed@example.org")
+    home.suppress("suppressed@example.org")
+    known = ("new", "new", "confirmed", "ended", "suppressed")
+    answers = [home.follow(f"{one}@example.org") for one in known]
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.data for answer in answers}) == 1
+
+
+def test_whoever_fills_in_the_trap_gets_the_same_answer_and_nothing_happens(home: House) -> None:
+    expected = home.follow("kari@example.org")
+    before = home.rows()
+    answer = home.follow("bot@example.org", message="Buy!")
+    assert (answer.status_code, answer.data) == (202, expected.data)
+    assert home.rows() == before
+
+
+@pytest.mark.parametrize("content_type", [FORM, "multipart/form-data"])
+def test_too_large_a_form_is_refused(home: House, content_type: str) -> None:
+    data = {"address": "kari@example.org", "more": "x" * LARGEST_FORM}
+    answer = home.client.post(FOLLOW, data=data, content_type=content_type)
+    assert answer.status_code == 413
+    assert "Det ble for mye" in text(answer)
+    assert home.rows()["subscribers"] == []
+
+
+def test_too_large_a_form_of_unknown_length_is_refused_too(home: House) -> None:
+    answer = home.client.post(
+        FOLLOW,
+        input_stream=io.BytesIO(b"address=" + b"x" * LARGEST_FORM),
+        content_type=FORM,
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+    assert answer.status_code == 413
+
+
+BROKEN = [
+    (b"", ""),
+    (b"address=kari@example.org", "text/plain"),
+    (b"address=kari@example.org", "application/json"),
+    (b"\xff\xfe\x00address", FORM),
+    (b"address=%FF%00@example.org", FORM),
+    (b"address=%ED%A0%80@example.org", FORM),
+    (b"address=kari%E5@example.org", f"{FORM}; charset=iso-8859-1"),
+    (b"address=x&" * 2000 + b"=", FORM),
+    (b"&&&===&&&", FORM),
+    (b"anything", "multipart/form-data"),
+    (b"anything", "multipart/form-data; boundary=\xc3\xb8"),
+    (b"--b\r\n\r\n", "multipart/form-data; boundary=b"),
+    (
+        b'--b\r\nContent-Disposition: form-data; name="address"\r\n'
+        b"Content-Type: text/plain; charset=utf-7\r\n\r\n+AGs-@x\r\n--b--",
+        "multipart/form-data; boundary=b",
+    ),
+    (
+        b'--b\r\nContent-Disposition: form-data; name="address"; filename="x"\r\n\r\nx\r\n--b--',
+        "multipart/form-data; boundary=b",
+    ),
+]
+
+
+@pytest.mark.parametrize(("body", "content_type"), BROKEN)
+def test_a_broken_form_is_the_visitors_mistake(home: House, body: bytes, content_type: str) -> None:
+    answer = home.client.post(FOLLOW, data=body, content_type=content_type)
+    assert answer.status_code in (400, 413, 422)
+    assert home.rows()["subscribers"] == []
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    body=st.binary(max_size=300)
+    | st.text(max_size=100).map(lambda value: b"address=" + value.encode("utf-8", "surrogatepass"))
+    | st.emails().map(lambda value: b"locale=nn&address=" + value.encode()),
+    content_type=st.sampled_from([FORM, "multipart/form-data; boundary=b", "", "x/y"])
+    | st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=40),
+)
+def test_no_form_breaks_us(home: House, body: bytes, content_type: str) -> None:
+    answer = home.client.post(FOLLOW, data=body, content_type=content_type)
+    assert answer.status_code < 500
+    assert "Set-Cookie" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("address", "kept"),
+    [
+        ("203.0.113.77", "203.0.113.0/24"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("::ffff:203.0.113.77", "203.0.113.0/24"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("unknown", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_of_an_ip_the_network_is_kept(address: str | None, kept: str | None) -> None:
+    assert network(address) == kept

@@ -1,0 +1,213 @@
+"""What every response carries, and what visitors read when something is wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+import pytest
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from werkzeug.exceptions import TooManyRequests
+
+from mailer.domain import publishers, subscriptions
+from mailer.domain.links import Purpose
+from mailer.mail.locales import available
+from tests.conftest import Databases
+from tests.web.house import FOLLOW, ROOM, SLUG, House, house, text
+
+POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'"
+)
+
+
+@pytest.fixture
+def home(databases: Databases) -> Iterator[House]:
+    """One press room; nothing here depends on the kind of database."""
+    with databases.fresh("sqlite") as url, house(url) as home:
+        yield home
+
+
+@pytest.mark.parametrize(
+    "path", [ROOM, "/nobody/", "/static/site.css", "/healthz", "/api/v1/releases", "/api/nix", "/"]
+)
+def test_every_response_is_protected(home: House, path: str) -> None:
+    headers = home.client.get(path).headers
+    assert headers["Content-Security-Policy"] == POLICY
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "strict-origin-when-cross-origin"
+    assert "Strict-Transport-Security" not in headers
+    assert "Set-Cookie" not in headers
+
+
+@pytest.mark.parametrize("door", ["confirm", "unsubscribe", "one-click"])
+def test_nothing_passes_a_token_on(home: House, door: Purpose) -> None:
+    good = home.links.token(door, home.requested())
+    for path in (f"/{door}/{good}", f"/{door}/wrong", f"/{door}/{good}/", f"/{door}//{good}"):
+        headers = home.client.get(path).headers
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["Cache-Control"] == "no-store"
+        assert headers["X-Robots-Tag"] == "noindex"
+
+
+def test_browsers_are_told_to_stay_with_https(databases: Databases) -> None:
+    with (
+        databases.fresh("sqlite") as url,
+        house(url, BASE_URL="https://follow.example.org") as home,
+    ):
+        answer = home.client.get(ROOM, headers={"Host": "follow.example.org"})
+        assert answer.status_code == 200
+        assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "", "a b", "localhost.evil"])
+@pytest.mark.parametrize("path", [ROOM, ROOM.rstrip("/"), "/confirm//x", "/static/site.css"])
+def test_a_forged_host_gets_nothing(home: House, host: str, path: str) -> None:
+    answer = home.client.get(path, headers={"Host": host})
+    assert answer.status_code == 400
+    assert "Location" not in answer.headers
+    assert "evil" not in answer.text
+
+
+def test_machines_may_ask_for_our_health_by_any_name(home: House) -> None:
+    assert home.client.get("/healthz", headers={"Host": "10.0.0.7:8000"}).status_code == 200
+
+
+def test_the_stylesheet_keeps_as_long_as_its_version(home: House) -> None:
+    found = re.search(r'href="(/static/site\.css\?v=\w+)"', text(home.client.get(ROOM)))
+    assert found is not None
+    kept = home.client.get(found[1])
+    assert kept.mimetype == "text/css"
+    assert kept.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    assert home.client.get("/static/site.css?v=old").headers["Cache-Control"] == "no-cache"
+    etag = kept.headers["ETag"]
+    assert home.client.get(found[1], headers={"If-None-Match": etag}).status_code == 304
+    assert home.client.get("/static/pages.py").status_code == 404
+
+
+def test_the_stylesheet_asks_for_nothing_else(home: House) -> None:
+    assert "url(" not in home.client.get("/static/site.css").text
+
+
+def breaking(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(_slug: str) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(publishers, "find", fail)
+
+
+def away() -> Exception:
+    return OperationalError("SELECT secret", {}, Exception("refused"))
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "sentence"),
+    [
+        (away, 503, "Ingenting gikk tapt. Prøv igjen om et minutt."),
+        (lambda: PoolTimeoutError("full"), 503, "Ingenting gikk tapt."),
+        (lambda: RuntimeError("secret"), 500, "Noe gikk galt hos oss"),
+        (lambda: TooManyRequests(retry_after=60), 429, "For mange forsøk"),
+    ],
+)
+def test_what_goes_wrong_is_said_without_its_insides(
+    home: House,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Callable[[], Exception],
+    status: int,
+    sentence: str,
+) -> None:
+    breaking(monkeypatch, error())
+    answer = home.client.post(FOLLOW, headers={"Accept-Language": "nb-NO,nb;q=0.9,en;q=0.8"})
+    assert answer.status_code == status
+    assert sentence in text(answer)
+    assert "secret" not in text(answer)
+    assert "Traceback" not in text(answer)
+    assert ("Retry-After" in answer.headers) == (status in (429, 503))
+    assert answer.headers["Content-Security-Policy"] == POLICY
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_a_mistake_of_ours_is_noted_without_the_token(
+    home: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_subscription_id: int) -> NoReturn:
+        raise RuntimeError
+
+    monkeypatch.setattr(subscriptions, "look_up", fail)
+    token = home.links.token("confirm", home.requested())
+    assert home.client.post(f"/confirm/{token}").status_code == 500
+    assert "web.confirm" in caplog.text
+    assert "RuntimeError" in caplog.text
+    assert token not in caplog.text
+
+
+@pytest.mark.parametrize("state", ["requested", "confirmed", "ended"])
+def test_no_get_changes_anything(home: House, state: str) -> None:
+    one: int = getattr(home, state)()
+    purposes: dict[str, Purpose] = {
+        "web.confirm": "confirm",
+        "web.unsubscribe": "unsubscribe",
+        "web.one_click": "one-click",
+    }
+    before = home.rows()
+    for rule in home.app.url_map.iter_rules():
+        if not rule.endpoint.startswith("web.") or "GET" not in (rule.methods or ()):
+            continue
+        path = rule.rule.replace("<slug>", SLUG)
+        if "<token>" in path:
+            token = home.links.token(purposes[rule.endpoint], one)
+            path = path.replace("<token>", token)
+        assert home.client.get(path).status_code < 400
+        assert home.client.head(path).status_code < 400
+    assert home.rows() == before
+
+
+def test_a_wrong_method_names_the_right_ones(home: House) -> None:
+    answer = home.client.delete(ROOM)
+    assert answer.status_code == 405
+    assert "GET" in answer.headers["Allow"]
+
+
+@pytest.mark.parametrize(("path", "status"), [("/api/v1/nix", 404), ("/api/v1/releases", 405)])
+def test_the_publishing_system_is_answered_in_its_own_form(
+    home: House, path: str, status: int
+) -> None:
+    answer = home.client.get(path)
+    assert answer.status_code == status
+    assert answer.mimetype == "application/problem+json"
+    assert answer.get_json()["status"] == status
+
+
+@pytest.mark.parametrize(
+    ("wishes", "spoken"),
+    [
+        ("nn", "nn"),
+        ("no", "nb"),
+        ("nb-NO", "nb"),
+        ("fr, nn;q=0.5", "nn"),
+        ("en, nb;q=0.5", "en"),
+        ("fr", "en"),
+        ("", "en"),
+        (";;;,\x7f", "en"),
+    ],
+)
+def test_a_page_about_nothing_speaks_as_the_browser_wishes(
+    home: House, wishes: str, spoken: str
+) -> None:
+    answer = home.client.get("/", headers={"Accept-Language": wishes})
+    assert f'<html lang="{spoken}"' in text(answer)
+
+
+@pytest.mark.parametrize("locale", available())
+@pytest.mark.parametrize("reason", ["400", "404", "405", "413", "418", "429", "500", "503"])
+def test_every_mistake_has_a_page_in_every_language(
+    home: House, monkeypatch: pytest.MonkeyPatch, reason: str, locale: str
+) -> None:
+    with home.app.test_request_context(f"/?locale={locale}"):
+        page = home.app.jinja_env.get_template("web/error.html").render(
+            reason=reason, locale=locale, publisher=None
+        )
+    assert re.search(r"<h1>\S.*</h1>\s*<p>\S.*</p>", page)
+    assert f"<title>{re.findall('<h1>(.*)</h1>', page)[0]}</title>" in page
