@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
-from sqlalchemy import Select, exists, insert, or_, select, update
+from sqlalchemy import Select, exists, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from mailer.domain.clock import now
@@ -16,6 +17,7 @@ from mailer.storage.models import Batch, Release, Subscriber, Subscription
 
 LARGEST_BATCH = 1_000
 _ROWS_AN_INSERT = 200
+_IDS_A_READ = 20_000
 _FREE = (
     Batch.open,
     Batch.lease_until.is_(None),
@@ -55,12 +57,7 @@ def freeze_next(session: Session, connections: int) -> int | None:
     )
     if release is None:
         return None
-    ids = session.scalars(_audience(release.publisher_id)).all()
-    size = batch_size(len(ids), connections)
-    rows = (new_batch(release.id, "first", ids[at : at + size]) for at in range(0, len(ids), size))
-    while block := list(islice(rows, _ROWS_AN_INSERT)):
-        session.execute(insert(Batch), block)
-    release.total = len(ids)
+    release.total = _write_batches(session, release, connections)
     release.state = "sending"
     release.frozen_at = now()
     release.frozen_in = identity(session)
@@ -69,17 +66,36 @@ def freeze_next(session: Session, connections: int) -> int | None:
     return release.id
 
 
+def _write_batches(session: Session, release: Release, connections: int) -> int:
+    """Read the audience as a stream, write it as batches, and return how many they are."""
+    audience = _audience(release.publisher_id)
+    expected = session.scalar(select(func.count()).select_from(audience.order_by(None).subquery()))
+    size = batch_size(expected or 0, connections)
+    ids = iter(session.scalars(audience.execution_options(yield_per=_IDS_A_READ)))
+    total = 0
+    rows = (new_batch(release.id, "first", members) for members in _pieces(ids, size))
+    while block := list(islice(rows, _ROWS_AN_INSERT)):
+        session.execute(insert(Batch), block)
+        total += sum(row["size"] for row in block)
+    return total
+
+
+def _pieces(ids: Iterator[int], size: int) -> Iterator[list[int]]:
+    while piece := list(islice(ids, size)):
+        yield piece
+
+
 def batch_size(total: int, connections: int) -> int:
     """Choose a size by which even a small list keeps every connection busy."""
     return max(1, min(LARGEST_BATCH, -(-total // (4 * connections))))
 
 
-def new_batch(release_id: int, kind: str, members: Sequence[int]) -> dict[str, object]:
+def new_batch(release_id: int, kind: str, members: list[int]) -> dict[str, Any]:
     """Lay out the row of a batch; members are sorted subscription ids."""
     return {
         "release_id": release_id,
         "kind": kind,
-        "members": list(members),
+        "members": members,
         "lowest": members[0],
         "highest": members[-1],
         "size": len(members),

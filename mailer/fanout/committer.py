@@ -157,13 +157,17 @@ def write(session: Session, together: Sequence[Progress], settings: Settings) ->
 
 
 def renew(session: Session, claims: Sequence[Claim], lease_seconds: int) -> set[int]:
-    """Prolong leases by the database's clock; returns the ids of those that are still ours."""
+    """Prolong leases by the database's clock; returns the ids of those that are still ours.
+
+    A batch that was handed back in the meantime has no lease, and is not given one again.
+    """
+    until = database_now() + lease_seconds * 1000
     return {
         claim.batch_id
         for claim in claims
-        if session.execute(
-            _ours(claim).values(lease_until=database_now() + lease_seconds * 1000)
-        ).scalar_one_or_none()
+        if session.scalar(
+            _ours(claim).where(Batch.lease_until.is_not(None), Batch.open).values(lease_until=until)
+        )
     }
 
 
@@ -178,7 +182,7 @@ def _advance(session: Session, progress: Progress, lease_seconds: int) -> bool:
     }
     if progress.rest_seconds:
         values["not_before"] = database_now() + progress.rest_seconds * 1000
-    return session.execute(statement.values(**values)).scalar_one_or_none() is not None
+    return session.scalar(statement.values(**values)) is not None
 
 
 def _ours(claim: Claim) -> ReturningUpdate[int]:

@@ -162,10 +162,9 @@ class _Round:
         for _ in range(_LOSSES):
             try:
                 connection = await self._courier.connection()
-            except Rejected as refusal:
-                return judge_refusal(refusal)
-            except Unanswered:
-                return _UNANSWERED
+            except (Rejected, Unanswered) as problem:
+                log.warning("The relay does not take us: %s", problem)
+                return judge_refusal(problem) if isinstance(problem, Rejected) else _UNANSWERED
             try:
                 return await self._hand_over(
                     connection, composition.sender, recipient.address, message

@@ -12,8 +12,9 @@ import re
 import socket
 import ssl
 from collections.abc import Awaitable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal, Self, TypeVar
+from typing import Literal, NoReturn, Self, TypeVar
 
 from mailer.config import Relay
 
@@ -127,8 +128,7 @@ class SmtpConnection:
             for stage, command in commands:
                 reply = await self._command(stage, command)
                 if not reply.positive:
-                    await self._reset(stage)
-                    raise Rejected(stage, reply)
+                    await self._give_up(Rejected(stage, reply))
 
     async def body(self, message: bytes) -> None:
         """Send a message, dot-stuffed and ended by CRLF, but without the dot that ends it."""
@@ -195,23 +195,28 @@ class SmtpConnection:
         """Send all commands at once, then read all replies, and judge by the first refusal."""
         self._write("".join(f"{command}\r\n" for _, command in commands))
         refusal: Rejected | None = None
-        reply = None
+        asked_for_body = False
         for stage, _ in commands:
-            reply = await self._reply(stage)
+            try:
+                reply = await self._reply(stage)
+            except Unanswered:
+                # A server that says no may close without another word, as with 421.
+                raise refusal or Unanswered(stage, "The server closed the connection.") from None
+            asked_for_body = reply.positive
             if not reply.positive and refusal is None:
                 refusal = Rejected(stage, reply)
-        if refusal is None:
-            return
-        if reply is not None and reply.positive:
-            # The server asks for a body for nobody: a lone dot ends it, and delivers nothing.
-            await self.dot()
-        await self._reset(refusal.stage)
-        raise refusal
+        if refusal is not None:
+            await self._give_up(refusal, asked_for_body=asked_for_body)
 
-    async def _reset(self, stage: Stage) -> None:
-        """Leave no half envelope behind a refusal (RFC 5321 section 4.1.1.5)."""
-        if stage != "mail":
-            await self._command("mail", "RSET")
+    async def _give_up(self, refusal: Rejected, *, asked_for_body: bool = False) -> NoReturn:
+        """Leave no half envelope behind a refusal (RFC 5321 section 4.1.1.5), and raise it."""
+        with suppress(Unanswered):
+            if asked_for_body:
+                # The server wants a body for nobody: a lone dot ends it, and delivers nothing.
+                await self.dot()
+            if refusal.stage != "mail":
+                await self._command("mail", "RSET")
+        raise refusal
 
     async def _command(self, stage: Stage, command: str) -> Reply:
         self._write(f"{command}\r\n")
