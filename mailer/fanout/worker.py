@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 from redis import RedisError
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 class DoorbellWorker(Worker):
     """An RQ worker whose horse outlives Redis, leaves when asked to, and dies with its parent."""
 
+    told_to_leave = False
+
     def fork_work_horse(self, job: Job, queue: Queue) -> None:
         """Fork with no database connection open: closing one twice would undo its locks."""
         db.engine.dispose()
@@ -48,21 +51,19 @@ class DoorbellWorker(Worker):
             os._exit(1)
         super().main_work_horse(job, queue)
 
-    told_to_leave = False
-
     def handle_warm_shutdown_request(self) -> None:
         """Ask the horse to give back what it holds, rather than to finish a whole release."""
         self.told_to_leave = True
         if self.horse_pid:
-            os.kill(self.horse_pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):
+                os.kill(self.horse_pid, signal.SIGTERM)
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Stay with the horse to the end, also when Redis goes away in the middle."""
         try:
             super().execute_job(job, queue)
-        except RedisError:
+        finally:
             self._wait_for_the_end()
-            raise
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         """Tell Redis that we are alive; without Redis, stop listening and look at the rows."""
@@ -91,9 +92,11 @@ class DoorbellWorker(Worker):
             log.warning("Redis is away.")
 
     def _wait_for_the_end(self) -> None:
-        if self.horse_pid:
-            self.wait_for_horse()
-            self._horse_pid = 0
+        """Wait for a horse that nobody waits for; a signal on the way may also miss Redis."""
+        while self.horse_pid:
+            with suppress(RedisError):
+                self.wait_for_horse()
+                self._horse_pid = 0
 
 
 class Shift:

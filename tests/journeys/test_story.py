@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import pytest
 
 from mailer.app import create_app
@@ -31,7 +33,7 @@ def press_room(service: Service, press_office: PublishingSystem) -> str:
 @pytest.fixture
 def kari(relay_server: Relay, request: pytest.FixtureRequest) -> Visitor:
     """A visitor with an address nobody else has."""
-    return Visitor(relay_server, f"kari.{abs(hash(request.node.nodeid))}@example.org")
+    return Visitor(relay_server, f"kari.{zlib.crc32(request.node.nodeid.encode())}@example.org")
 
 
 def test_a_visitor_follows_and_gets_the_release(
@@ -105,3 +107,17 @@ def test_one_click_leaves_for_ever(
     # Whatever came after the goodbye would have come before the release was done.
     assert kari.letters(4)[-1]["Subject"] == goodbye["Subject"]
     assert kari.post(one_click(letter), {"List-Unsubscribe": "One-Click"}).status == 200
+
+
+def test_no_log_holds_an_address_or_a_link(
+    kari: Visitor, press_room: str, press_office: PublishingSystem, service: Service
+) -> None:
+    welcome = kari.follow(press_room)
+    press_office.done(press_office.publish("brygga-11"))
+    token = link(welcome, "/unsubscribe/").rpartition("/")[2]
+    kari.get(link(welcome, "/unsubscribe/") + "x")
+    kari.post(one_click(welcome), {"List-Unsubscribe": "One-Click"})
+    kari.letters(4)
+    for name in service.processes:
+        assert kari.address not in service.log(name)
+        assert token not in service.log(name)
