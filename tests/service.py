@@ -15,6 +15,11 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
+from flask import Flask
+
+from mailer.app import create_app
+from mailer.config import Settings
+from mailer.storage.database import db
 from tests.processes import Process, free_port
 
 ROOT = Path(__file__).parent.parent
@@ -38,6 +43,17 @@ def complete(environment: Mapping[str, str]) -> dict[str, str]:
     path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
     kept = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ}
     return {**kept, "PATH": path, "PYTHONUNBUFFERED": "1", **environment}
+
+
+@contextmanager
+def application(environment: Mapping[str, str]) -> Iterator[Flask]:
+    """Build the application in this process, in its context, and close its connections after."""
+    app = create_app(Settings.from_environment(environment))
+    with app.app_context():
+        try:
+            yield app
+        finally:
+            db.engine.dispose()
 
 
 class Service:

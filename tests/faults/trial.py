@@ -15,18 +15,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from mailer.app import create_app
-from mailer.config import Settings
 from mailer.domain import publishers
 from mailer.domain.followers import import_followers
 from tests.processes import eventually
 from tests.servers import Sink, sink
-from tests.service import NAMES, Service, contract
+from tests.service import NAMES, Service, application, contract
 
 CONNECTIONS = 8
 QUICK = {
     "MAILER_CONNECTIONS": str(CONNECTIONS),
-    "MAILER_LEASE_SECONDS": "4",
+    "MAILER_LEASE_SECONDS": "3",
     "MAILER_SWEEP_SECONDS": "1",
 }
 """The same protocol with a shorter breath, so that a trial takes seconds."""
@@ -133,8 +131,7 @@ class Trial:
         )
 
     def _open_press_room(self) -> None:
-        settings = Settings.from_environment(self.service.environment)
-        with create_app(settings).app_context():
+        with application(self.service.environment):
             self._key = publishers.add(
                 publishers.PublisherDraft("forsok", "Forsøket", "presse@example.org", "nb")
             )

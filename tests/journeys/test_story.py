@@ -6,18 +6,16 @@ import zlib
 
 import pytest
 
-from mailer.app import create_app
-from mailer.config import Settings
 from mailer.domain import publishers
 from tests.journeys.people import PublishingSystem, Visitor, link, one_click
 from tests.relay import Relay
-from tests.service import Service
+from tests.service import Service, application
 
 
 @pytest.fixture(scope="module")
 def press_office(service: Service) -> PublishingSystem:
     """The press room `oya`, opened by an operator, and its publishing system."""
-    with create_app(Settings.from_environment(service.environment)).app_context():
+    with application(service.environment):
         key = publishers.add(
             publishers.PublisherDraft("oya", "Øya kommune", "presse@example.org", "nb")
         )

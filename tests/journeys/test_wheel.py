@@ -17,11 +17,12 @@ def test_the_wheel_plays_the_demo(tmp_path: Path) -> None:
     [wheel] = tmp_path.glob("*.whl")
     home = tmp_path / "environment"
     venv.create(home, with_pip=True)
-    pip = [home / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps", wheel]
+    python = str(home / "bin" / "python")
+    pip = [python, "-m", "pip", "install", "--quiet", "--no-deps", str(wheel)]
     subprocess.run(pip, check=True)
     # The dependencies are borrowed from here; an editable install is not seen by this way.
     elsewhere = complete({"PYTHONPATH": sysconfig.get_path("purelib")})
-    where = [home / "bin" / "python", "-c", "import mailer; print(mailer.__file__)"]
+    where = [python, "-c", "import mailer; print(mailer.__file__)"]
     found = subprocess.run(where, env=elsewhere, cwd="/", capture_output=True, check=True)
     assert found.stdout.decode().startswith(str(home))
     played = subprocess.run(

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from mailer.app import create_app
-from mailer.config import Settings
 from mailer.domain import publishers
 from tests.servers import Redis
+from tests.service import application
 from tests.web.house import FOLLOW, ROOM_DRAFT
 
 
 def signing_up(environment: dict[str, str], *networks: str) -> list[int]:
     """Open the press room, and sign up once from each of these IP addresses."""
     variables = environment | {"MAILER_FOLLOWS_A_MINUTE": "2"}
-    app = create_app(Settings.from_environment(variables))
-    with app.app_context():
+    with application(variables) as app:
         publishers.add(ROOM_DRAFT)
-    return [
-        app.test_client()
-        .post(
-            FOLLOW,
-            data={"address": f"kari{number}@example.org"},
-            environ_base={"REMOTE_ADDR": address},
-        )
-        .status_code
-        for number, address in enumerate(networks)
-    ]
+        return [
+            app.test_client()
+            .post(
+                FOLLOW,
+                data={"address": f"kari{number}@example.org"},
+                environ_base={"REMOTE_ADDR": address},
+            )
+            .status_code
+            for number, address in enumerate(networks)
+        ]
 
 
 def test_one_network_is_asked_to_wait(environment: dict[str, str]) -> None:
