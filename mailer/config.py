@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -22,6 +22,7 @@ from mailer.errors import Misconfigured
 _PACKAGE = Path(__file__).parent
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _SECRET_LENGTH = 32
+_NO_PATH = ("", "/")
 
 
 def _folder(name: str) -> Path:
@@ -32,6 +33,18 @@ def _folder(name: str) -> Path:
 
 TEMPLATES = _folder("templates")
 MIGRATIONS = _folder("migrations")
+
+
+def _parts(url: str) -> SplitResult:
+    """Take a URL apart; what urllib says about one that has no port tells the password."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ValueError(
+            "is no URL; in a user or a password, write / as %2F, ? as %3F, @ as %40, : as %3A"
+        ) from None
+    return parts
 
 
 class Relay(BaseModel):
@@ -48,12 +61,16 @@ class Relay(BaseModel):
     @classmethod
     def from_url(cls, url: str) -> Self:
         """Read `smtp://` or `smtps://`, with user and password, and `?starttls=require`."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+        parts = _parts(url)
+        if (
+            parts.scheme not in ("smtp", "smtps")
+            or not parts.hostname
+            or parts.path not in _NO_PATH
+        ):
             raise ValueError("must look like smtp://user:password@host:587?starttls=require")
-        query = parse_qs(parts.query, strict_parsing=bool(parts.query))
-        if query not in ({}, {"starttls": ["require"]}):
+        if parts.query not in ("", "starttls=require"):
             raise ValueError("knows one option only, ?starttls=require")
+        query = bool(parts.query)
         implicit = parts.scheme == "smtps"
         return cls(
             host=parts.hostname,
@@ -65,19 +82,21 @@ class Relay(BaseModel):
 
 
 def _database_url(url: str) -> str:
+    _parts(url)
     if not url.startswith(("sqlite:///", "postgresql+psycopg://")):
         raise ValueError("must begin with sqlite:/// or postgresql+psycopg://")
     return url
 
 
 def _redis_url(url: str) -> str:
+    _parts(url)
     if not url.startswith(("redis://", "rediss://", "unix://")):
         raise ValueError("must begin with redis://, rediss:// or unix://")
     return url
 
 
 def _base_url(url: str) -> str:
-    parts = urlsplit(url)
+    parts = _parts(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
         raise ValueError("must be the address visitors use, such as https://follow.example.org")
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
@@ -205,6 +224,10 @@ def _sentences(error: ValidationError) -> str:
     """Say what is wrong with each variable, by its name, without repeating its value."""
     return "\n".join(
         f"{'.'.join(str(part) for part in problem['loc'])}: "
-        + ("is not set." if problem["type"] == "missing" else f"{problem['msg']}.")
+        + (
+            "is not set."
+            if problem["type"] == "missing"
+            else f"{problem['msg'].removeprefix('Value error, ')}."
+        )
         for problem in error.errors(include_input=False, include_url=False)
     )

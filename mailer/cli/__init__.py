@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import NoReturn
 
 import click
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from mailer.cli.database import database
 from mailer.cli.demo import demo
@@ -14,7 +16,7 @@ from mailer.cli.processes import sweep, worker
 from mailer.cli.publishers import publisher
 from mailer.cli.releases import release
 from mailer.cli.subscribers import subscriber
-from mailer.errors import MailerError
+from mailer.errors import InvalidInput, MailerError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,6 +37,17 @@ def main() -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         commands()
+    except InvalidInput as error:
+        _fail("\n".join(f"{field}: {it}" if field else it for field, it in error.problems.items()))
     except MailerError as error:
-        click.echo(str(error), err=True)
-        sys.exit(1)
+        _fail(str(error))
+    except (ProgrammingError, OperationalError) as error:
+        _fail(
+            f"The database does not answer, or is not migrated ({type(error.orig).__name__}). "
+            "Run: mailer doctor, and if that says so: mailer db upgrade."
+        )
+
+
+def _fail(sentence: str) -> NoReturn:
+    click.echo(sentence, err=True)
+    sys.exit(1)

@@ -33,7 +33,7 @@ def publish(settings: Settings, slug: str, file: Path, *, watch: bool) -> None:
     """Publish a release from a JSON file; the same file again is the same release."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InvalidInput({"": f"{file} is not valid JSON in UTF-8."}) from None
     published = releases.publish(settings, publishers.find(slug), ReleaseBody.read(content))
     click.echo(f"Release {published.id} is {published.first_state}.")

@@ -21,12 +21,15 @@ def canonical(text: str, *, smtputf8: bool = True) -> str:
     Raises InvalidAddress for anything but one address that can receive mail.
     """
     text = text.strip(" ")
-    if any(unicodedata.category(character) in ("Cc", "Cf", "Cs") for character in text):
+    # U+FFFD stands where a wrong encoding has eaten a letter.
+    if any(unicodedata.category(one) in ("Cc", "Cf", "Cs") or one == "\ufffd" for one in text):
         raise InvalidAddress(_ONE)
     try:
         parsed = validate_email(text, check_deliverability=False, test_environment=True)
     except EmailNotValidError:
         raise InvalidAddress(_ONE) from None
+    if "." not in parsed.ascii_domain:
+        raise InvalidAddress(_ONE)
     local = unicodedata.normalize("NFC", parsed.local_part.lower())
     address = f"{local}@{parsed.ascii_domain.lower()}"
     if len(local.encode()) > _LOCAL_OCTETS or len(address.encode()) > _OCTETS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import unicodedata
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
@@ -13,6 +14,7 @@ from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StrictBool,
@@ -50,7 +52,8 @@ def _body(html: str) -> str:
     return cleaned
 
 
-def _web_address(url: str) -> str:
+def web_address(url: str) -> str:
+    """Return the full address of a page; raises ValueError with a sentence."""
     try:
         parts = urlsplit(_line(url))
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -59,6 +62,13 @@ def _web_address(url: str) -> str:
     if not usable or any(one.isspace() or one in "<>\"'\\`{}|^" for one in url):
         raise ValueError("Give a full web address, beginning with https://.")
     return url
+
+
+def _written_out(value: object) -> object:
+    """Refuse what pydantic would count as seconds since 1970."""
+    if not isinstance(value, str) or not re.match(r"\d{4}-\d\d-\d\d[Tt ]", value):
+        raise ValueError("Write a time as 2026-01-31T12:00:00+01:00.")
+    return value
 
 
 def _moment(moment: datetime) -> datetime:
@@ -76,9 +86,9 @@ def _mailbox(address: str) -> str:
 
 Line = Annotated[str, Field(max_length=255), AfterValidator(_line)]
 Paragraph = Annotated[str, Field(max_length=2_000), AfterValidator(_line)]
-WebAddress = Annotated[str, Field(max_length=2_000), AfterValidator(_web_address)]
+WebAddress = Annotated[str, Field(max_length=2_000), AfterValidator(web_address)]
 Mailbox = Annotated[str, Field(max_length=320), AfterValidator(_mailbox)]
-Moment = Annotated[AwareDatetime, AfterValidator(_moment)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_moment)]
 Pixels = Annotated[StrictInt, Field(ge=1, le=20_000)]
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$", max_length=35)]
 Reference = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,199}$")]

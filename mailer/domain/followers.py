@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
+from typing import Protocol
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -20,6 +21,19 @@ from mailer.storage.models import Consent, Publisher, Subscriber, Subscription
 
 COLUMNS = ("address", "confirmed_at", "locale")
 _LINES_A_TRANSACTION = 1_000
+_EARLIEST_YEAR = 1970
+
+Row = dict[str, str]
+
+
+class Reader(Protocol):
+    """What csv.reader gives."""
+
+    line_num: int
+
+    def __next__(self) -> list[str]:
+        """Give the next line, in parts."""
+        ...
 
 
 @dataclass(slots=True)
@@ -61,13 +75,12 @@ def import_followers(
     that broke off can be read again. `progress` is told how many lines are done.
     Raises NotFound for the press room and InvalidInput for a file without the columns.
     """
-    reader = csv.DictReader(lines)
-    if "address" not in (reader.fieldnames or ()) or set(reader.fieldnames or ()) - set(COLUMNS):
-        raise InvalidInput({"file": f"The first line must name its columns: {', '.join(COLUMNS)}."})
+    reader = csv.reader(lines, skipinitialspace=True)
+    columns = _columns(reader)
     with reading() as session:
         publisher = by_slug(session, slug)
     report = ImportReport()
-    numbered = enumerate(reader, start=2)
+    numbered = _rows(reader, columns)
     while block := list(islice(numbered, _LINES_A_TRANSACTION)):
         followers = list(_understood(block, _Rules(publisher.locale, locales, smtputf8), report))
         with writing() as session:
@@ -76,8 +89,33 @@ def import_followers(
     return report
 
 
+def _columns(reader: Reader) -> list[str]:
+    try:
+        columns = [name.strip() for name in next(reader, [])]
+    except csv.Error:
+        columns = []
+    if "address" not in columns or set(columns) - set(COLUMNS):
+        raise InvalidInput({"file": f"The first line must name its columns: {', '.join(COLUMNS)}."})
+    return columns
+
+
+def _rows(reader: Reader, columns: list[str]) -> Iterator[tuple[int, Row]]:
+    """Yield each line that is not empty, with its number as an editor counts them."""
+    while True:
+        first = reader.line_num + 1
+        try:
+            values = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:  # no line has a field as long as that
+            yield first, {}
+            continue
+        if values:
+            yield first, dict(zip(columns, values, strict=False))
+
+
 def _understood(
-    block: list[tuple[int, dict[str, str | None]]],
+    block: list[tuple[int, Row]],
     rules: _Rules,
     report: ImportReport,
 ) -> Iterator[_Follower]:
@@ -96,20 +134,25 @@ def _understood(
             yield follower
 
 
-def _follower(line: int, row: dict[str, str | None], rules: _Rules) -> _Follower:
-    locale = row.get("locale") or rules.locale
+def _follower(line: int, row: Row, rules: _Rules) -> _Follower:
+    locale = row.get("locale", "").strip() or rules.locale
     if locale not in rules.locales:
         raise InvalidInput({"locale": f"The locale must be one of {', '.join(rules.locales)}."})
-    confirmed = row.get("confirmed_at")
+    confirmed = row.get("confirmed_at", "").strip()
     try:
         confirmed_at = datetime.fromisoformat(confirmed) if confirmed else now()
     except ValueError:
         confirmed_at = None
-    if confirmed_at is None or confirmed_at.tzinfo is None or confirmed_at > now():
+    if (
+        confirmed_at is None
+        or confirmed_at.tzinfo is None
+        or confirmed_at.year < _EARLIEST_YEAR
+        or confirmed_at > now()
+    ):
         raise InvalidInput(
             {"confirmed_at": "Write when it was confirmed as 2026-01-31T12:00:00+01:00."}
         )
-    address = canonical(row.get("address") or "", smtputf8=rules.smtputf8)
+    address = canonical(row.get("address", ""), smtputf8=rules.smtputf8)
     return _Follower(line, address, confirmed_at, locale)
 
 
@@ -119,7 +162,8 @@ def _add(
     if not followers:
         return
     people = _people(session, [follower.address for follower in followers])
-    standing = _standing(session, publisher, [person.id for person in people.values()])
+    ids = [person.id for person in people.values()]
+    standing, asked = _standing(session, publisher, ids)
     fresh = []
     for follower in followers:
         person = people[follower.address]
@@ -129,6 +173,8 @@ def _add(
             fresh.append((person.id, follower))
         elif standing[person.id]:
             report.already += 1
+        elif person.id in asked:
+            report.refused[follower.line] = "They were asked to confirm, and have not yet."
         else:
             report.refused[follower.line] = "They have left, and only they may come back."
     _follow(session, publisher, fresh)
@@ -144,17 +190,23 @@ def _people(session: Session, addresses: list[str]) -> dict[str, Subscriber]:
     return {person.address: person for person in found}
 
 
-def _standing(session: Session, publisher: Publisher, people: list[int]) -> dict[int, bool]:
-    """Map everyone who has ever followed to whether they still do."""
+def _standing(
+    session: Session, publisher: Publisher, people: list[int]
+) -> tuple[dict[int, bool], set[int]]:
+    """Map everyone who has ever signed up to whether they follow; and name who was asked to."""
     rows = session.execute(
-        select(Subscriber.id, Subscription.ended_at)
+        select(Subscriber.id, Subscription.confirmed_at, Subscription.ended_at)
         .join(Subscription, Subscription.subscriber_id == Subscriber.id)
         .where(Subscription.publisher_id == publisher.id, Subscriber.id.in_(people))
     )
     standing: dict[int, bool] = {}
-    for person, ended_at in rows:
-        standing[person] = standing.get(person, False) or ended_at is None
-    return standing
+    asked = set()
+    for person, confirmed_at, ended_at in rows:
+        follows = confirmed_at is not None and ended_at is None
+        standing[person] = standing.get(person, False) or follows
+        if confirmed_at is None and ended_at is None:
+            asked.add(person)
+    return standing, asked
 
 
 def _follow(session: Session, publisher: Publisher, fresh: list[tuple[int, _Follower]]) -> None:

@@ -44,13 +44,28 @@ _REFUSED = {
     *("iframe", "frame", "object", "embed", "applet", "audio", "video", "canvas", "svg", "math"),
 }
 _LINKS = {"http", "https", "mailto", "tel"}
+_ELSEWHERE = {"javascript", "vbscript", "data", "file", "blob", "ftp"}
 _ADDRESSES = {"href", "src", "action", "formaction", "xlink:href", "poster", "background"}
 
 
 def refused(html: str) -> list[str]:
-    """List what a press release may not hold, such as `<script>`, each once, in order."""
+    """List what a press release may not hold, such as `<script>`, each once, in order.
+
+    It is read as a browser reads it, and written out well formed, before it is searched: on
+    text that is not, html.parser takes time that grows with the square of its length, or raises.
+    """
     finder = _Finder()
-    finder.feed(html)
+    finder.feed(
+        nh3.clean(
+            html,
+            tags={*KEPT, *_REFUSED},
+            clean_content_tags=set(),
+            attributes={"*": _ADDRESSES},
+            generic_attribute_prefixes={"on"},
+            url_schemes=_LINKS | _ELSEWHERE,
+            link_rel=None,
+        )
+    )
     finder.close()
     return list(dict.fromkeys(finder.found))
 
@@ -60,7 +75,8 @@ def clean(html: str) -> str:
     return nh3.clean(
         html,
         tags=set(KEPT),
-        attributes={tag: names for tag, names in KEPT.items() if names},
+        # Without the star, ammonia adds `lang` and `title` everywhere.
+        attributes={"*": set(), **{tag: names for tag, names in KEPT.items() if names}},
         url_schemes=_LINKS,
         link_rel=None,
         strip_comments=True,

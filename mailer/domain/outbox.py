@@ -44,15 +44,19 @@ def may_ask_to_confirm(session: Session, subscription: Subscription) -> bool:
     recent = _letters_since(timedelta(hours=1)).where(
         OutboxLetter.kind == "confirm", OutboxLetter.subscription_id == subscription.id
     )
+    return session.scalars(recent).one() < CONFIRMATIONS_AN_HOUR and may_write(
+        session, subscription
+    )
+
+
+def may_write(session: Session, subscription: Subscription) -> bool:
+    """Tell whether this person has not had all of today's letters yet."""
     today = (
         _letters_since(timedelta(days=1))
         .join(Subscription, Subscription.id == OutboxLetter.subscription_id)
         .where(Subscription.subscriber_id == subscription.subscriber_id)
     )
-    return (
-        session.scalars(recent).one() < CONFIRMATIONS_AN_HOUR
-        and session.scalars(today).one() < LETTERS_A_DAY
-    )
+    return session.scalars(today).one() < LETTERS_A_DAY
 
 
 def _letters_since(age: timedelta) -> Select[int]:

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from mailer.domain.addresses import canonical
 from mailer.domain.clock import now
+from mailer.domain.content import web_address
 from mailer.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthorized
 from mailer.storage.database import reading, writing
 from mailer.storage.models import ApiKey, Publisher
@@ -27,6 +28,8 @@ _RESERVED = {"api", "confirm", "unsubscribe", "one-click", "manage", "static", "
     "metrics",
 }
 _KEY_OCTETS = 32
+_NAME_LENGTH = 200
+_WEBSITE_LENGTH = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +51,14 @@ def add(draft: PublisherDraft) -> str:
     """
     if not _SLUG.fullmatch(draft.slug) or draft.slug in _RESERVED:
         raise InvalidInput({"slug": "Use small letters, digits and hyphens, and no word of ours."})
-    if not draft.name.strip() or not draft.name.isprintable():
-        raise InvalidInput({"name": "Give the press room a name, in one line."})
+    name = draft.name.strip()
+    if not name or not name.isprintable() or len(name) > _NAME_LENGTH:
+        raise InvalidInput({"name": "Give the press room a name, in one short line."})
+    if draft.website_url is not None:
+        _see_website(draft.website_url)
     publisher = Publisher(
         slug=draft.slug,
-        name=draft.name.strip(),
+        name=name,
         from_address=canonical(draft.from_address),
         locale=draft.locale,
         website_url=draft.website_url,
@@ -66,6 +72,16 @@ def add(draft: PublisherDraft) -> str:
             return _new_key(session, publisher, "publish")
     except IntegrityError:
         raise Conflict(f"There is a press room called {draft.slug} already.") from None
+
+
+def _see_website(url: str) -> None:
+    """Refuse what leads elsewhere: it becomes a link in every letter."""
+    try:
+        web_address(url)
+    except ValueError as problem:
+        raise InvalidInput({"website": str(problem)}) from None
+    if len(url) > _WEBSITE_LENGTH:
+        raise InvalidInput({"website": "This address is too long."})
 
 
 def add_key(slug: str, scope: Scope = "publish") -> str:

@@ -20,6 +20,7 @@ from mailer.storage.queues import ring
 NEWS_FOR = timedelta(days=2)
 """A release dated further back than this is for the record, and mails nobody."""
 _KEY_OCTETS = 32
+_LARGEST_ID = 2**63 - 1
 
 
 def publish(settings: Settings, publisher: Publisher, body: ReleaseBody) -> Release:
@@ -86,7 +87,7 @@ def find(publisher: Publisher, release_id: int) -> Release:
 def publisher_of(release_id: int) -> Publisher:
     """Return the press room that a release belongs to; raises NotFound."""
     with reading() as session:
-        release = session.get(Release, release_id)
+        release = _get(session, release_id)
         if release is None:
             raise NotFound(f"There is no release {release_id}.")
         return session.get_one(Publisher, release.publisher_id)
@@ -94,7 +95,7 @@ def publisher_of(release_id: int) -> Publisher:
 
 def by_id(session: Session, publisher: Publisher, release_id: int) -> Release:
     """Return a press room's release; raises NotFound, also for another's."""
-    release = session.get(Release, release_id)
+    release = _get(session, release_id)
     if release is None or release.publisher_id != publisher.id:
         raise NotFound(f"There is no release {release_id} here.")
     return release
@@ -126,6 +127,11 @@ def settle(session: Session, release_id: int) -> None:
     ):
         release.state, release.finished_at = "done", now()
     session.flush()
+
+
+def _get(session: Session, release_id: int) -> Release | None:
+    """Return a release; a number that no column holds is nobody's, and drivers raise at it."""
+    return session.get(Release, release_id) if 0 < release_id <= _LARGEST_ID else None
 
 
 def _leased(release_id: int) -> Exists:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from mailer.config import Settings
 from mailer.domain.addresses import canonical
 from mailer.domain.clock import now
-from mailer.domain.outbox import may_ask_to_confirm, post
+from mailer.domain.outbox import may_ask_to_confirm, may_write, post
 from mailer.domain.publishers import by_slug
 from mailer.errors import InvalidLink
 from mailer.storage.database import insert, reading, writing
@@ -87,7 +87,9 @@ def unsubscribe(
             subscription.ended_at = now()
             subscription.ended_reason = f"unsubscribed: {way}"
             confirmed = subscription.confirmed_at is not None
-            message_id = post(session, "goodbye", subscription) if confirmed else None
+            # Whoever holds a forwarded letter can leave and come back without end.
+            tell = confirmed and may_write(session, subscription)
+            message_id = post(session, "goodbye", subscription) if tell else None
             _prove(session, subscription, "unsubscribed", evidence, message_id)
         standing = _standing(session, subscription)
     ring(settings.redis_url, "letters")
