@@ -146,6 +146,8 @@ class PostgreSQL:
             configuration.write(
                 f"listen_addresses = '127.0.0.1'\nport = {self.port}\n"
                 f"unix_socket_directories = '{self.folder}'\nmax_connections = 200\n"
+                # Tests kill programs, not the machine: what the kernel has, it keeps.
+                "fsync = off\n"
             )
 
     def _administrator(self) -> psycopg.Connection:

@@ -1,0 +1,63 @@
+"""A database that is away for a while: the caller is asked to come again, and may."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.api.desk import RELEASES, Desk, desk, problem
+from tests.conftest import Databases
+from tests.domain.cast import RELEASE
+from tests.servers import PostgreSQL
+from tests.service import contract
+
+
+@pytest.fixture
+def on_postgresql(databases: Databases, postgresql: PostgreSQL) -> Iterator[Desk]:
+    with databases.fresh("postgresql") as url:
+        variables = contract(database_url=url, redis_url="", smtp_url="smtp://127.0.0.1")
+        with desk(variables) as one:
+            yield one
+
+
+def test_a_call_is_asked_to_come_again_and_then_works(
+    on_postgresql: Desk, postgresql: PostgreSQL
+) -> None:
+    first = on_postgresql.publish()
+    postgresql.stop()
+    for path in ("/1", "/1/receipt"):
+        problem(on_postgresql.call("GET", f"{RELEASES}{path}"), 503)
+    answer = on_postgresql.publish()
+    problem(answer, 503)
+    assert int(answer.headers["Retry-After"]) > 0
+    postgresql.start()
+    again = on_postgresql.publish()
+    assert (again.status_code, again.data) == (202, first.data)
+
+
+def test_nothing_of_the_database_is_told(on_postgresql: Desk, postgresql: PostgreSQL) -> None:
+    postgresql.stop()
+    answer = on_postgresql.publish()
+    for inside in ("psycopg", "postgres", "127.0.0.1", str(postgresql.port), RELEASE["title"]):
+        assert inside not in answer.text
+
+
+def test_the_process_lives_without_its_database_and_says_that_it_is_not_ready(
+    on_postgresql: Desk, postgresql: PostgreSQL
+) -> None:
+    assert on_postgresql.call("GET", "/readyz").status_code == 200
+    postgresql.stop()
+    assert on_postgresql.call("GET", "/healthz").status_code == 200
+    assert on_postgresql.call("GET", "/readyz").status_code == 503
+    postgresql.start()
+    assert on_postgresql.call("GET", "/readyz").status_code == 200
+
+
+def test_a_connection_that_was_cut_is_nobodys_business(
+    on_postgresql: Desk, postgresql: PostgreSQL
+) -> None:
+    first = on_postgresql.publish()
+    postgresql.stop()
+    postgresql.start()
+    assert on_postgresql.publish().data == first.data

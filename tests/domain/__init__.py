@@ -1,0 +1,1 @@
+"""What may happen: signing up, leaving, bringing followers, publishing, accounting."""

@@ -1,0 +1,197 @@
+"""The life of a subscription, as its rows tell it."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import select
+
+from mailer.domain import publishers, subscriptions
+from mailer.domain.publishers import PublisherDraft
+from mailer.errors import InvalidAddress, InvalidLink, NotFound
+from mailer.storage.database import reading
+from mailer.storage.models import Consent, Subscriber, Subscription
+from tests.domain.cast import ADA, KARI, OLA, PROOF, SLUG, PressRoom
+
+AT_ONCE = 8
+
+
+def test_a_sign_up_asks_for_a_confirmation(room: PressRoom) -> None:
+    one = room.sign_up(KARI)
+    standing = subscriptions.look_up(one)
+    assert (standing.confirmed, standing.ended) == (False, False)
+    assert room.letters() == ["confirm"]
+    assert room.proofs(one) == ["requested"]
+
+
+def test_signing_up_twice_is_one_subscription(room: PressRoom) -> None:
+    one = room.sign_up(KARI)
+    subscriptions.sign_up(room.settings, SLUG, "  KARI@Example.org", PROOF)
+    assert room.open_subscriptions(KARI) == [one]
+    assert room.count(Subscription) == 1
+    assert room.count(Subscriber) == 1
+
+
+def test_following_two_press_rooms_is_two_subscriptions_of_one_person(room: PressRoom) -> None:
+    publishers.add(PublisherDraft("fjellavisa", "Fjellavisa", "presse@example.org", "nn"))
+    assert room.sign_up(KARI) != room.sign_up(KARI, "fjellavisa")
+    assert room.count(Subscriber) == 1
+
+
+def test_who_follows_already_gets_no_letter(room: PressRoom) -> None:
+    one = room.follow(KARI)
+    before = room.letters()
+    assert room.sign_up(KARI) == one
+    assert room.letters() == before
+
+
+def test_a_mailbox_that_does_not_exist_gets_no_letter(room: PressRoom) -> None:
+    room.sign_up(KARI)
+    room.suppress(KARI)
+    room.sign_up(KARI)
+    assert room.letters() == ["confirm"]
+
+
+@pytest.mark.parametrize("past", ["new", "asked", "confirmed", "left", "suppressed"])
+def test_a_sign_up_never_tells_whether_the_address_was_known(room: PressRoom, past: str) -> None:
+    """Whatever the past, it returns, and returns nothing; the door answers all the same."""
+    if past != "new":
+        one = room.sign_up(KARI) if past == "asked" else room.follow(KARI)
+        if past == "left":
+            room.leave(one)
+        if past == "suppressed":
+            room.suppress(KARI)
+    subscriptions.sign_up(room.settings, SLUG, KARI, PROOF)
+
+
+def test_a_sign_up_for_a_room_that_is_not_there(room: PressRoom) -> None:
+    with pytest.raises(NotFound):
+        subscriptions.sign_up(room.settings, "nobody", KARI, PROOF)
+    assert room.count(Subscriber) == 0
+
+
+def test_a_sign_up_with_what_is_no_address_writes_nothing(room: PressRoom) -> None:
+    with pytest.raises(InvalidAddress):
+        subscriptions.sign_up(room.settings, SLUG, "kari@example.org, ola@example.org", PROOF)
+    assert room.count(Subscriber) == 0
+
+
+def test_confirming_twice_is_one_consent_and_one_welcome(room: PressRoom) -> None:
+    one = room.sign_up(KARI)
+    for _ in range(2):
+        standing = subscriptions.confirm(room.settings, one, PROOF)
+        assert (standing.confirmed, standing.ended) == (True, False)
+    assert room.proofs(one) == ["requested", "confirmed"]
+    assert room.letters() == ["confirm", "welcome"]
+
+
+def test_leaving_twice_is_one_step_and_one_goodbye(room: PressRoom) -> None:
+    one = room.follow(KARI)
+    for _ in range(2):
+        assert subscriptions.unsubscribe(room.settings, one, PROOF).ended
+    assert room.proofs(one) == ["requested", "confirmed", "unsubscribed"]
+    assert room.letters("goodbye") == ["goodbye"]
+
+
+def test_who_never_confirmed_leaves_without_a_letter(room: PressRoom) -> None:
+    one = room.sign_up(KARI)
+    room.leave(one)
+    assert subscriptions.look_up(one).ended
+    assert room.letters() == ["confirm"]
+
+
+def test_an_ended_subscription_is_not_confirmed_by_its_old_link(room: PressRoom) -> None:
+    one = room.sign_up(KARI)
+    room.leave(one)
+    standing = subscriptions.confirm(room.settings, one, PROOF)
+    assert (standing.confirmed, standing.ended) == (False, True)
+
+
+def test_undo_opens_the_same_subscription(room: PressRoom) -> None:
+    one = room.follow(KARI)
+    room.leave(one)
+    for _ in range(2):
+        standing = subscriptions.resume(one, PROOF)
+        assert (standing.confirmed, standing.ended) == (True, False)
+    assert room.open_subscriptions(KARI) == [one]
+    assert room.proofs(one)[-1] == "resumed"
+    assert room.proofs(one).count("resumed") == 1
+
+
+def test_a_sign_up_after_leaving_is_a_new_row_and_the_old_one_stays(room: PressRoom) -> None:
+    one = room.follow(KARI)
+    room.leave(one)
+    other = room.sign_up(KARI)
+    assert other != one
+    assert subscriptions.look_up(one).ended
+    assert not subscriptions.look_up(other).confirmed
+
+
+def test_undo_leaves_a_newer_subscription_in_its_place(room: PressRoom) -> None:
+    one = room.follow(KARI)
+    room.leave(one)
+    other = room.sign_up(KARI)
+    assert subscriptions.resume(one, PROOF).ended
+    assert room.open_subscriptions(KARI) == [other]
+
+
+def test_leaving_one_leaves_nobody_else(room: PressRoom) -> None:
+    karis, olas = room.follow(KARI), room.follow(OLA)
+    room.leave(karis)
+    assert subscriptions.look_up(karis).ended
+    assert not subscriptions.look_up(olas).ended
+
+
+@pytest.mark.parametrize("number", [0, -1, 4711])
+def test_a_link_to_nobody_is_not_valid(room: PressRoom, number: int) -> None:
+    with pytest.raises(InvalidLink):
+        subscriptions.confirm(room.settings, number, PROOF)
+    with pytest.raises(InvalidLink):
+        subscriptions.unsubscribe(room.settings, number, PROOF)
+    with pytest.raises(InvalidLink):
+        subscriptions.resume(number, PROOF)
+    with pytest.raises(InvalidLink):
+        subscriptions.look_up(number)
+
+
+def test_sign_ups_at_the_same_moment_are_one_open_subscription(room: PressRoom) -> None:
+    together = threading.Barrier(AT_ONCE)
+
+    def sign_up() -> None:
+        with room.app.app_context():
+            together.wait()
+            subscriptions.sign_up(room.settings, SLUG, ADA, PROOF)
+
+    with ThreadPoolExecutor(AT_ONCE) as crowd:
+        for one in [crowd.submit(sign_up) for _ in range(AT_ONCE)]:
+            one.result()
+    assert len(room.open_subscriptions(ADA)) == 1
+    assert room.count(Subscription) == 1
+    assert room.letters() == ["confirm"] * 2
+
+
+def test_confirmations_at_the_same_moment_are_one_consent(room: PressRoom) -> None:
+    one = room.sign_up(ADA)
+    together = threading.Barrier(AT_ONCE)
+
+    def confirm() -> None:
+        with room.app.app_context():
+            together.wait()
+            assert subscriptions.confirm(room.settings, one, PROOF).confirmed
+
+    with ThreadPoolExecutor(AT_ONCE) as crowd:
+        for each in [crowd.submit(confirm) for _ in range(AT_ONCE)]:
+            each.result()
+    assert room.proofs(one) == ["requested", "confirmed"]
+    assert room.letters("welcome") == ["welcome"]
+
+
+def test_every_proof_keeps_what_was_seen_and_where(room: PressRoom) -> None:
+    room.sign_up(KARI)
+    with reading() as session:
+        [proof] = session.scalars(select(Consent))
+        assert (proof.language, proof.page) == (PROOF.language, PROOF.page)
+        assert proof.wording == subscriptions.WORDING
+        assert proof.message_id
