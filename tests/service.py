@@ -124,7 +124,9 @@ class Service:
         for process in running.values():
             process.thaw()
             process.signal(signal.SIGTERM)
-        ended = {name: process.stop() for name, process in running.items()}
+        ended = {name: process.wait() for name, process in running.items()}
+        for process in running.values():
+            process.stop()
         failed = [f"{name}: {code}\n{self.log(name)}" for name, code in ended.items() if code]
         assert not failed, "\n".join(["not every process stopped well:", *failed])
 

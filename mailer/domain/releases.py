@@ -13,7 +13,7 @@ from mailer.domain.addresses import domain
 from mailer.domain.clock import now
 from mailer.domain.content import ReleaseBody
 from mailer.errors import Conflict, NotFound, ReferenceTaken
-from mailer.storage.database import insert, reading, writing
+from mailer.storage.database import identity, insert, reading, writing
 from mailer.storage.models import Batch, Outcome, Publisher, Release
 from mailer.storage.queues import ring
 
@@ -72,6 +72,8 @@ def resume(settings: Settings, publisher: Publisher, release_id: int) -> Release
             release.state, release.starts_at = "sending", now()
         elif release.state == "paused":
             release.state, release.paused_because = "sending", None
+            # Whoever resumes a restored copy says that it may be believed.
+            release.frozen_in = identity(session)
         elif release.state != "sending":
             raise Conflict(f"A release that is {release.state} cannot be resumed.")
     ring(settings.redis_url, "releases")
@@ -101,6 +103,17 @@ def by_id(session: Session, publisher: Publisher, release_id: int) -> Release:
     return release
 
 
+def locked(session: Session, release_id: int) -> Release:
+    """Return a release as it is now, and keep it from changing until the commit.
+
+    NO KEY UPDATE goes with the KEY SHARE that every outcome's foreign key takes: two processes
+    that each write outcomes and then settle would otherwise wait for one another.
+    """
+    return session.get_one(
+        Release, release_id, with_for_update={"key_share": True}, populate_existing=True
+    )
+
+
 def pause(session: Session, release_id: int, because: str) -> None:
     """Halt a running release and say why; it goes on when somebody resumes it."""
     session.execute(
@@ -116,7 +129,7 @@ def settle(session: Session, release_id: int) -> None:
     `sending` becomes `done` when every batch is closed and nobody is deferred; `stopping`
     becomes `stopped` when no batch is leased any more.
     """
-    release = session.get_one(Release, release_id, with_for_update=True, populate_existing=True)
+    release = locked(session, release_id)
     if release.state == "stopping" and not session.scalar(select(_leased(release_id))):
         _skip_the_rest(session, release_id)
         release.state, release.finished_at = "stopped", now()
@@ -160,9 +173,8 @@ def _skip_the_rest(session: Session, release_id: int) -> None:
 
 
 def _locked(session: Session, publisher: Publisher, release_id: int) -> Release:
-    release = by_id(session, publisher, release_id)
-    session.refresh(release, with_for_update=True)
-    return release
+    by_id(session, publisher, release_id)
+    return locked(session, release_id)
 
 
 def _row(publisher: Publisher, body: ReleaseBody, moment: datetime) -> dict[str, object]:

@@ -143,8 +143,9 @@ def write(session: Session, together: Sequence[Progress], settings: Settings) ->
         write_findings(session, claim, progress.findings, settings.retry_seconds)
         note_uncertain(session, claim.release_id, progress.uncertain, "unanswered")
         if progress.pause_because is not None:
-            forgive(session, claim.release_id, progress.forgiven)
             pause(session, claim.release_id, progress.pause_because)
+        if forgiven := _not_to_blame(session, progress):
+            forgive(session, claim.release_id, forgiven)
         if progress.finished or progress.hand_back:
             settled.add(claim.release_id)
     for release_id in sorted(settled):
@@ -154,6 +155,19 @@ def write(session: Session, together: Sequence[Progress], settings: Settings) ->
         states[progress.claim.release_id] if held else FENCED
         for progress, held in zip(together, ours, strict=True)
     ]
+
+
+def _not_to_blame(session: Session, progress: Progress) -> list[int]:
+    """Return who was refused in a run, and who after it, before the pause was known."""
+    refused = [
+        finding.subscription_id
+        for finding in progress.findings
+        if finding.verdict.kind == "refused"
+    ]
+    if not refused:
+        return progress.forgiven
+    state = session.scalar(select(Release.state).where(Release.id == progress.claim.release_id))
+    return [*progress.forgiven, *refused] if state == "paused" else progress.forgiven
 
 
 def renew(session: Session, claims: Sequence[Claim], lease_seconds: int) -> set[int]:

@@ -102,7 +102,7 @@ class _Round:
         self._courier = courier
         self._shop = workshop
         self._claim = claim
-        self._position = claim.position
+        self._position = self._recorded = claim.position
         self._findings: list[Finding] = []
         self._uncertain: list[int] = []
         self._recipients: dict[int, Recipient] = {}
@@ -192,7 +192,13 @@ class _Round:
         return verdict
 
     async def _gate(self) -> None:
-        """Wait until what came before is durable and the batch is still ours to send."""
+        """Wait until what came before is durable and the batch is still ours to send.
+
+        That includes who was skipped: after a crash, the recipient at the recorded position is
+        the one who may have the message already.
+        """
+        if self._recorded < self._position:
+            self._record()
         if self._durable is not None and await self._durable != GO_ON:
             raise Halted
         # Too little of the lease is left to be sure of it: ask for it anew.
@@ -205,6 +211,7 @@ class _Round:
         )
 
     def _record(self) -> asyncio.Future[str]:
+        self._recorded = self._position
         self._durable = self._shop.committer.record(self._progress())
         return self._durable
 

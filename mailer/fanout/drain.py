@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -13,12 +14,14 @@ from mailer.fanout.batches import freeze_next
 from mailer.fanout.committer import Committer
 from mailer.fanout.compositions import Compositor
 from mailer.fanout.delivery import Courier, Workshop
-from mailer.fanout.ledger import Ledger
+from mailer.fanout.ledger import Abandoned, Ledger
 from mailer.storage.queues import ring
 
 _LOOK_SECONDS = 0.2
 _FREEZE_SECONDS = 1.0
 _LEAVE_WITHIN_SECONDS = 7
+
+log = logging.getLogger(__name__)
 
 
 async def drain(settings: Settings, leaving: asyncio.Event) -> None:
@@ -27,12 +30,14 @@ async def drain(settings: Settings, leaving: asyncio.Event) -> None:
     When `leaving` is set, each connection finishes the message it is at and hands its
     batch back.
     """
-    ledger = Ledger()
+    ledger = Ledger(leaving)
     committer = Committer(ledger, settings)
     crew = _Crew(Workshop(settings, ledger, committer, Compositor(settings), leaving))
     try:
         async with _beside(committer.run(), committer.keep_leases()):
             await crew.work()
+    except Abandoned:
+        log.warning("The database stays away: what is in hand is left to its leases.")
     finally:
         ledger.close()
 

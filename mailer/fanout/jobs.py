@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 from collections.abc import Awaitable, Callable
 
 from mailer.config import Settings
 from mailer.fanout.drain import drain
 from mailer.fanout.letters import drain_outbox
+
+_LISTEN_SECONDS = 0.1
 
 Work = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
@@ -24,13 +27,29 @@ def drain_letters() -> bool:
 
 
 def _until_told(work: Work) -> bool:
-    """Do the work; SIGTERM lets it finish what is in hand, and give back the rest."""
+    """Do the work; a signal lets it finish what is in hand, and give back the rest."""
+    told = threading.Event()
 
-    async def run() -> bool:
+    async def run() -> None:
         leaving = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, leaving.set)
+        listening = asyncio.create_task(_listen(told, leaving))
         await work(Settings.from_environment(), leaving)
-        return leaving.is_set()
+        listening.cancel()
 
-    return asyncio.run(run())
+    # Not the event loop's own handlers: a signal while the loop is closed would be lost.
+    before = {
+        number: signal.signal(number, lambda _number, _frame: told.set())
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        asyncio.run(run())
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return told.is_set()
+
+
+async def _listen(told: threading.Event, leaving: asyncio.Event) -> None:
+    while not told.is_set():
+        await asyncio.sleep(_LISTEN_SECONDS)
+    leaving.set()

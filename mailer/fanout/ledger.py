@@ -17,8 +17,13 @@ from mailer.storage.database import writing
 T = TypeVar("T")
 
 _AGAIN_AFTER_SECONDS = 0.5
+_TRIES_WHEN_LEAVING = 10
 
 log = logging.getLogger(__name__)
+
+
+class Abandoned(Exception):
+    """The database stayed away until it was time to leave; leases tell what is not done."""
 
 
 class Ledger:
@@ -28,13 +33,18 @@ class Ledger:
     it is, and its rows must then be the same.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, leaving: asyncio.Event) -> None:
+        self._leaving = leaving
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
         self._context = contextvars.copy_context()
 
     async def transact(self, work: Callable[[Session], T]) -> T:
-        """Run `work` in one transaction and return its result, however long it takes."""
+        """Run `work` in one transaction and return its result, however long it takes.
+
+        Raises Abandoned if it is time to leave and the database stays away.
+        """
         loop = asyncio.get_running_loop()
+        last_tries = _TRIES_WHEN_LEAVING
         while True:
             try:
                 return await loop.run_in_executor(self._thread, self._context.run, _once, work)
@@ -42,6 +52,9 @@ class Ledger:
                 if not _passing(error):
                     raise
                 log.warning("The database does not answer: %s. Trying on.", type(error).__name__)
+                last_tries -= self._leaving.is_set()
+                if not last_tries:
+                    raise Abandoned from None
                 await asyncio.sleep(_AGAIN_AFTER_SECONDS)
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from mailer.config import Settings
 from mailer.domain.clock import now
 from mailer.fanout.compositions import Compositor, message_date
-from mailer.fanout.ledger import Ledger
+from mailer.fanout.ledger import Abandoned, Ledger
 from mailer.fanout.verdicts import Verdict, judge, judge_refusal
 from mailer.mail import letters
 from mailer.mail.message import Composed, UnsafeValue
@@ -52,12 +52,14 @@ class Errand:
 
 async def drain_outbox(settings: Settings, leaving: asyncio.Event) -> None:
     """Send every letter that is due, until none is left or it is time to leave."""
-    ledger = Ledger()
+    ledger = Ledger(leaving)
     compositor = Compositor(settings)
     try:
         async with asyncio.TaskGroup() as group:
             for _ in range(min(_CONNECTIONS, settings.connections)):
                 group.create_task(_Messenger(settings, ledger, compositor, leaving).work())
+    except* Abandoned:
+        log.warning("The database stays away: what is in hand is left to its leases.")
     finally:
         ledger.close()
 

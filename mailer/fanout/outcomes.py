@@ -10,10 +10,11 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from mailer.domain.clock import now
+from mailer.domain.releases import locked
 from mailer.fanout.batches import LARGEST_BATCH, Claim, new_batch
 from mailer.fanout.verdicts import Verdict
 from mailer.storage.database import database_now, insert
-from mailer.storage.models import Batch, Outcome, Release, Subscriber, Subscription, Uncertain
+from mailer.storage.models import Batch, Outcome, Subscriber, Subscription, Uncertain
 
 DEFERRED_AT_MOST = timedelta(hours=48)
 _LONGEST_WAIT_SECONDS = 4 * 3600
@@ -77,7 +78,7 @@ def forgive(session: Session, release_id: int, subscription_ids: Sequence[int]) 
         .values(
             kind="deferred",
             next_at=database_now(),
-            first_deferred_at=now(),
+            first_deferred_at=None,
             at=now(),
             batch_id=None,
         )
@@ -106,7 +107,7 @@ def expire(session: Session) -> None:
 
 def retry_due(session: Session, release_id: int) -> int:
     """Put the deferred whose time has come into a retry batch; returns how many."""
-    release = session.get_one(Release, release_id, with_for_update=True, populate_existing=True)
+    release = locked(session, release_id)
     if release.state != "sending":
         return 0
     due = session.scalars(
@@ -130,6 +131,8 @@ def retry_due(session: Session, release_id: int) -> int:
 
 
 def _describe(outcome: Outcome, verdict: Verdict, retry_seconds: int) -> None:
+    if outcome.kind == verdict.kind == "deferred" and outcome.next_at is not None:
+        return  # the same transaction, run again because the answer to its COMMIT was lost
     outcome.kind = verdict.kind
     outcome.reason = verdict.reason[:20]
     outcome.at = now()

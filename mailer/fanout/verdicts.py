@@ -35,8 +35,11 @@ ACCEPTED = Verdict("accepted")
 
 def judge(stage: Stage, reply: Reply) -> Verdict:
     """Judge an answer by how far the message had come (RFC 5321 section 4.2.1, RFC 3463)."""
-    if reply.positive:
+    if reply.completed:
         return ACCEPTED
+    if reply.positive:
+        # Go on with what? The server is not where we are; that is no acceptance.
+        return Verdict("deferred", reply.status)
     recipients_own = stage in ("rcpt", "data", "dot")
     if reply.permanent:
         if recipients_own:

@@ -37,7 +37,9 @@ log = logging.getLogger(__name__)
 class DoorbellWorker(Worker):
     """An RQ worker whose horse outlives Redis, leaves when asked to, and dies with its parent."""
 
-    told_to_leave = False
+    told: threading.Event
+    """Set by whoever wants the process to end, also before RQ listens to signals."""
+    redis_is_away = False
 
     def fork_work_horse(self, job: Job, queue: Queue) -> None:
         """Fork with no database connection open: closing one twice would undo its locks."""
@@ -53,7 +55,7 @@ class DoorbellWorker(Worker):
 
     def handle_warm_shutdown_request(self) -> None:
         """Ask the horse to give back what it holds, rather than to finish a whole release."""
-        self.told_to_leave = True
+        self.told.set()
         if self.horse_pid:
             with suppress(ProcessLookupError):
                 os.kill(self.horse_pid, signal.SIGTERM)
@@ -72,6 +74,7 @@ class DoorbellWorker(Worker):
         except RedisError:
             if self.is_horse or self.horse_pid:
                 return
+            self.redis_is_away = True
             raise StopRequested from None
 
     def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
@@ -81,11 +84,19 @@ class DoorbellWorker(Worker):
         except RedisError as error:
             log.warning("Redis does not hear the heartbeat: %s.", type(error).__name__)
 
+    def check_for_suspension(self, burst: bool) -> None:
+        """Leave at once if that was asked for before RQ listened to signals."""
+        if self.told.is_set():
+            raise StopRequested
+        super().check_for_suspension(burst)
+
     def subscribe(self) -> None:
         """Take no commands by Redis: whoever may write there could stop a release."""
 
     def teardown(self) -> None:
         """Sign off, if Redis can hear it."""
+        if self.redis_is_away:
+            return
         try:
             super().teardown()  # type: ignore[no-untyped-call]  # RQ annotates only in part
         except RedisError:
@@ -135,14 +146,13 @@ class Shift:
         except RedisError as error:
             log.warning("Redis is away: %s.", type(error).__name__)
             return
+        worker.told = self._told
         try:
             worker.work(logging_level="WARNING")
         except RedisError as error:
             log.warning("Redis went away: %s.", type(error).__name__)
         finally:
             self._hear_signals()
-        if worker.told_to_leave:
-            self._told.set()
 
     def _hear_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -44,6 +44,16 @@ class Reply:
         return self.code // 100 in (2, 3)
 
     @property
+    def completed(self) -> bool:
+        """Whether the answer is 2yz: done."""
+        return self.code // 100 == 2  # noqa: PLR2004 - the RFC's own digit
+
+    @property
+    def continues(self) -> bool:
+        """Whether the answer is 3yz: now the rest."""
+        return self.code // 100 == 3  # noqa: PLR2004 - the RFC's own digit
+
+    @property
     def permanent(self) -> bool:
         """Whether the answer is 5yz: the same again would be answered the same."""
         return self.code // 100 == 5  # noqa: PLR2004 - the RFC's own digit
@@ -127,7 +137,7 @@ class SmtpConnection:
         else:
             for stage, command in commands:
                 reply = await self._command(stage, command)
-                if not reply.positive:
+                if not self._fits(stage, reply):
                     await self._give_up(Rejected(stage, reply))
 
     async def body(self, message: bytes) -> None:
@@ -138,7 +148,9 @@ class SmtpConnection:
     async def dot(self) -> Reply:
         """End the message and return the server's verdict; raises Unanswered without one."""
         self._writer.write(b".\r\n")
-        return await self._reply("dot")
+        reply = await self._reply("dot")
+        self._fits("dot", reply)
+        return reply
 
     async def quit(self) -> None:
         """Say goodbye and close, without waiting long for an answer."""
@@ -158,6 +170,9 @@ class SmtpConnection:
         await self._hello()
         if starttls is not None:
             self._good("connect", await self._command("connect", "STARTTLS"))
+            if getattr(self._reader, "_buffer", b""):
+                # Whatever came before the encryption may be anybody's (RFC 3207 section 6).
+                raise Unanswered("connect", "The server says more than it was asked.")
             await _answered(
                 "connect",
                 self._writer.start_tls(starttls, server_hostname=relay.host),
@@ -177,11 +192,13 @@ class SmtpConnection:
     async def _log_in(self, user: str, password: str) -> None:
         """Authenticate by PLAIN (RFC 4616), or by LOGIN where a server knows only that."""
         if "LOGIN" in self.extensions.get("AUTH", "") and "PLAIN" not in self.extensions["AUTH"]:
-            for word in ("AUTH LOGIN", _base64(user), _base64(password)):
+            for word in ("AUTH LOGIN", _base64(user)):
                 self._good("auth", await self._command("auth", word))
-            return
-        credentials = _base64("\0".join(("", user, password)))
-        self._good("auth", await self._command("auth", f"AUTH PLAIN {credentials}"))
+            last = _base64(password)
+        else:
+            last = f"AUTH PLAIN {_base64(chr(0).join(('', user, password)))}"
+        reply = self._good("auth", await self._command("auth", last))
+        self._fits("auth", reply)
 
     def _parameters(self, recipient: str, size: int) -> str:
         parameters = ""
@@ -202,8 +219,8 @@ class SmtpConnection:
             except Unanswered:
                 # A server that says no may close without another word, as with 421.
                 raise refusal or Unanswered(stage, "The server closed the connection.") from None
-            asked_for_body = reply.positive
-            if not reply.positive and refusal is None:
+            asked_for_body = reply.continues
+            if not self._fits(stage, reply) and refusal is None:
                 refusal = Rejected(stage, reply)
         if refusal is not None:
             await self._give_up(refusal, asked_for_body=asked_for_body)
@@ -224,6 +241,13 @@ class SmtpConnection:
 
     def _write(self, text: str) -> None:
         self._writer.write(text.encode())
+
+    def _fits(self, stage: Stage, reply: Reply) -> bool:
+        """Tell a go-ahead from a refusal; raises Unanswered if the server is somewhere else."""
+        if reply.positive and reply.continues != (stage == "data"):
+            self.abort()
+            raise Unanswered(stage, "The server answers out of step.")
+        return reply.positive
 
     @staticmethod
     def _good(stage: Stage, reply: Reply) -> Reply:

@@ -59,4 +59,6 @@ def _connection(redis_url: str) -> Redis:
 
 def patient_connection(redis_url: str) -> Redis:
     """Connect as a worker does, which waits for doorbells as long as RQ asks it to."""
-    return Redis.from_url(redis_url, socket_connect_timeout=_RING_SECONDS)
+    return Redis.from_url(
+        redis_url, socket_connect_timeout=_RING_SECONDS, retry=Retry(NoBackoff(), 0)
+    )

@@ -1,0 +1,51 @@
+"""What the tests of the worker as a process share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis import Redis as Client
+from rq import Worker
+
+from tests.fanout.room import BOB, Room
+from tests.processes import eventually
+from tests.relay import SILENCE
+from tests.servers import Redis
+from tests.service import Service
+
+SHORT = {
+    "MAILER_CONNECTIONS": "2",
+    "MAILER_RETRY_SECONDS": "1",
+    "MAILER_SMTP_TIMEOUT_SECONDS": "60",
+}
+
+
+def workers(redis: Redis) -> list[list[str]]:
+    """Tell which queues each worker listens on."""
+    with Client.from_url(redis.url) as client:
+        return [worker.queue_names() for worker in Worker.all(connection=client)]
+
+
+def listening(redis: Redis) -> None:
+    """Wait until a worker has signed on."""
+    eventually(lambda: workers(redis), "a worker listens")
+
+
+def done(room: Room, release_id: int, patience: float | None = None) -> None:
+    """Wait until a release is done."""
+    eventually(lambda: room.receipt(release_id).state == "done", "the release is done", patience)
+
+
+def horse(service: Service) -> int:
+    """Wait for the process that does the job, and return its id."""
+    return eventually(lambda: service.processes["releases"].children, "a horse")[0]
+
+
+@contextmanager
+def held(room: Room) -> Iterator[None]:
+    """Keep Bob's message waiting at the relay, and let it go on at the end."""
+    room.relay.answer(BOB, at="rcpt", reply=SILENCE, times=1)
+    yield
+    for session in list(room.relay._sessions):
+        room.relay._loop.call_soon_threadsafe(session.abort)

@@ -1,0 +1,106 @@
+"""Claiming: each batch belongs to one sender at a time, and only what may be sent is claimed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import update
+
+from mailer.fanout.batches import Claim, claim, work_is_waiting
+from mailer.fanout.committer import Progress, write
+from mailer.storage.database import reading, writing
+from mailer.storage.models import Batch, Release
+from tests.fanout.room import Room, crowd, together
+
+
+def test_each_claim_raises_the_epoch_and_sets_a_lease(room: Room) -> None:
+    room.freeze()
+    taken = room.claim()
+    assert taken is not None
+    row = room.rows(Batch)[0]
+    assert (taken.batch_id, taken.epoch, row.epoch) == (row.id, 1, 1)
+    assert row.lease_until is not None
+    back = Progress(taken, position=1, hand_back=True)
+    with writing() as session:
+        write(session, [back], room.settings)
+    again = room.claim()
+    assert again is not None
+    assert (again.batch_id, again.epoch, again.position) == (taken.batch_id, 2, 1)
+
+
+def test_claims_at_the_same_time_never_take_the_same_batch(empty_room: Room) -> None:
+    empty_room.follow(*crowd(24))
+    empty_room.freeze(connections=6)
+    assert len(empty_room.rows(Batch)) == 24
+
+    def take_six() -> list[Claim | None]:
+        return [empty_room.claim() for _ in range(6)]
+
+    taken = [one for claims in together(*[take_six] * 4) for one in claims]
+    assert sorted(one.batch_id for one in taken if one) == [
+        batch.id for batch in empty_room.rows(Batch)
+    ]
+    assert {one.epoch for one in taken if one} == {1}
+    assert empty_room.claim() is None
+
+
+@pytest.mark.parametrize("state", ["paused", "stopping", "stopped", "done"])
+def test_nothing_is_claimed_of_a_release_that_does_not_go_out(room: Room, state: str) -> None:
+    release_id = room.freeze()
+    with writing() as session:
+        session.execute(update(Release).where(Release.id == release_id).values(state=state))
+    assert room.claim() is None
+
+
+def test_nothing_is_claimed_of_a_release_whose_time_has_not_come(room: Room) -> None:
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    release_id = room.publish(published_at=tomorrow.isoformat())
+    room.drain()
+    assert room.claim() is None
+    assert (room.release(release_id).state, room.rows(Batch)) == ("scheduled", [])
+
+
+def test_a_leased_batch_is_not_claimed_even_when_its_lease_ran_out(room: Room) -> None:
+    room.freeze()
+    first = room.claim()
+    room.later(hours=1)
+    others = [room.claim(), room.claim(), room.claim()]
+    assert first is not None
+    assert first.batch_id not in [one.batch_id for one in others if one]
+    assert others[-1] is None
+
+
+def test_a_batch_that_rests_is_claimed_when_its_rest_is_over(room: Room) -> None:
+    room.freeze()
+    while (taken := room.claim()) is not None:
+        with writing() as session:
+            write(session, [Progress(taken, 0, hand_back=True, rest_seconds=10)], room.settings)
+    with reading() as session:
+        assert not work_is_waiting(session)
+    room.later(seconds=11)
+    with reading() as session:
+        assert work_is_waiting(session)
+    again = room.claim()
+    assert again is not None
+    assert (again.epoch, again.batch_id) == (2, room.rows(Batch)[0].id)
+
+
+def test_older_releases_are_claimed_first(room: Room) -> None:
+    first, second = room.freeze(), room.freeze()
+    claims = [room.claim() for _ in range(6)]
+    assert [one.release_id for one in claims if one] == [first] * 3 + [second] * 3
+
+
+def test_a_claim_that_is_rolled_back_never_was(room: Room) -> None:
+    room.freeze()
+
+    def crash() -> None:
+        with writing() as session:
+            assert claim(session, 60) is not None
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        crash()
+    batch = room.rows(Batch)[0]
+    assert (batch.epoch, batch.lease_until) == (0, None)

@@ -1,0 +1,137 @@
+"""The committer: many acknowledgements, one transaction, and none lost with the database."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+
+from sqlalchemy import event
+
+from mailer.domain.releases import settle
+from mailer.fanout.batches import Claim
+from mailer.fanout.committer import FENCED, GO_ON, Committer, Progress
+from mailer.fanout.ledger import Ledger
+from mailer.fanout.outcomes import Finding, write_findings
+from mailer.fanout.verdicts import Verdict
+from mailer.storage.database import db, writing
+from mailer.storage.models import Batch
+from tests.fanout.room import CAST, Room, crowd, together
+from tests.servers import PostgreSQL
+
+
+def claimed(room: Room) -> list[Claim]:
+    """Freeze a release and claim its three batches, of Ada and Bob, Cai and Dag, and Eva."""
+    room.freeze()
+    claims = [room.claim() for _ in range(3)]
+    assert None not in claims
+    return [one for one in claims if one]
+
+
+def test_what_arrives_together_is_one_transaction(room: Room) -> None:
+    claims = claimed(room)
+    commits: list[object] = []
+
+    def note(connection: object) -> None:
+        commits.append(connection)
+
+    async def work() -> list[str]:
+        ledger = Ledger(asyncio.Event())
+        committer = Committer(ledger, room.settings)
+        futures = [committer.record(Progress(one, 1)) for one in claims]
+        running = asyncio.create_task(committer.run())
+        states = await asyncio.gather(*futures)
+        running.cancel()
+        ledger.close()
+        return list(states)
+
+    event.listen(db.engine, "commit", note)
+    states = asyncio.run(work())
+    event.remove(db.engine, "commit", note)
+    assert states == [GO_ON] * 3
+    assert len(commits) == 1
+    assert [batch.position for batch in room.rows(Batch)] == [1, 1, 1]
+
+
+def test_one_connection_that_was_given_up_does_not_disturb_the_others(room: Room) -> None:
+    claims = claimed(room)
+    with writing() as session:
+        session.get_one(Batch, claims[1].batch_id).epoch += 1
+
+    async def work() -> list[str]:
+        ledger = Ledger(asyncio.Event())
+        committer = Committer(ledger, room.settings)
+        running = asyncio.create_task(committer.run())
+        states = await asyncio.gather(*(committer.record(Progress(one, 1)) for one in claims))
+        running.cancel()
+        ledger.close()
+        return list(states)
+
+    assert asyncio.run(work()) == [GO_ON, FENCED, GO_ON]
+    assert [batch.position for batch in room.rows(Batch)] == [1, 0, 1]
+
+
+def test_a_dot_may_leave_only_under_a_lease_that_is_held(room: Room) -> None:
+    taken = claimed(room)[0]
+
+    async def work() -> list[bool]:
+        committer = Committer(Ledger(asyncio.Event()), room.settings)
+        before = committer.safe(taken)
+        committer.hold(taken, asyncio.get_running_loop().time())
+        return [before, committer.safe(taken)]
+
+    assert asyncio.run(work()) == [False, True]
+
+
+def test_two_processes_that_finish_a_release_together_do_not_deadlock(
+    postgresql_room: Room,
+) -> None:
+    first, second = claimed(postgresql_room)[:2]
+    written = threading.Barrier(2)
+
+    def finish(taken: Claim) -> None:
+        busy = Finding(taken.members[0], "ada@example.org", Verdict("deferred", "4.2.2"))
+        with writing() as session:
+            write_findings(session, taken, [busy], 300)
+            written.wait()
+            settle(session, taken.release_id)
+
+    together(lambda: finish(first), lambda: finish(second))
+
+
+def test_everyone_gets_it_once_over_many_connections(empty_room: Room) -> None:
+    people = crowd(100)
+    empty_room.follow(*people)
+    empty_room.adjust(connections=8)
+    release_id = empty_room.publish()
+    empty_room.drain()
+    assert empty_room.received() == Counter(people)
+    receipt = empty_room.receipt(release_id)
+    assert (receipt.state, receipt.accepted, receipt.uncertain) == ("done", 100, 0)
+
+
+def test_two_drains_at_once_share_the_work(empty_room: Room) -> None:
+    people = crowd(100)
+    empty_room.follow(*people)
+    empty_room.adjust(connections=2)
+    release_id = empty_room.publish()
+    together(empty_room.drain, empty_room.drain)
+    empty_room.drain()
+    assert empty_room.received() == Counter(people)
+    assert empty_room.receipt(release_id).state == "done"
+
+
+def test_a_database_that_is_killed_in_the_middle_costs_nothing(
+    postgresql_room: Room, postgresql: PostgreSQL
+) -> None:
+    people = crowd(200)
+    postgresql_room.follow(*people)
+    postgresql_room.adjust(connections=4)
+    release_id = postgresql_room.publish()
+    with postgresql_room.draining():
+        postgresql_room.relay.wait_for(30)
+        postgresql.kill()
+        postgresql.start()
+    postgresql_room.drain()
+    assert postgresql_room.received() == Counter([*CAST, *people])
+    assert postgresql_room.receipt(release_id).state == "done"

@@ -1,0 +1,111 @@
+"""Freezing: who is in the audience of a release, and how it is cut into batches."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from mailer.domain.clock import now
+from mailer.fanout.batches import batch_size, freeze_next
+from mailer.storage.database import writing
+from mailer.storage.models import Batch
+from tests.fanout.room import ADA, BOB, CAI, CAST, DAG, EVA, Room, crowd, together
+
+
+def test_only_who_has_confirmed_and_stayed_and_exists_is_frozen(room: Room) -> None:
+    room.change(BOB, confirmed_at=None)
+    room.leave(CAI)
+    room.suppress(DAG)
+    release_id = room.freeze()
+    members = [one for batch in room.rows(Batch) for one in batch.members]
+    assert members == [room.subscription(ADA).id, room.subscription(EVA).id]
+    assert room.receipt(release_id).total == 2
+
+
+def test_members_are_sorted_and_each_is_in_one_batch(room: Room) -> None:
+    room.freeze(connections=1)
+    batches = room.rows(Batch)
+    assert [batch.size for batch in batches] == [2, 2, 1]
+    members = [one for batch in batches for one in batch.members]
+    assert members == sorted(room.subscription(one).id for one in CAST)
+    for batch in batches:
+        assert (batch.lowest, batch.highest) == (batch.members[0], batch.members[-1])
+
+
+@pytest.mark.parametrize(
+    ("total", "connections", "size"),
+    [
+        (0, 16, 1),
+        (1, 1, 1),
+        (5, 1, 2),
+        (64, 16, 1),
+        (65, 16, 2),
+        (4_000, 1, 1_000),
+        (64_001, 16, 1_000),
+        (10_000_000, 16, 1_000),
+    ],
+)
+def test_a_batch_is_a_quarter_of_a_connections_share_up_to_a_thousand(
+    total: int, connections: int, size: int
+) -> None:
+    assert batch_size(total, connections) == size
+
+
+def test_a_release_without_an_audience_is_done_at_once(empty_room: Room) -> None:
+    release_id = empty_room.publish()
+    empty_room.drain()
+    receipt = empty_room.receipt(release_id)
+    assert (receipt.state, receipt.total) == ("done", 0)
+    assert not empty_room.rows(Batch)
+
+
+def test_two_drains_that_freeze_at_the_same_time_freeze_once(empty_room: Room) -> None:
+    empty_room.follow(*crowd(200))
+    release_id = empty_room.publish()
+
+    def freeze() -> int | None:
+        with writing() as session:
+            return freeze_next(session, connections=4)
+
+    assert sorted(map(str, together(*[freeze] * 4))) == ["1", "None", "None", "None"]
+    assert empty_room.receipt(release_id).total == 200
+    members = Counter(one for batch in empty_room.rows(Batch) for one in batch.members)
+    assert len(members) == 200
+    assert set(members.values()) == {1}
+
+
+def test_a_crash_while_freezing_leaves_no_trace(room: Room) -> None:
+    release_id = room.publish()
+
+    def crash() -> None:
+        with writing() as session:
+            assert freeze_next(session, 1) == release_id
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        crash()
+    assert not room.rows(Batch)
+    assert room.release(release_id).frozen_at is None
+    room.drain()
+    assert room.receipt(release_id).accepted == 5
+
+
+def test_who_confirms_after_the_freeze_waits_for_the_next_release(room: Room) -> None:
+    room.change(EVA, confirmed_at=None)
+    first = room.freeze()
+    room.change(EVA, confirmed_at=now())
+    room.drain()
+    assert room.received() == Counter({ADA, BOB, CAI, DAG})
+    assert room.receipt(first).total == 4
+    room.publish()
+    room.drain()
+    assert room.received()[EVA] == 1
+
+
+@pytest.mark.parametrize("fields", [{"notify": False}, {"published_at": "2020-01-01T08:00:00Z"}])
+def test_what_is_for_the_record_mails_nobody(room: Room, fields: dict[str, object]) -> None:
+    release_id = room.publish(**fields)
+    room.drain()
+    assert (room.receipt(release_id).state, room.receipt(release_id).total) == ("done", 0)
+    assert not room.received()

@@ -1,0 +1,168 @@
+"""Letters of the outbox: each once, in time, and never behind a release."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from mailer.domain import subscriptions
+from mailer.domain.subscriptions import Evidence
+from mailer.fanout.letters import Errand, claim_letter, drain_outbox, finish_letter
+from mailer.fanout.verdicts import Verdict
+from mailer.storage.database import writing
+from mailer.storage.models import OutboxLetter
+from mailer.storage.queues import JOBS
+from tests.fanout.room import ADA, CAST, SLUG, Room, together
+from tests.relay import DROP, SILENCE, Stage
+
+FRI, GRO = "fri@example.org", "gro@example.net"
+PROOF = Evidence(language="nb", page="test", network=None)
+
+
+def ask(room: Room, address: str = FRI) -> None:
+    """Sign up, so that a letter is due."""
+    subscriptions.sign_up(room.settings, SLUG, address, PROOF)
+
+
+def drain(room: Room) -> None:
+    """Send the letters that are due."""
+    asyncio.run(drain_outbox(room.settings, asyncio.Event()))
+
+
+def claimed(room: Room) -> Errand:
+    """Claim the letter that is due."""
+    with writing() as session:
+        errand = claim_letter(session, room.settings.lease_seconds)
+    assert errand is not None
+    return errand
+
+
+def test_a_letter_is_sent_once(room: Room) -> None:
+    ask(room)
+    drain(room)
+    drain(room)
+    [letter] = room.relay.received
+    assert (letter.recipient, letter.message["To"]) == (FRI, FRI)
+    [row] = room.rows(OutboxLetter)
+    assert letter.message["Message-ID"] == f"<{row.message_id}>"
+    assert (row.finished_at is not None, row.outcome) == (True, "accepted")
+
+
+def test_each_step_of_a_subscription_has_its_letter(room: Room) -> None:
+    ask(room)
+    subscription_id = room.subscription(FRI).id
+    subscriptions.confirm(room.settings, subscription_id, PROOF)
+    subscriptions.unsubscribe(room.settings, subscription_id, PROOF)
+    drain(room)
+    assert room.received() == Counter({FRI: 3})
+    assert [row.kind for row in room.rows(OutboxLetter)] == ["confirm", "welcome", "goodbye"]
+
+
+def test_two_drains_at_once_send_each_letter_once(room: Room) -> None:
+    people = [f"guest{number}@example.org" for number in range(20)]
+    for one in people:
+        ask(room, one)
+    together(lambda: drain(room), lambda: drain(room))
+    assert room.received() == Counter(people)
+
+
+@pytest.mark.parametrize(
+    ("at", "reply"),
+    [
+        ("connect", "554 5.7.1 Not you"),
+        ("mail", "451 4.3.0 Later"),
+        ("mail", "550 5.7.1 Not this sender"),
+        ("rcpt", "450 4.2.2 Busy"),
+        ("dot", "451 4.7.1 Greylisted"),
+        ("dot", DROP),
+    ],
+)
+def test_a_letter_that_is_not_taken_now_is_taken_later(room: Room, at: Stage, reply: str) -> None:
+    ask(room)
+    room.relay.answer(at=at, reply=reply, times=4)
+    drain(room)
+    assert not room.received()
+    assert room.rows(OutboxLetter)[0].finished_at is None
+    room.relay.reset()
+    drain(room)
+    assert not room.received()
+    room.later(seconds=11)
+    drain(room)
+    assert room.received() == Counter({FRI: 1})
+
+
+@pytest.mark.parametrize("at", ["rcpt", "dot"])
+def test_a_letter_that_is_refused_is_finished(room: Room, at: Stage) -> None:
+    ask(room)
+    room.relay.answer(FRI, at=at, reply="550 5.7.1 Not you", times=1)
+    drain(room)
+    room.later(hours=1)
+    drain(room)
+    assert not room.received()
+    assert room.rows(OutboxLetter)[0].outcome == "refused 5.7.1"
+
+
+def test_a_refused_letter_does_not_hold_up_the_next(room: Room) -> None:
+    room.adjust(connections=1)
+    ask(room)
+    ask(room, GRO)
+    room.relay.answer(FRI, at="rcpt", reply="550 5.1.1 No such user")
+    drain(room)
+    assert room.received() == Counter({GRO: 1})
+
+
+def test_a_letter_stays_due_while_the_relay_is_away(room: Room) -> None:
+    ask(room)
+    room.relay.stop()
+    drain(room)
+    room.relay.start()
+    room.later(seconds=11)
+    drain(room)
+    assert room.received() == Counter({FRI: 1})
+
+
+def test_a_letter_is_given_up_after_two_days(room: Room) -> None:
+    ask(room)
+    room.relay.answer(FRI, at="rcpt", reply="450 4.2.2 Busy")
+    drain(room)
+    room.later(hours=49)
+    drain(room)
+    [row] = room.rows(OutboxLetter)
+    assert (row.finished_at is not None, row.outcome) == (True, "deferred 4.2.2")
+
+
+def test_a_letter_whose_sender_died_is_sent_by_another(room: Room) -> None:
+    ask(room)
+    old = claimed(room)
+    drain(room)
+    assert not room.received()
+    room.later(minutes=2)
+    room.sweep()
+    with writing() as session:
+        finish_letter(session, old, Verdict("accepted"), 1)
+    assert room.rows(OutboxLetter)[0].finished_at is None
+    drain(room)
+    assert room.received() == Counter({FRI: 1})
+
+
+def test_a_letter_to_an_erased_person_is_skipped(room: Room) -> None:
+    ask(room)
+    room.erase(FRI)
+    drain(room)
+    assert not room.received()
+    assert room.rows(OutboxLetter)[0].outcome == "skipped gone"
+
+
+def test_a_letter_never_waits_behind_a_release(room: Room) -> None:
+    assert set(JOBS) == {"letters", "releases"}
+    room.adjust(smtp_timeout_seconds=1)
+    room.relay.answer(ADA, at="rcpt", reply=SILENCE, times=1)
+    release_id = room.publish()
+    with room.draining():
+        ask(room)
+        drain(room)
+        assert room.received()[FRI] == 1
+    assert room.received() == Counter([*CAST, FRI])
+    assert room.receipt(release_id).state == "done"

@@ -1,0 +1,106 @@
+"""Refusals in a row: when everybody is refused alike, the fault is ours, and nobody is blamed."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from aiosmtpd.smtp import AuthResult
+
+from mailer.config import Relay as RelaySetting
+from mailer.storage.models import Outcome
+from tests.fanout.room import CAST, Room, crowd
+from tests.relay import Relay, Stage
+
+
+@pytest.mark.parametrize("at", ["rcpt", "dot"])
+@pytest.mark.parametrize("reply", ["550 5.7.1 Not from you", "550 5.1.1 No such user"])
+def test_twenty_equal_refusals_in_a_row_pause_the_release_and_blame_nobody(
+    empty_room: Room, at: Stage, reply: str
+) -> None:
+    people = crowd(20)
+    empty_room.follow(*people)
+    empty_room.relay.answer(at=at, reply=reply)
+    release_id = empty_room.publish()
+    empty_room.drain()
+    receipt = empty_room.receipt(release_id)
+    assert (receipt.state, receipt.accepted, receipt.refused) == ("paused", 0, 0)
+    assert reply.split()[1] in (empty_room.release(release_id).paused_because or "")
+    assert not empty_room.suppressed()
+    empty_room.relay.reset()
+    empty_room.resume(release_id)
+    empty_room.later(seconds=1)
+    empty_room.sweep()
+    empty_room.drain()
+    assert empty_room.receipt(release_id).state == "done"
+    assert empty_room.received() == Counter(people)
+    assert not empty_room.rows(Outcome)
+
+
+@pytest.mark.parametrize("connections", [1, 8])
+def test_who_is_refused_while_the_pause_is_written_down_is_not_blamed_either(
+    empty_room: Room, connections: int
+) -> None:
+    people = crowd(60)
+    empty_room.follow(*people)
+    empty_room.adjust(connections=connections)
+    empty_room.relay.answer(at="rcpt", reply="550 5.1.1 No such user")
+    release_id = empty_room.publish()
+    empty_room.drain()
+    receipt = empty_room.receipt(release_id)
+    assert (receipt.state, receipt.accepted, receipt.refused) == ("paused", 0, 0)
+    assert not empty_room.suppressed()
+
+
+def test_who_is_not_to_blame_is_tried_however_long_the_release_was_paused(
+    empty_room: Room,
+) -> None:
+    people = crowd(20)
+    empty_room.follow(*people)
+    empty_room.relay.answer(at="rcpt", reply="550 5.7.1 Not from you")
+    release_id = empty_room.publish()
+    empty_room.drain()
+    empty_room.relay.reset()
+    empty_room.later(hours=50)
+    empty_room.sweep()
+    assert empty_room.receipt(release_id).refused == 0
+    empty_room.resume(release_id)
+    empty_room.sweep()
+    empty_room.drain()
+    assert empty_room.received() == Counter(people)
+
+
+@pytest.mark.parametrize("domains", [1, 2])
+def test_refusals_of_one_or_two_domains_are_theirs(empty_room: Room, domains: int) -> None:
+    people = crowd(24, domains)
+    empty_room.follow(*people, *CAST)
+    for one in people:
+        empty_room.relay.answer(one, at="rcpt", reply="550 5.7.1 Not from you")
+    release_id = empty_room.publish()
+    empty_room.drain()
+    receipt = empty_room.receipt(release_id)
+    assert (receipt.state, receipt.refused, receipt.accepted) == ("done", 24, 5)
+    assert empty_room.received() == Counter(CAST)
+    assert not empty_room.suppressed()
+
+
+def test_a_wrong_password_pauses_the_release_and_the_right_one_sends_it(room: Room) -> None:
+    def check(*login: object) -> AuthResult:
+        known = getattr(login[-1], "password", b"") == b"open sesame"
+        return AuthResult(success=known, handled=False)
+
+    options = {"authenticator": check, "auth_require_tls": False}
+    with Relay.running(**options) as relay:
+        url = relay.url.replace("//", "//press:{}@")
+        room.adjust(relay=RelaySetting.from_url(url.format("guess")))
+        release_id = room.publish()
+        room.drain()
+        receipt = room.receipt(release_id)
+        assert (receipt.state, receipt.waiting) == ("paused", 5)
+        assert "password" in (room.release(release_id).paused_because or "")
+        assert not room.suppressed()
+        room.adjust(relay=RelaySetting.from_url(url.format("open%20sesame")))
+        room.resume(release_id)
+        room.drain()
+        assert Counter(one.recipient for one in relay.received) == Counter(CAST)
+        assert room.receipt(release_id).state == "done"

@@ -1,0 +1,150 @@
+"""The sweep: finds lost and overdue work in the rows, rings for it, and harms nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+from redis import Redis as Client
+from sqlalchemy import update
+
+from mailer.storage.database import writing
+from mailer.storage.models import Batch, Release
+from tests.fanout.room import BOB, CAST, Room, together
+from tests.servers import PostgreSQL, Redis
+
+
+def bells(redis: Redis, queue: str = "releases") -> int:
+    """Count the doorbells that hang in a queue."""
+    with Client.from_url(redis.url) as client:
+        return len(client.lrange(f"rq:queue:{queue}", 0, -1))
+
+
+def test_it_rings_for_what_waits_once(room: Room, redis: Redis) -> None:
+    room.publish()
+    for forgets in (True, False):
+        if forgets:
+            redis.flush()
+            assert bells(redis) == 0
+        room.sweep()
+        room.sweep()
+        assert bells(redis) == 1
+    assert bells(redis, "letters") == 0
+
+
+def test_it_rings_for_a_batch_that_was_left_behind(room: Room, redis: Redis) -> None:
+    room.freeze()
+    redis.flush()
+    room.sweep()
+    assert bells(redis) == 1
+
+
+def test_it_does_not_ring_for_nothing(room: Room, redis: Redis) -> None:
+    room.publish()
+    room.drain()
+    redis.flush()
+    room.sweep()
+    assert bells(redis) == 0
+
+
+def test_a_scheduled_release_is_held_and_then_sent_when_its_time_comes(
+    room: Room, redis: Redis
+) -> None:
+    soon = (datetime.now(UTC) + timedelta(minutes=30)).isoformat()
+    release_id = room.publish(published_at=soon, hold_minutes=60)
+    seen = []
+    for minutes in (0, 31, 15, 20):
+        room.later(minutes=minutes)
+        redis.flush()
+        room.sweep()
+        seen.append((room.release(release_id).state, bells(redis)))
+    assert seen == [("scheduled", 0), ("held", 0), ("held", 0), ("held", 1)]
+    room.drain()
+    assert room.receipt(release_id).state == "done"
+    assert room.received() == Counter(CAST)
+
+
+def restore(room: Room, release_id: int) -> None:
+    """Let the release have been frozen in another database than this one."""
+    with writing() as session:
+        session.execute(
+            update(Release).where(Release.id == release_id).values(frozen_in="another database")
+        )
+
+
+def test_a_restored_database_is_not_believed(room: Room) -> None:
+    release_id = room.freeze()
+    restore(room, release_id)
+    room.sweep()
+    room.drain()
+    release = room.release(release_id)
+    assert (release.state, room.received()) == ("paused", Counter())
+    assert "copy" in (release.paused_because or "")
+
+
+def test_a_restored_database_is_believed_when_somebody_says_so(room: Room) -> None:
+    release_id = room.freeze()
+    restore(room, release_id)
+    room.sweep()
+    room.resume(release_id)
+    room.sweep()
+    room.drain()
+    assert room.receipt(release_id).state == "done"
+    assert room.received() == Counter(CAST)
+
+
+def test_what_was_done_before_the_restore_stays_done(room: Room) -> None:
+    release_id = room.publish()
+    room.drain()
+    restore(room, release_id)
+    room.sweep()
+    assert room.receipt(release_id).state == "done"
+
+
+def test_four_at_once_are_as_good_as_one(room: Room, redis: Redis) -> None:
+    room.relay.answer(BOB, at="rcpt", reply="450 4.2.2 Busy", times=1)
+    release_id = room.publish()
+    room.drain()
+    lost = room.freeze()
+    assert room.claim() is not None
+    room.later(minutes=2)
+    redis.flush()
+    together(*[room.sweep] * 4)
+    kinds = Counter(batch.kind for batch in room.rows(Batch) if batch.open)
+    assert kinds == Counter({"first": 3, "retry": 1})
+    assert {batch.epoch for batch in room.rows(Batch) if batch.release_id == lost} == {0, 2}
+    assert bells(redis) >= 1
+    room.drain()
+    assert {room.receipt(one).state for one in (release_id, lost)} == {"done"}
+    assert room.received() == Counter([*CAST, *CAST])
+
+
+def test_it_finishes_what_a_crash_left_unfinished(room: Room) -> None:
+    release_id = room.freeze()
+    with writing() as session:
+        session.execute(update(Batch).values(position=Batch.size, open=False))
+    assert room.receipt(release_id).state == "sending"
+    room.sweep()
+    assert room.receipt(release_id).state == "done"
+
+
+def test_it_goes_on_when_the_database_is_back(
+    postgresql_room: Room, postgresql: PostgreSQL, redis: Redis
+) -> None:
+    postgresql_room.freeze()
+    postgresql.stop()
+    postgresql_room.sweep()
+    postgresql_room.sweep()
+    postgresql.start()
+    redis.flush()
+    postgresql_room.sweep()
+    assert bells(redis) == 1
+
+
+def test_it_goes_round_without_redis(room: Room, redis: Redis) -> None:
+    release_id = room.freeze()
+    assert room.claim() is not None
+    redis.stop()
+    room.later(minutes=2)
+    room.sweep()
+    assert room.receipt(release_id).uncertain == 1
