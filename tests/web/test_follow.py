@@ -52,13 +52,16 @@ def test_the_promise_on_record_is_the_one_on_the_page(home: House) -> None:
 
 
 def test_the_page_says_what_the_real_one_said(home: House) -> None:
-    if not SEED.exists():  # the page of a real press room, which is not part of the project
-        return
     seed, page = SEED.read_text(), text(home.client.get(ROOM))
     for sentence in re.findall(r"<p>(.*?)</p>|<h1>(.*?)</h1>", page):
         assert "".join(sentence).replace(NAME, "Kasakhstans Ambassade i Norge") in seed or (
             "<a " in sentence[0]
         )
+
+
+if not SEED.exists():
+    # The page of a real press room is not part of the project.
+    del test_the_page_says_what_the_real_one_said
 
 
 @pytest.mark.parametrize(
