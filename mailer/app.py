@@ -27,5 +27,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     limit(app, settings)
     if settings.trusted_proxies:
         trusted = settings.trusted_proxies
+        # Flask's own way of adding middleware, which mypy takes for overwriting a method.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=trusted, x_proto=trusted)  # type: ignore[method-assign]
     return app

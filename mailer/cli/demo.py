@@ -18,6 +18,6 @@ import click
 def demo(*, once: bool, release: Path | None) -> None:
     """Play the whole story on this machine, then stay up."""
     # Only the demo needs the parts that its extra brings.
-    from mailer.demo import play  # noqa: PLC0415
+    from mailer.demo import play  # noqa: PLC0415 - see above
 
     sys.exit(play(once=once, release=release))

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Self
 
@@ -147,7 +148,7 @@ class Parts:
 
     def _web_answers(self) -> bool:
         try:
-            return Browser().get(f"{self.web_url}/readyz").status == 200  # noqa: PLR2004
+            return Browser().get(f"{self.web_url}/readyz").status == HTTPStatus.OK
         except StepFailed:
             return False
 
