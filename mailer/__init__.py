@@ -15,8 +15,9 @@ Three ways through the house:
 
 - *Signing up*: `web.follow` → `domain.subscriptions` → an outbox row → `fanout.letters`.
 - *Publishing*: `api.releases` → `domain.releases` → a doorbell (`storage.queues`) →
-  `fanout.batches` freezes and claims → `fanout.delivery` sends → `fanout.committer` records.
-- *Accounting*: `domain.receipts` reads what `fanout.committer` wrote.
+  `fanout.freeze` settles who gets it → `fanout.batches` is claimed → `fanout.delivery` sends →
+  `fanout.committer` records.
+- *Accounting*: `domain.receipts` reads what `fanout.acknowledgements` wrote.
 
 The rows are the truth and a queued job is only a doorbell: whatever dies, `fanout.sweep`
 finds what is left to do in the rows and rings again.

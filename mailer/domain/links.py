@@ -6,7 +6,7 @@ import hashlib
 from datetime import timedelta
 from typing import Literal
 
-from itsdangerous import BadData, SignatureExpired, URLSafeSerializer, URLSafeTimedSerializer
+from itsdangerous import BadData, SignatureExpired, Signer, URLSafeTimedSerializer
 
 from mailer.config import Settings
 from mailer.errors import ExpiredLink, InvalidLink
@@ -15,7 +15,7 @@ Purpose = Literal["confirm", "unsubscribe", "one-click"]
 
 CONFIRM_WITHIN = timedelta(hours=48)
 _FOR_EVER: tuple[Purpose, ...] = ("unsubscribe", "one-click")
-_SIGNER = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
+_DERIVATION = "hmac"
 _RECENT_KEYS = 2
 
 
@@ -27,12 +27,15 @@ class Links:
         self._confirm = URLSafeTimedSerializer(
             _oldest_first(settings.secret_keys[:_RECENT_KEYS]),
             salt="confirm",
-            signer_kwargs=_SIGNER,
+            signer_kwargs={"key_derivation": _DERIVATION, "digest_method": hashlib.sha256},
         )
         # Whoever once got a letter may leave by it, so no key ever stops verifying these.
         self._for_ever = {
-            purpose: URLSafeSerializer(
-                _oldest_first(settings.secret_keys), salt=purpose, signer_kwargs=_SIGNER
+            purpose: Signer(
+                _oldest_first(settings.secret_keys),
+                salt=purpose,
+                key_derivation=_DERIVATION,
+                digest_method=hashlib.sha256,
             )
             for purpose in _FOR_EVER
         }
@@ -43,8 +46,10 @@ class Links:
 
     def token(self, purpose: Purpose, subscription_id: int) -> str:
         """Sign the right to do one thing with one subscription, in URL-safe ASCII."""
-        serializer = self._for_ever.get(purpose, self._confirm)
-        return str(serializer.dumps(subscription_id))
+        if purpose == "confirm":
+            return str(self._confirm.dumps(subscription_id))
+        # The number as it is: two of these are signed for every recipient of a release.
+        return self._for_ever[purpose].sign(str(subscription_id)).decode()
 
     def read(self, purpose: Purpose, token: str) -> int:
         """Return the subscription's id; raises InvalidLink, or ExpiredLink after 48 hours."""
@@ -52,7 +57,7 @@ class Links:
             if purpose == "confirm":
                 payload = self._confirm.loads(token, max_age=int(CONFIRM_WITHIN.total_seconds()))
             else:
-                payload = self._for_ever[purpose].loads(token)
+                payload = self._for_ever[purpose].unsign(token)
         except SignatureExpired as old:
             raise ExpiredLink(int(self._confirm.load_payload(old.payload or b""))) from None
         except BadData:

@@ -14,6 +14,7 @@ from mailer.errors import NotFound
 from mailer.storage.database import reading
 from mailer.storage.models import (
     Batch,
+    BatchMembers,
     Outcome,
     Publisher,
     Release,
@@ -140,13 +141,15 @@ def _fate(session: Session, release: Release, subscription_id: int) -> dict[str,
 def _place(session: Session, release_id: int, subscription_id: int) -> bool | None:
     """Tell whether the recipient's turn has come; None if the release is not for them."""
     batch = session.execute(
-        select(Batch.members, Batch.position).where(
+        select(BatchMembers.ids, Batch.position)
+        .join(Batch, Batch.id == BatchMembers.batch_id)
+        .where(
             Batch.release_id == release_id,
             Batch.kind == "first",
             Batch.lowest <= subscription_id,
             Batch.highest >= subscription_id,
         )
     ).one_or_none()
-    if batch is None or subscription_id not in batch.members:
+    if batch is None or subscription_id not in batch.ids:
         return None
-    return bool(batch.members.index(subscription_id) < batch.position)
+    return bool(batch.ids.index(subscription_id) < batch.position)

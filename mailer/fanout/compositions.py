@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 from dataclasses import dataclass
@@ -36,7 +35,7 @@ class Composition:
     def message(self, links: Links, subscription_id: int, address: str) -> bytes:
         """Return the same message for the same recipient at every attempt."""
         digest = hmac.digest(self._message_key, str(subscription_id).encode(), hashlib.sha256)
-        local = base64.b32encode(digest[:_MESSAGE_ID_OCTETS]).decode().lower()
+        local = digest[:_MESSAGE_ID_OCTETS].hex()
         return self._composed.fill(
             {
                 "to": address,
@@ -68,7 +67,7 @@ class Compositor:
         """Return a release in a locale, composed the first time it is asked for."""
         key = (release_id, locale)
         if key not in self._kept:
-            release, publisher = await ledger.transact(lambda session: _rows(session, release_id))
+            release, publisher = await ledger.look(lambda session: _rows(session, release_id))
             self._kept[key] = self._compose(release, publisher, locale)
         return self._kept[key]
 

@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mailer.config import Settings
-from mailer.fanout.batches import Claim, Recipient, claim, look_up
-from mailer.fanout.committer import GO_ON, Committer, Progress
+from mailer.fanout.acknowledgements import GO_ON, Progress
+from mailer.fanout.batches import Claim, claim
+from mailer.fanout.committer import Committer
 from mailer.fanout.compositions import Compositor
 from mailer.fanout.ledger import Ledger
 from mailer.fanout.outcomes import Finding
+from mailer.fanout.recipients import Recipient, look_up
 from mailer.fanout.verdicts import Verdict, judge, judge_refusal
-from mailer.mail.smtp import Rejected, SmtpConnection, Unanswered
+from mailer.mail.replies import Rejected, Unanswered
+from mailer.mail.smtp import Mail, SmtpConnection
 
 _LOOK_AGAIN = 50
 _LOSSES = 3
 _REST_SECONDS = 10
+_TURN_SECONDS = 5
 _LOST = Verdict("deferred", "4.4.2")
 _UNANSWERED = Verdict("back", "4.4.1")
 _BROKEN = Verdict("pause", "", "Something broke on our side; the log of the worker says what.")
@@ -39,14 +44,18 @@ class Workshop:
     committer: Committer
     compositor: Compositor
     leaving: asyncio.Event = field(default_factory=asyncio.Event)
+    waiting: set[int] = field(default_factory=set)
+    """The releases that have a free batch, and nobody here to carry it."""
 
-    async def claim(self) -> Claim | None:
+    async def claim(self, in_hand: Mapping[int, int], *, small: bool) -> Claim | None:
         """Claim a batch and keep its lease alive until it is finished or handed back."""
         if self.leaving.is_set():
             return None
         asked = time.monotonic()
         lease = self.settings.lease_seconds
-        claimed = await self.ledger.transact(lambda session: claim(session, lease))
+        claimed = await self.ledger.transact(
+            lambda session: claim(session, lease, in_hand, small=small)
+        )
         if claimed is not None:
             self.committer.hold(claimed, asked)
         return claimed
@@ -88,11 +97,25 @@ class Courier:
             self._connection.abort()
             self._connection = None
 
+    def disengage(self) -> None:
+        """Close the connection if it waits for a message that will not follow."""
+        if self._connection is not None and self._connection.engaged:
+            self.drop()
+
     async def leave(self) -> None:
         """Say goodbye to the relay."""
         if self._connection is not None:
             await self._connection.quit()
             self._connection = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Leg:
+    """A step through the batch: who is left out, and who comes next, nobody at the end."""
+
+    skipped: list[Finding]
+    position: int
+    mail: Mail | None
 
 
 class _Round:
@@ -102,37 +125,32 @@ class _Round:
         self._courier = courier
         self._shop = workshop
         self._claim = claim
+        self._began = time.monotonic()
         self._position = self._recorded = claim.position
         self._findings: list[Finding] = []
         self._uncertain: list[int] = []
         self._recipients: dict[int, Recipient] = {}
+        self._following: _Leg | None = None
         self._durable: asyncio.Future[str] | None = None
 
     async def run(self) -> None:
         """Go through the members in order; raises Halted if the batch may not go on."""
-        members = self._claim.members
-        while self._position < len(members):
-            if self._shop.leaving.is_set() or self._known_to_be_halted():
+        while (mail := await self._next()) is not None:
+            if self._has_to_end():
                 await self.hand_back()
                 return
-            recipient = await self._recipient()
-            verdict = (
-                Verdict("skipped", recipient.skip)
-                if recipient.skip
-                else await self._send(recipient)
-            )
+            verdict = await self._send(mail)
             if verdict.kind in ("back", "pause"):
                 await self.hand_back(verdict)
                 return
-            subscription_id = members[self._position]
-            self._findings.append(Finding(subscription_id, recipient.address, verdict))
+            member = self._claim.members[self._position]
+            self._findings.append(Finding(member, mail.recipient, verdict))
             self._position += 1
-            if verdict.kind != "skipped":
-                self._record()
-        await self._record()
+        await (self._durable or self._record())
 
     async def hand_back(self, verdict: Verdict | None = None) -> None:
         """Give the batch back where it stands, with what was found up to there."""
+        self._courier.disengage()
         progress = self._progress()
         progress.hand_back = True
         if verdict is not None and verdict.kind == "back":
@@ -141,24 +159,51 @@ class _Round:
             progress.pause_because = verdict.sentence
         await self._shop.committer.record(progress)
 
-    async def _recipient(self) -> Recipient:
+    async def _next(self) -> Mail | None:
+        """Step over who is left out, write down all until there, and return the next message."""
+        leg = await self._look_ahead(self._position)
+        self._following = None
+        self._findings += leg.skipped
+        self._position = leg.position
+        if self._recorded < self._position:
+            self._record()
+        return leg.mail
+
+    async def _look_ahead(self, position: int) -> _Leg:
+        """Look from a position on for the next who is to be sent to, and compose the message."""
+        if self._following is not None:
+            return self._following
+        members = self._claim.members
+        skipped: list[Finding] = []
+        while position < len(members):
+            recipient = await self._recipient(position)
+            if recipient.skip is None:
+                mail = await self._compose(members[position], recipient)
+                return _Leg(skipped, position, mail)
+            reason = Verdict("skipped", recipient.skip)
+            skipped.append(Finding(members[position], recipient.address, reason))
+            position += 1
+        return _Leg(skipped, position, None)
+
+    async def _recipient(self, position: int) -> Recipient:
         """Look the next members up again every so often: people leave while mail goes out."""
-        next_ones = self._claim.members[self._position : self._position + _LOOK_AGAIN]
+        next_ones = self._claim.members[position : position + _LOOK_AGAIN]
         if next_ones[0] not in self._recipients:
-            self._recipients = await self._shop.ledger.transact(
+            self._recipients = await self._shop.ledger.look(
                 lambda session: look_up(session, next_ones)
             )
         return self._recipients[next_ones[0]]
 
-    async def _send(self, recipient: Recipient) -> Verdict:
+    async def _compose(self, subscription_id: int, recipient: Recipient) -> Mail:
+        shop = self._shop
+        composition = await shop.compositor.release(
+            shop.ledger, self._claim.release_id, recipient.locale
+        )
+        content = composition.message(shop.compositor.links, subscription_id, recipient.address)
+        return Mail(composition.sender, recipient.address, content)
+
+    async def _send(self, mail: Mail) -> Verdict:
         """Hand one message over, again after a lost connection."""
-        subscription_id = self._claim.members[self._position]
-        composition = await self._shop.compositor.release(
-            self._shop.ledger, self._claim.release_id, recipient.locale
-        )
-        message = composition.message(
-            self._shop.compositor.links, subscription_id, recipient.address
-        )
         for _ in range(_LOSSES):
             try:
                 connection = await self._courier.connection()
@@ -166,27 +211,26 @@ class _Round:
                 log.warning("The relay does not take us: %s", problem)
                 return judge_refusal(problem) if isinstance(problem, Rejected) else _UNANSWERED
             try:
-                return await self._hand_over(
-                    connection, composition.sender, recipient.address, message
-                )
+                return await self._hand_over(connection, mail)
             except Unanswered as loss:
                 # RFC 5321 section 3.8: a lost connection is a 451, and the same message follows.
                 self._courier.drop()
                 if loss.stage == "dot":
-                    self._uncertain.append(subscription_id)
+                    self._uncertain.append(self._claim.members[self._position])
         return _LOST
 
-    async def _hand_over(
-        self, connection: SmtpConnection, sender: str, address: str, message: bytes
-    ) -> Verdict:
+    async def _hand_over(self, connection: SmtpConnection, mail: Mail) -> Verdict:
         try:
-            await connection.envelope(sender, address, len(message))
+            await connection.envelope(mail)
         except Rejected as refusal:
             verdict = judge_refusal(refusal)
         else:
-            await connection.body(message)
+            await connection.content(mail)
+            # While the last acknowledgement is on its way to the disk, the next is composed.
+            self._following = await self._look_ahead(self._position + 1)
             await self._gate()
-            verdict = judge("dot", await connection.dot())
+            following = None if self._has_to_end() else self._following.mail
+            verdict = judge("dot", await connection.dot(following))
         if verdict.kind in ("back", "pause"):
             self._courier.drop()
         return verdict
@@ -197,17 +241,21 @@ class _Round:
         That includes who was skipped: after a crash, the recipient at the recorded position is
         the one who may have the message already.
         """
-        if self._recorded < self._position:
-            self._record()
         if self._durable is not None and await self._durable != GO_ON:
             raise Halted
         # Too little of the lease is left to be sure of it: ask for it anew.
         if not self._shop.committer.safe(self._claim) and await self._record() != GO_ON:
             raise Halted
 
-    def _known_to_be_halted(self) -> bool:
+    def _has_to_end(self) -> bool:
+        """Tell whether the batch goes back: we leave, it was halted, or it is others' turn."""
         return (
-            self._durable is not None and self._durable.done() and self._durable.result() != GO_ON
+            self._shop.leaving.is_set()
+            or (self._durable is not None and _halted(self._durable))
+            or (
+                time.monotonic() - self._began > _TURN_SECONDS
+                and not self._shop.waiting <= {self._claim.release_id}
+            )
         )
 
     def _record(self) -> asyncio.Future[str]:
@@ -220,3 +268,7 @@ class _Round:
         progress = Progress(self._claim, self._position, self._findings, self._uncertain)
         self._findings, self._uncertain = [], []
         return progress
+
+
+def _halted(durable: asyncio.Future[str]) -> bool:
+    return durable.done() and durable.result() != GO_ON

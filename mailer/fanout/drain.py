@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from mailer.config import Settings
-from mailer.fanout.batches import freeze_next
+from mailer.fanout.batches import Claim, releases_waiting
 from mailer.fanout.committer import Committer
 from mailer.fanout.compositions import Compositor
 from mailer.fanout.delivery import Courier, Workshop
+from mailer.fanout.freeze import freeze_next, release_is_due
 from mailer.fanout.ledger import Abandoned, Ledger
 from mailer.storage.queues import ring
 
-_LOOK_SECONDS = 0.2
-_FREEZE_SECONDS = 1.0
+_LOOK_SECONDS = 0.05
+_LOOK_ROUND_SECONDS = 1.0
 _LEAVE_WITHIN_SECONDS = 7
 
 log = logging.getLogger(__name__)
@@ -30,63 +32,82 @@ async def drain(settings: Settings, leaving: asyncio.Event) -> None:
     When `leaving` is set, each connection finishes the message it is at and hands its
     batch back.
     """
-    ledger = Ledger(leaving)
+    ledger, freezer = Ledger(leaving), Ledger(leaving)
     committer = Committer(ledger, settings)
-    crew = _Crew(Workshop(settings, ledger, committer, Compositor(settings), leaving))
+    workshop = Workshop(settings, ledger, committer, Compositor(settings), leaving)
     try:
         async with _beside(committer.run(), committer.keep_leases()):
-            await crew.work()
+            await _Crew(workshop, freezer).work()
     except Abandoned:
         log.warning("The database stays away: what is in hand is left to its leases.")
     finally:
         ledger.close()
+        freezer.close()
 
 
 class _Crew:
     """The couriers of one process: who is on the way, and who waits with an open connection."""
 
-    def __init__(self, workshop: Workshop) -> None:
+    def __init__(self, workshop: Workshop, freezer: Ledger) -> None:
         self._shop = workshop
+        self._freezer = freezer
         self._idle: list[Courier] = []
-        self._busy: dict[asyncio.Task[None], Courier] = {}
-        self._next_freeze = 0.0
+        self._busy: dict[asyncio.Task[None], tuple[Courier, Claim]] = {}
+        self._next_freeze = self._next_look = 0.0
 
     async def work(self) -> None:
         """Send until nothing is left, or until it is time to leave."""
+        freezing = asyncio.create_task(self._freeze())
         while not self._shop.leaving.is_set():
-            await self._freeze()
+            frozen = freezing.done()
             await self._send_out()
-            if not self._busy:
+            if self._busy:
+                if frozen and time.monotonic() >= self._next_freeze:
+                    freezing.result()
+                    freezing = asyncio.create_task(self._freeze())
+                await self._look_round()
+                self._welcome(await self._some_return())
+            elif frozen:
                 break
-            self._welcome(await self._some_return(_LOOK_SECONDS))
+            else:
+                await asyncio.wait({freezing})
+        await freezing
         if self._busy:
             self._welcome(await self._all_return())
         for courier in self._idle:
             await courier.leave()
 
     async def _freeze(self) -> None:
-        """Freeze what is due, also while other releases go out."""
-        if time.monotonic() < self._next_freeze:
-            return
+        """Freeze what is due, while other releases go out."""
+        self._next_freeze = time.monotonic() + _LOOK_SECONDS
         connections = self._shop.settings.connections
-        while await self._shop.ledger.transact(lambda session: freeze_next(session, connections)):
-            pass
-        self._next_freeze = time.monotonic() + _FREEZE_SECONDS
+        while await self._freezer.look(release_is_due):
+            await self._freezer.transact(lambda session: freeze_next(session, connections))
 
     async def _send_out(self) -> None:
-        """Claim a batch for every connection that is free."""
-        while len(self._busy) < self._shop.settings.connections:
-            claimed = await self._shop.claim()
+        """Claim a batch for every connection that is free; the last one carries small releases."""
+        connections = self._shop.settings.connections
+        while len(self._busy) < connections:
+            in_hand = Counter(claim.release_id for _, claim in self._busy.values())
+            reserved = len(self._busy) == connections - 1 > 0
+            claimed = await self._shop.claim(in_hand, small=reserved)
             if claimed is None:
                 return
             courier = self._idle.pop() if self._idle else Courier(self._shop)
-            self._busy[asyncio.create_task(courier.deliver(claimed))] = courier
-        # There may be more than one process can carry: wake another, which does likewise.
-        await asyncio.to_thread(ring, self._shop.settings.redis_url, "releases")
+            self._busy[asyncio.create_task(courier.deliver(claimed))] = courier, claimed
 
-    async def _some_return(self, seconds: float) -> set[asyncio.Task[None]]:
+    async def _look_round(self) -> None:
+        """See who waits behind what is on its way, and wake another process to help."""
+        if time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + _LOOK_ROUND_SECONDS
+        self._shop.waiting = await self._shop.ledger.look(releases_waiting)
+        if self._shop.waiting:
+            await asyncio.to_thread(ring, self._shop.settings.redis_url, "releases")
+
+    async def _some_return(self) -> set[asyncio.Task[None]]:
         done, _ = await asyncio.wait(
-            self._busy, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+            self._busy, timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED
         )
         return done
 
@@ -95,12 +116,14 @@ class _Crew:
         done, late = await asyncio.wait(self._busy, timeout=_LEAVE_WITHIN_SECONDS)
         for task in late:
             task.cancel()
-            self._busy.pop(task).drop()
+            courier, _ = self._busy.pop(task)
+            courier.drop()
         return done
 
     def _welcome(self, returned: set[asyncio.Task[None]]) -> None:
         for task in returned:
-            self._idle.append(self._busy.pop(task))
+            courier, _ = self._busy.pop(task)
+            self._idle.append(courier)
             task.result()
 
 

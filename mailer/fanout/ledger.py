@@ -6,17 +6,22 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
-from mailer.storage.database import writing
+from mailer.storage.database import reading, stating, writing
 
 T = TypeVar("T")
+S = TypeVar("S")
+Kind = Callable[[], AbstractContextManager[S]]
 
 _AGAIN_AFTER_SECONDS = 0.5
+_STAND_STILL_SECONDS = 0.005
 _TRIES_WHEN_LEAVING = 10
 
 log = logging.getLogger(__name__)
@@ -43,11 +48,21 @@ class Ledger:
 
         Raises Abandoned if it is time to leave and the database stays away.
         """
-        loop = asyncio.get_running_loop()
+        return await self._insist(writing, work)
+
+    async def state(self, work: Callable[[Connection], T]) -> T:
+        """Run bare statements in one transaction, likewise."""
+        return await self._insist(stating, work)
+
+    async def look(self, work: Callable[[Session], T]) -> T:
+        """Run what only reads, likewise."""
+        return await self._insist(reading, work)
+
+    async def _insist(self, kind: Kind[S], work: Callable[[S], T]) -> T:
         last_tries = _TRIES_WHEN_LEAVING
         while True:
             try:
-                return await loop.run_in_executor(self._thread, self._context.run, _once, work)
+                return await self._once(kind, work)
             except (OperationalError, InterfaceError, DBAPIError) as error:
                 if not _passing(error):
                     raise
@@ -61,10 +76,20 @@ class Ledger:
         """Let the thread end."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
+    async def _once(self, kind: Kind[S], work: Callable[[S], T]) -> T:
+        """Run a transaction in the thread, and stand still meanwhile unless it takes long.
 
-def _once(work: Callable[[Session], T]) -> T:
-    with writing() as session:
-        return work(session)
+        Two threads that both have something to do pass Python's lock to and fro, which costs
+        more than the few hundred microseconds that are lost by waiting.
+        """
+        running = self._thread.submit(self._context.run, _run, kind, work)
+        wait([running], timeout=_STAND_STILL_SECONDS)
+        return running.result() if running.done() else await asyncio.wrap_future(running)
+
+
+def _run(kind: Kind[S], work: Callable[[S], T]) -> T:
+    with kind() as access:
+        return work(access)
 
 
 def _passing(error: DBAPIError) -> bool:

@@ -18,7 +18,8 @@ from mailer.fanout.ledger import Abandoned, Ledger
 from mailer.fanout.verdicts import Verdict, judge, judge_refusal
 from mailer.mail import letters
 from mailer.mail.message import Composed, UnsafeValue
-from mailer.mail.smtp import Rejected, SmtpConnection, Unanswered
+from mailer.mail.replies import Rejected, Unanswered
+from mailer.mail.smtp import Mail, SmtpConnection
 from mailer.storage.database import database_now
 from mailer.storage.models import OutboxLetter, Publisher, Subscriber, Subscription
 
@@ -175,9 +176,10 @@ class _Messenger:
         except UnsafeValue:
             return Verdict("refused", "unsendable")
         try:
+            mail = Mail(errand.publisher.from_address, errand.address, message)
             connection = await self._open()
-            await connection.envelope(errand.publisher.from_address, errand.address, len(message))
-            await connection.body(message)
+            await connection.envelope(mail)
+            await connection.content(mail)
             return judge("dot", await connection.dot())
         except Rejected as refusal:
             return judge_refusal(refusal)

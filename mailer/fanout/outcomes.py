@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 
 from mailer.domain.clock import now
 from mailer.domain.releases import locked
-from mailer.fanout.batches import LARGEST_BATCH, Claim, new_batch
+from mailer.fanout.batches import LARGEST_BATCH, Claim, add_batches
 from mailer.fanout.verdicts import Verdict
 from mailer.storage.database import database_now, insert
-from mailer.storage.models import Batch, Outcome, Subscriber, Subscription, Uncertain
+from mailer.storage.models import Outcome, Subscriber, Subscription, Uncertain
 
 DEFERRED_AT_MOST = timedelta(hours=48)
 _LONGEST_WAIT_SECONDS = 4 * 3600
@@ -123,8 +123,8 @@ def retry_due(session: Session, release_id: int) -> int:
         .with_for_update()
     ).all()
     if due:
-        batch = new_batch(release_id, "retry", [outcome.subscription_id for outcome in due])
-        batch_id = session.scalars(insert(session, Batch).returning(Batch.id), [batch]).one()
+        piece = [outcome.subscription_id for outcome in due]
+        [batch_id] = add_batches(session, release_id, "retry", [piece])
         for outcome in due:
             outcome.batch_id, outcome.next_at = batch_id, None
     return len(due)

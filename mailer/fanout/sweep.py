@@ -13,11 +13,12 @@ from sqlalchemy.orm import Session
 from mailer.config import Settings
 from mailer.domain.clock import now
 from mailer.domain.releases import pause, settle
-from mailer.fanout.batches import work_is_waiting
+from mailer.fanout.batches import releases_waiting
+from mailer.fanout.freeze import release_is_due
 from mailer.fanout.letters import free_lost_letters, letters_are_waiting
 from mailer.fanout.outcomes import expire, note_uncertain, retry_due
 from mailer.storage.database import database_now, identity, reading, writing
-from mailer.storage.models import Batch, Release
+from mailer.storage.models import Batch, BatchMembers, Release
 from mailer.storage.queues import ring
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,8 @@ def free_lost_batches(session: Session) -> None:
     ).all()
     for batch in lost:
         log.warning("The lease of batch %d ran out.", batch.id)
-        note_uncertain(session, batch.release_id, [batch.members[batch.position]], "lost lease")
+        next_one = session.get_one(BatchMembers, batch.id).ids[batch.position]
+        note_uncertain(session, batch.release_id, [next_one], "lost lease")
         batch.epoch += 1
         batch.lease_until = None
 
@@ -59,7 +61,10 @@ def hold_due(session: Session) -> None:
     session.execute(
         update(Release)
         .where(
-            Release.state == "scheduled", Release.published_at <= now(), Release.starts_at > now()
+            Release.finished_at.is_(None),
+            Release.state == "scheduled",
+            Release.published_at <= now(),
+            Release.starts_at > now(),
         )
         .values(state="held")
     )
@@ -93,7 +98,8 @@ def _running() -> list[int]:
 
 def _ring_where_needed(settings: Settings) -> None:
     with reading() as session:
-        releases, letters = work_is_waiting(session), letters_are_waiting(session)
+        releases = release_is_due(session) or releases_waiting(session)
+        letters = letters_are_waiting(session)
     if releases:
         ring(settings.redis_url, "releases")
     if letters:

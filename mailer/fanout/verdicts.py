@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mailer.domain.addresses import domain
-from mailer.mail.smtp import Rejected, Reply, Stage
+from mailer.mail.replies import Rejected, Reply, Stage
 
 Kind = Literal["accepted", "deferred", "refused", "skipped", "back", "pause"]
 

@@ -1,7 +1,8 @@
 """An SMTP client (RFC 5321) for handing over one message after another, each dot by itself.
 
 The final dot is a step of its own, because the dot of one message may only leave when the
-acknowledgement of the message before it has been written down.
+acknowledgement of the message before it has been written down. With PIPELINING (RFC 2920) the
+envelope of the following message leaves together with that dot.
 """
 
 from __future__ import annotations
@@ -11,88 +12,42 @@ import base64
 import re
 import socket
 import ssl
-from collections.abc import Awaitable
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal, NoReturn, Self, TypeVar
+from typing import NoReturn, Self
 
 from mailer.config import Relay
-
-T = TypeVar("T")
-Stage = Literal["connect", "auth", "mail", "rcpt", "data", "dot"]
+from mailer.mail.replies import Dialog, Rejected, Reply, Stage, Unanswered
 
 # RFC 5321 section 4.5.3.2, in seconds.
 _TIMEOUTS = {"connect": 300, "auth": 300, "mail": 300, "rcpt": 300, "data": 120, "dot": 600}
 _BLOCK_SECONDS = 180
 _GOODBYE_SECONDS = 2
-_ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?=\s|$)")
-_LONGEST_REPLY_LINES = 100
 _OUR_NAME = re.sub(r"[^A-Za-z0-9.-]", "", socket.gethostname()) or "[127.0.0.1]"
+_ENVELOPE: tuple[Stage, ...] = ("mail", "rcpt", "data")
+_NOT_ASCII = Reply(553, "5.6.7", "The server does not offer SMTPUTF8, which this address needs.")
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A server's answer: its code, its enhanced status code if it gave one, and its text."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Mail:
+    """A mail object (RFC 5321 section 2.3.1): its envelope and its content.
 
-    code: int
-    enhanced: str | None
-    text: str
+    The content is dot-stuffed and ends in CRLF; the dot that ends it is left out.
+    """
 
-    @property
-    def positive(self) -> bool:
-        """Whether the answer is 2yz or 3yz."""
-        return self.code // 100 in (2, 3)
-
-    @property
-    def completed(self) -> bool:
-        """Whether the answer is 2yz: done."""
-        return self.code // 100 == 2  # noqa: PLR2004 - the RFC's own digit
-
-    @property
-    def continues(self) -> bool:
-        """Whether the answer is 3yz: now the rest."""
-        return self.code // 100 == 3  # noqa: PLR2004 - the RFC's own digit
-
-    @property
-    def permanent(self) -> bool:
-        """Whether the answer is 5yz: the same again would be answered the same."""
-        return self.code // 100 == 5  # noqa: PLR2004 - the RFC's own digit
-
-    @property
-    def status(self) -> str:
-        """The enhanced status code (RFC 3463), or the plain code where there is none."""
-        return self.enhanced or str(self.code)
-
-
-class SmtpError(Exception):
-    """The hand-over did not go through; `stage` says how far it came."""
-
-    def __init__(self, stage: Stage, sentence: str) -> None:
-        super().__init__(sentence)
-        self.stage: Stage = stage
-
-
-class Rejected(SmtpError):
-    """The server said no; the connection is still good for the next message."""
-
-    def __init__(self, stage: Stage, reply: Reply) -> None:
-        super().__init__(stage, f"{reply.code} {reply.text}")
-        self.reply = reply
-
-
-class Unanswered(SmtpError):
-    """The connection is lost, or the answer did not come in time."""
+    sender: str
+    recipient: str
+    content: bytes
 
 
 class SmtpConnection:
     """One connection to the relay, open for any number of messages."""
 
-    def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, longest_wait: float
-    ) -> None:
-        self._reader = reader
-        self._writer = writer
+    def __init__(self, dialog: Dialog, longest_wait: float) -> None:
+        self._dialog = dialog
         self._longest_wait = longest_wait
+        self._ahead: Mail | None = None
         self.extensions: dict[str, str] = {}
 
     @classmethod
@@ -103,12 +58,14 @@ class SmtpConnection:
         """
         context = ssl.create_default_context() if relay.security != "none" else None
         implicit = context if relay.security == "tls" else None
-        reader, writer = await _answered(
-            "connect",
-            asyncio.open_connection(relay.host, relay.port, ssl=implicit, limit=1 << 16),
-            min(longest_wait, _TIMEOUTS["connect"]),
-        )
-        connection = cls(reader, writer, longest_wait)
+        try:
+            async with asyncio.timeout(min(longest_wait, _TIMEOUTS["connect"])):
+                _, dialog = await asyncio.get_running_loop().create_connection(
+                    Dialog, relay.host, relay.port, ssl=implicit
+                )
+        except (OSError, TimeoutError) as error:
+            raise _unreached(error) from error
+        connection = cls(dialog, longest_wait)
         try:
             await connection._greet(relay, context if relay.security == "starttls" else None)
         except BaseException:
@@ -121,66 +78,92 @@ class SmtpConnection:
         """Whether addresses beyond ASCII may be used (RFC 6531)."""
         return "SMTPUTF8" in self.extensions
 
-    async def envelope(self, sender: str, recipient: str, size: int) -> None:
-        """Send MAIL, RCPT and DATA, so that the server waits for the body.
+    @property
+    def engaged(self) -> bool:
+        """Whether an envelope left, so that the server waits for that message and no other."""
+        return self._ahead is not None
 
-        `size` is that of the message in octets (RFC 1870). With PIPELINING (RFC 2920) the
-        three leave together. Raises Rejected, after which the next envelope may follow.
+    async def envelope(self, mail: Mail) -> None:
+        """Send MAIL, RCPT and DATA, unless they left already, and wait for the go-ahead.
+
+        Raises Rejected, after which another envelope may follow, and Unanswered.
         """
-        commands: list[tuple[Stage, str]] = [
-            ("mail", f"MAIL FROM:<{sender}>{self._parameters(recipient, size)}"),
-            ("rcpt", f"RCPT TO:<{recipient}>"),
-            ("data", "DATA"),
-        ]
+        if self._ahead is not None and self._ahead is not mail:
+            self.abort()
+            raise Unanswered("mail", "The server waits for another message.")
+        if not (mail.recipient.isascii() or self.smtputf8):
+            raise Rejected("rcpt", _NOT_ASCII)
         if "PIPELINING" in self.extensions:
-            await self._pipeline(commands)
+            if self._ahead is None:
+                self._write(self._commands(mail))
+            self._ahead = None
+            await self._judge_together()
         else:
-            for stage, command in commands:
+            for stage, command in zip(_ENVELOPE, self._commands(mail), strict=True):
                 reply = await self._command(stage, command)
                 if not self._fits(stage, reply):
                     await self._give_up(Rejected(stage, reply))
 
-    async def body(self, message: bytes) -> None:
-        """Send a message, dot-stuffed and ended by CRLF, but without the dot that ends it."""
-        self._writer.write(message)
-        await _answered("data", self._writer.drain(), min(self._longest_wait, _BLOCK_SECONDS))
+    async def content(self, mail: Mail) -> None:
+        """Send everything but the dot; raises Unanswered if the server does not take it."""
+        self._dialog.transport.write(mail.content)
+        await self._dialog.drained("data", min(self._longest_wait, _BLOCK_SECONDS))
 
-    async def dot(self) -> Reply:
-        """End the message and return the server's verdict; raises Unanswered without one."""
-        self._writer.write(b".\r\n")
+    async def dot(self, following: Mail | None = None) -> Reply:
+        """End the message and return the server's verdict; raises Unanswered without one.
+
+        The envelope of `following` leaves with the dot if the server can take both at once;
+        after that the connection serves for nothing else.
+        """
+        commands = ["."]
+        if (
+            following is not None
+            and "PIPELINING" in self.extensions
+            and (following.recipient.isascii() or self.smtputf8)
+        ):
+            commands += self._commands(following)
+            self._ahead = following
+        self._write(commands)
         reply = await self._reply("dot")
         self._fits("dot", reply)
         return reply
 
     async def quit(self) -> None:
         """Say goodbye and close, without waiting long for an answer."""
-        try:
-            self._writer.write(b"QUIT\r\n")
-            await asyncio.wait_for(self._reader.readline(), _GOODBYE_SECONDS)
-        except (OSError, TimeoutError, ValueError):
-            pass
+        with suppress(Unanswered):
+            self._write(["QUIT"])
+            await self._dialog.reply("connect", _GOODBYE_SECONDS)
         self.abort()
 
     def abort(self) -> None:
         """Close at once; a message without its dot is never delivered."""
-        self._writer.transport.abort()
+        self._dialog.abort()
 
     async def _greet(self, relay: Relay, starttls: ssl.SSLContext | None) -> None:
         self._good("connect", await self._reply("connect"))
         await self._hello()
         if starttls is not None:
             self._good("connect", await self._command("connect", "STARTTLS"))
-            if getattr(self._reader, "_buffer", b""):
-                # Whatever came before the encryption may be anybody's (RFC 3207 section 6).
-                raise Unanswered("connect", "The server says more than it was asked.")
-            await _answered(
-                "connect",
-                self._writer.start_tls(starttls, server_hostname=relay.host),
-                min(self._longest_wait, _TIMEOUTS["connect"]),
-            )
+            await self._encrypt(relay.host, starttls)
             await self._hello()
         if relay.user is not None:
             await self._log_in(relay.user, relay.password or "")
+
+    async def _encrypt(self, host: str, context: ssl.SSLContext) -> None:
+        if not self._dialog.silent:
+            # Whatever came before the encryption may be anybody's (RFC 3207 section 6).
+            raise Unanswered("connect", "The server says more than it was asked.")
+        seconds = min(self._longest_wait, _TIMEOUTS["connect"])
+        try:
+            async with asyncio.timeout(seconds):
+                transport = await asyncio.get_running_loop().start_tls(
+                    self._dialog.transport, self._dialog, context, server_hostname=host
+                )
+        except (OSError, TimeoutError) as error:
+            raise _unreached(error) from error
+        if transport is None:
+            raise Unanswered("connect", "The server closed the connection.")
+        self._dialog.connection_made(transport)
 
     async def _hello(self) -> None:
         reply = await self._command("connect", f"EHLO {_OUR_NAME}")
@@ -200,47 +183,47 @@ class SmtpConnection:
         reply = self._good("auth", await self._command("auth", last))
         self._fits("auth", reply)
 
-    def _parameters(self, recipient: str, size: int) -> str:
-        parameters = ""
-        if "SIZE" in self.extensions:
-            parameters += f" SIZE={size}"
-        if not recipient.isascii() and self.smtputf8:
+    def _commands(self, mail: Mail) -> tuple[str, str, str]:
+        parameters = f" SIZE={len(mail.content)}" if "SIZE" in self.extensions else ""
+        if not mail.recipient.isascii():
             parameters += " SMTPUTF8"
-        return parameters
+        return f"MAIL FROM:<{mail.sender}>{parameters}", f"RCPT TO:<{mail.recipient}>", "DATA"
 
-    async def _pipeline(self, commands: list[tuple[Stage, str]]) -> None:
-        """Send all commands at once, then read all replies, and judge by the first refusal."""
-        self._write("".join(f"{command}\r\n" for _, command in commands))
+    async def _judge_together(self) -> None:
+        """Read all three replies, and judge by the first refusal."""
         refusal: Rejected | None = None
-        asked_for_body = False
-        for stage, _ in commands:
+        asked_for_content = False
+        for stage in _ENVELOPE:
             try:
                 reply = await self._reply(stage)
             except Unanswered:
                 # A server that says no may close without another word, as with 421.
                 raise refusal or Unanswered(stage, "The server closed the connection.") from None
-            asked_for_body = reply.continues
+            asked_for_content = reply.continues
             if not self._fits(stage, reply) and refusal is None:
                 refusal = Rejected(stage, reply)
         if refusal is not None:
-            await self._give_up(refusal, asked_for_body=asked_for_body)
+            await self._give_up(refusal, asked_for_content=asked_for_content)
 
-    async def _give_up(self, refusal: Rejected, *, asked_for_body: bool = False) -> NoReturn:
+    async def _give_up(self, refusal: Rejected, *, asked_for_content: bool = False) -> NoReturn:
         """Leave no half envelope behind a refusal (RFC 5321 section 4.1.1.5), and raise it."""
         with suppress(Unanswered):
-            if asked_for_body:
-                # The server wants a body for nobody: a lone dot ends it, and delivers nothing.
+            if asked_for_content:
+                # The server wants content for nobody: a lone dot ends it, and delivers nothing.
                 await self.dot()
             if refusal.stage != "mail":
                 await self._command("mail", "RSET")
         raise refusal
 
     async def _command(self, stage: Stage, command: str) -> Reply:
-        self._write(f"{command}\r\n")
+        self._write([command])
         return await self._reply(stage)
 
-    def _write(self, text: str) -> None:
-        self._writer.write(text.encode())
+    def _write(self, commands: Sequence[str]) -> None:
+        self._dialog.transport.write("\r\n".join([*commands, ""]).encode())
+
+    async def _reply(self, stage: Stage) -> Reply:
+        return await self._dialog.reply(stage, min(self._longest_wait, _TIMEOUTS[stage]))
 
     def _fits(self, stage: Stage, reply: Reply) -> bool:
         """Tell a go-ahead from a refusal; raises Unanswered if the server is somewhere else."""
@@ -255,32 +238,9 @@ class SmtpConnection:
             raise Rejected(stage, reply)
         return reply
 
-    async def _reply(self, stage: Stage) -> Reply:
-        """Read one reply of any number of lines (RFC 5321 section 4.2.1)."""
-        wait = min(self._longest_wait, _TIMEOUTS[stage])
-        lines: list[str] = []
-        code = ""
-        while len(lines) < _LONGEST_REPLY_LINES:
-            line = (await _answered(stage, self._reader.readline(), wait)).decode(
-                "utf-8", "replace"
-            )
-            code = line[:3]
-            if not line.endswith("\n") or not re.fullmatch(r"[2-5][0-9]{2}", code):
-                self.abort()
-                raise Unanswered(stage, "The server closed the connection or speaks no SMTP.")
-            lines.append(line[4:].rstrip("\r\n"))
-            if line[3:4] != "-":
-                break
-        enhanced = _ENHANCED.match(lines[-1])
-        return Reply(int(code), enhanced[1] if enhanced else None, "\n".join(lines))
 
-
-async def _answered(stage: Stage, waiting: Awaitable[T], seconds: float) -> T:
-    """Wait for the server; a lost connection and a late answer are the same to the caller."""
-    try:
-        return await asyncio.wait_for(waiting, seconds)
-    except (OSError, TimeoutError, ValueError, EOFError) as error:
-        raise Unanswered(stage, f"The server did not answer: {type(error).__name__}.") from error
+def _unreached(error: Exception) -> Unanswered:
+    return Unanswered("connect", f"The server did not answer: {type(error).__name__}.")
 
 
 def _base64(text: str) -> str:

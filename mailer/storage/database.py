@@ -5,14 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
+from typing import cast as typed
 
 import alembic.command
 import alembic.config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import BigInteger, Connection, Engine, Table, create_engine, event, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Engine,
+    FromClause,
+    Label,
+    SQLColumnExpression,
+    String,
+    Table,
+    bindparam,
+    cast,
+    column,
+    create_engine,
+    event,
+    func,
+    select,
+    text,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
@@ -30,19 +50,27 @@ db = SQLAlchemy(metadata=Base.metadata)
 @contextmanager
 def writing() -> Iterator[Session]:
     """Open the one transaction of a use case; it commits at the end, or leaves no trace."""
-    with _session(writes=True) as session, session.begin():
+    with stating() as connection, Session(connection, expire_on_commit=False) as session:
         yield session
+        session.flush()
 
 
 @contextmanager
 def reading() -> Iterator[Session]:
     """Open a transaction that only reads, and on SQLite never waits for a writer."""
-    with _session(writes=False) as session, session.begin():
+    with (
+        db.engine.connect().execution_options(writes=False) as connection,
+        connection.begin(),
+        Session(connection, expire_on_commit=False) as session,
+    ):
         yield session
 
 
-def _session(*, writes: bool) -> Session:
-    return Session(db.engine.execution_options(writes=writes), expire_on_commit=False)
+@contextmanager
+def stating() -> Iterator[Connection]:
+    """Open a writing transaction for bare statements, where the ORM would cost too much."""
+    with db.engine.connect() as connection, connection.begin():
+        yield connection
 
 
 @event.listens_for(Engine, "connect")
@@ -88,10 +116,36 @@ def _sqlite_now(_element: object, _compiler: SQLCompiler, **_: Any) -> str:
 
 def insert(session: Session, table: type[Base]) -> postgresql.Insert | sqlite.Insert:
     """Begin an INSERT that may say what happens ON CONFLICT, in the database's own dialect."""
-    target = cast(Table, table.__table__)
+    target = typed(Table, table.__table__)
     if session.get_bind().dialect.name == "postgresql":
         return postgresql.insert(target)
     return sqlite.insert(target)
+
+
+def given(dialect_name: str, *names: str) -> FromClause:
+    """Make a table of whole numbers out of one parameter, `given`: a JSON list of objects.
+
+    One statement then serves any number of rows, and is always the same statement.
+    """
+    rows = bindparam("given", type_=String)
+    if dialect_name == "postgresql":
+        columns = [column(name, BigInteger) for name in names]
+        table = func.json_to_recordset(cast(rows, JSON)).table_valued(*columns, name="given")
+        return table.render_derived(with_types=True)
+    each = func.json_each(rows).table_valued("value")
+    values = [func.json_extract(each.c.value, f"$.{name}", type_=BigInteger) for name in names]
+    return select(*map(Label, names, values)).subquery("given")
+
+
+def as_json(dialect_name: str, *values: SQLColumnExpression[Any]) -> ColumnElement[Any]:
+    """Make one value of all rows: a JSON list of lists, None if there are no rows.
+
+    SQLite gives up Python's lock at every row it hands over, and gets it back only when the
+    event loop next waits; with one row there is one such wait.
+    """
+    if dialect_name == "postgresql":
+        return func.json_agg(func.json_build_array(*values), type_=JSON)
+    return func.json_group_array(func.json_array(*values), type_=JSON)
 
 
 def identity(session: Session) -> str:

@@ -198,14 +198,13 @@ class Release(Base):
 
 
 class Batch(Base):
-    """Subscribers of one release, handled in order over one SMTP connection."""
+    """How far one piece of a release has come, in order over one SMTP connection."""
 
     __tablename__ = "batches"
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     release_id: Mapped[int] = mapped_column(ForeignKey(Release.id), index=True)
     kind: Mapped[str] = mapped_column(String(5))
-    members: Mapped[list[int]] = mapped_column(PackedIds)
     lowest: Mapped[int] = mapped_column(BigInteger)
     highest: Mapped[int] = mapped_column(BigInteger)
     size: Mapped[int]
@@ -227,6 +226,18 @@ class Batch(Base):
         ),
         {"postgresql_with": {"fillfactor": 50}},
     )
+
+
+class BatchMembers(Base):
+    """Who is in a batch; apart from it, because a batch changes with every message."""
+
+    __tablename__ = "batch_members"
+
+    batch_id: Mapped[int] = mapped_column(
+        ForeignKey(Batch.id), primary_key=True, autoincrement=False
+    )
+    ids: Mapped[list[int]] = mapped_column(PackedIds)
+    """Subscription ids, sorted."""
 
 
 class Outcome(Base):

@@ -13,7 +13,7 @@ from mailer.domain.content import ReleaseBody
 from mailer.domain.receipts import Receipt
 from mailer.errors import InvalidAddress, NotFound
 from mailer.storage.database import writing
-from mailer.storage.models import Batch, Outcome, Release, Uncertain
+from mailer.storage.models import Batch, BatchMembers, Outcome, Release, Uncertain
 from tests.domain.cast import ADA, KARI, OLA, ROOM, PressRoom, release
 
 
@@ -25,17 +25,17 @@ def publish(room: PressRoom, **changes: object) -> int:
 def frozen(release_id: int, members: list[int], position: int) -> None:
     """Write down an audience that has been sent to up to a position."""
     with writing() as session:
-        session.add(
-            Batch(
-                release_id=release_id,
-                kind="first",
-                members=sorted(members),
-                lowest=min(members),
-                highest=max(members),
-                size=len(members),
-                position=position,
-            )
+        batch = Batch(
+            release_id=release_id,
+            kind="first",
+            lowest=min(members),
+            highest=max(members),
+            size=len(members),
+            position=position,
         )
+        session.add(batch)
+        session.flush()
+        session.add(BatchMembers(batch_id=batch.id, ids=sorted(members)))
         session.execute(
             update(Release)
             .where(Release.id == release_id)

@@ -22,8 +22,9 @@ from mailer.domain import followers, publishers, receipts, releases
 from mailer.domain.clock import now
 from mailer.domain.content import ReleaseBody
 from mailer.domain.receipts import Receipt
-from mailer.fanout.batches import Claim, claim, freeze_next
+from mailer.fanout.batches import Claim, claim
 from mailer.fanout.drain import drain
+from mailer.fanout.freeze import freeze_next
 from mailer.fanout.sweep import sweep
 from mailer.mail.smtp import SmtpConnection
 from mailer.storage.database import db, reading, writing

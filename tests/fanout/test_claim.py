@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
-from mailer.fanout.batches import Claim, claim, work_is_waiting
-from mailer.fanout.committer import Progress, write
+from mailer.fanout.acknowledgements import Progress, write
+from mailer.fanout.batches import SMALL_RELEASE, Claim, claim, releases_waiting
 from mailer.storage.database import reading, writing
 from mailer.storage.models import Batch, Release
 from tests.fanout.room import Room, crowd, together
@@ -23,7 +23,7 @@ def test_each_claim_raises_the_epoch_and_sets_a_lease(room: Room) -> None:
     assert row.lease_until is not None
     back = Progress(taken, position=1, hand_back=True)
     with writing() as session:
-        write(session, [back], room.settings)
+        write(session.connection(), [back], room.settings)
     again = room.claim()
     assert again is not None
     assert (again.batch_id, again.epoch, again.position) == (taken.batch_id, 2, 1)
@@ -74,13 +74,14 @@ def test_a_leased_batch_is_not_claimed_even_when_its_lease_ran_out(room: Room) -
 def test_a_batch_that_rests_is_claimed_when_its_rest_is_over(room: Room) -> None:
     room.freeze()
     while (taken := room.claim()) is not None:
+        back = Progress(taken, 0, hand_back=True, rest_seconds=10)
         with writing() as session:
-            write(session, [Progress(taken, 0, hand_back=True, rest_seconds=10)], room.settings)
+            write(session.connection(), [back], room.settings)
     with reading() as session:
-        assert not work_is_waiting(session)
+        assert not releases_waiting(session)
     room.later(seconds=11)
     with reading() as session:
-        assert work_is_waiting(session)
+        assert releases_waiting(session)
     again = room.claim()
     assert again is not None
     assert (again.epoch, again.batch_id) == (2, room.rows(Batch)[0].id)
@@ -90,6 +91,22 @@ def test_older_releases_are_claimed_first(room: Room) -> None:
     first, second = room.freeze(), room.freeze()
     claims = [room.claim() for _ in range(6)]
     assert [one.release_id for one in claims if one] == [first] * 3 + [second] * 3
+
+
+def test_the_release_comes_first_of_which_least_is_in_hand(room: Room) -> None:
+    first, second = room.freeze(), room.freeze()
+    with writing() as session:
+        taken = [claim(session, 60, {first: 1}), claim(session, 60, {first: 1, second: 1})]
+    assert [one.release_id for one in taken if one] == [second, first]
+
+
+def test_a_reserved_connection_takes_small_releases_only(room: Room) -> None:
+    large, small = room.freeze(), room.freeze()
+    with writing() as session:
+        session.get_one(Release, large).total = SMALL_RELEASE
+        session.flush()
+        taken = [claim(session, 60, small=True) for _ in range(4)]
+    assert [one and one.release_id for one in taken] == [small] * 3 + [None]
 
 
 def test_a_claim_that_is_rolled_back_never_was(room: Room) -> None:

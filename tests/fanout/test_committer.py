@@ -9,8 +9,9 @@ from collections import Counter
 from sqlalchemy import event
 
 from mailer.domain.releases import settle
+from mailer.fanout.acknowledgements import FENCED, GO_ON, Progress
 from mailer.fanout.batches import Claim
-from mailer.fanout.committer import FENCED, GO_ON, Committer, Progress
+from mailer.fanout.committer import Committer
 from mailer.fanout.ledger import Ledger
 from mailer.fanout.outcomes import Finding, write_findings
 from mailer.fanout.verdicts import Verdict

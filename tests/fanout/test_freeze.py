@@ -7,9 +7,9 @@ from collections import Counter
 import pytest
 
 from mailer.domain.clock import now
-from mailer.fanout.batches import batch_size, freeze_next
+from mailer.fanout.freeze import batch_size, freeze_next
 from mailer.storage.database import writing
-from mailer.storage.models import Batch
+from mailer.storage.models import Batch, BatchMembers
 from tests.fanout.room import ADA, BOB, CAI, CAST, DAG, EVA, Room, crowd, together
 
 
@@ -18,7 +18,7 @@ def test_only_who_has_confirmed_and_stayed_and_exists_is_frozen(room: Room) -> N
     room.leave(CAI)
     room.suppress(DAG)
     release_id = room.freeze()
-    members = [one for batch in room.rows(Batch) for one in batch.members]
+    members = [one for batch in room.rows(BatchMembers) for one in batch.ids]
     assert members == [room.subscription(ADA).id, room.subscription(EVA).id]
     assert room.receipt(release_id).total == 2
 
@@ -27,10 +27,11 @@ def test_members_are_sorted_and_each_is_in_one_batch(room: Room) -> None:
     room.freeze(connections=1)
     batches = room.rows(Batch)
     assert [batch.size for batch in batches] == [2, 2, 1]
-    members = [one for batch in batches for one in batch.members]
-    assert members == sorted(room.subscription(one).id for one in CAST)
-    for batch in batches:
-        assert (batch.lowest, batch.highest) == (batch.members[0], batch.members[-1])
+    pieces = [batch.ids for batch in room.rows(BatchMembers)]
+    assert [one for piece in pieces for one in piece] == sorted(
+        room.subscription(one).id for one in CAST
+    )
+    assert [(one.lowest, one.highest) for one in batches] == [(one[0], one[-1]) for one in pieces]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,7 @@ def test_two_drains_that_freeze_at_the_same_time_freeze_once(empty_room: Room) -
 
     assert sorted(map(str, together(*[freeze] * 4))) == ["1", "None", "None", "None"]
     assert empty_room.receipt(release_id).total == 200
-    members = Counter(one for batch in empty_room.rows(Batch) for one in batch.members)
+    members = Counter(one for batch in empty_room.rows(BatchMembers) for one in batch.ids)
     assert len(members) == 200
     assert set(members.values()) == {1}
 

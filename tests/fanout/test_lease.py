@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from mailer.fanout.acknowledgements import FENCED, GO_ON, Progress, renew, write
 from mailer.fanout.batches import Claim
-from mailer.fanout.committer import FENCED, GO_ON, Progress, renew, write
 from mailer.fanout.outcomes import Finding
 from mailer.fanout.verdicts import Verdict
 from mailer.storage.database import writing
@@ -16,7 +16,7 @@ from tests.fanout.room import ADA, BOB, CAST, Room
 def written(room: Room, *progresses: Progress) -> list[str]:
     """Write progresses down as a committer does."""
     with writing() as session:
-        return write(session, progresses, room.settings)
+        return write(session.connection(), progresses, room.settings)
 
 
 def claimed(room: Room) -> Claim:
@@ -109,13 +109,13 @@ def test_a_lease_is_renewed_for_its_owner_alone(room: Room) -> None:
     old = claimed(room)
     room.later(minutes=2)
     with writing() as session:
-        assert renew(session, [old], 60) == {old.batch_id}
+        assert renew(session.connection(), [old], 60) == [old]
     room.sweep()
     assert room.rows(Batch)[0].epoch == old.epoch
     room.later(minutes=2)
     room.sweep()
     with writing() as session:
-        assert renew(session, [old], 60) == set()
+        assert renew(session.connection(), [old], 60) == []
     assert room.rows(Batch)[0].lease_until is None
 
 
@@ -125,7 +125,7 @@ def test_a_renewal_that_comes_after_the_batch_was_given_back_does_not_lease_it_a
     taken = claimed(room)
     written(room, Progress(taken, 0, hand_back=True))
     with writing() as session:
-        assert renew(session, [taken], 60) == set()
+        assert renew(session.connection(), [taken], 60) == []
     assert room.rows(Batch)[0].lease_until is None
 
 

@@ -31,8 +31,11 @@ class Lines:
     replies: Mapping[str, bytes | None]
     tls: ssl.SSLContext | None = None
     slowly: bool = False
+    quiet: tuple[str, str] | None = None
+    """From the first verb on nothing is said, until all of it is after the second."""
     heard: list[str] = field(default_factory=list)
     port: int = 0
+    _kept: bytes | None = None
 
     def relay(self, security: str = "none", user: str | None = None, word: str = "") -> Relay:
         """Describe it as a setting does."""
@@ -74,6 +77,13 @@ class Lines:
         reply = self.replies.get(verb, b"500 5.5.1 What?\r\n")
         if reply is None:
             await asyncio.Event().wait()
+        if self.quiet is not None and verb == self.quiet[0]:
+            self._kept = b""
+        if self._kept is not None:
+            self._kept += reply or b""
+            if self.quiet is None or verb != self.quiet[1]:
+                return True
+            reply, self._kept, self.quiet = self._kept, None, None
         for piece in [bytes([one]) for one in reply or b""] if self.slowly else [reply or b""]:
             writer.write(piece)
             await writer.drain()

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import pytest
 
 from mailer.config import Relay as RelaySetting
-from mailer.mail.smtp import Rejected, Reply, SmtpConnection, Unanswered
+from mailer.mail.replies import Rejected, Reply, Unanswered
+from mailer.mail.smtp import Mail, SmtpConnection
 from tests.mail.lines import OFFERS, speaking
 from tests.relay import Relay
 
@@ -25,8 +26,9 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 async def hand_over(connection: SmtpConnection, to: str = ADA) -> Reply:
     """Send one message as far as the answer to its dot."""
-    await connection.envelope(FROM, to, len(MESSAGE))
-    await connection.body(MESSAGE)
+    mail = Mail(FROM, to, MESSAGE)
+    await connection.envelope(mail)
+    await connection.content(mail)
     return await connection.dot()
 
 
@@ -99,8 +101,9 @@ def test_a_server_that_wants_a_body_for_nobody_gets_a_lone_dot(relay: Relay) -> 
 def test_a_message_without_its_dot_is_never_delivered(relay: Relay) -> None:
     async def work() -> None:
         connection = await SmtpConnection.open(RelaySetting.from_url(relay.url))
-        await connection.envelope(FROM, ADA, len(MESSAGE))
-        await connection.body(MESSAGE)
+        mail = Mail(FROM, ADA, MESSAGE)
+        await connection.envelope(mail)
+        await connection.content(mail)
         connection.abort()
         await alone(RelaySetting.from_url(relay.url), BOB)
 
@@ -195,7 +198,6 @@ def test_a_body_is_sent_only_after_354() -> None:
         (b"250-relay\r\n250 SIZE\r\n", ADA, f" SIZE={len(MESSAGE)}"),
         (OFFERS, ADA, f" SIZE={len(MESSAGE)}"),
         (OFFERS, "bjørn@example.org", f" SIZE={len(MESSAGE)} SMTPUTF8"),
-        (b"250 relay.example.org\r\n", "bjørn@example.org", ""),
     ],
 )
 def test_parameters_are_sent_only_where_they_are_understood(
@@ -209,6 +211,85 @@ def test_parameters_are_sent_only_where_they_are_understood(
     heard = run(work())
     assert f"MAIL FROM:<{FROM}>{parameters}" in heard
     assert f"RCPT TO:<{to}>" in heard
+
+
+def test_an_address_beyond_ascii_is_not_sent_where_it_is_not_understood() -> None:
+    async def work() -> list[str]:
+        async with speaking() as server:
+            connection = await SmtpConnection.open(server.relay())
+            with pytest.raises(Rejected, match="SMTPUTF8") as problem:
+                await connection.envelope(Mail(FROM, "bjørn@example.org", MESSAGE))
+            assert (problem.value.stage, problem.value.reply.enhanced) == ("rcpt", "5.6.7")
+            await hand_over(connection)
+            await connection.quit()
+            return server.heard
+
+    assert [line.split()[0] for line in run(work())] == [
+        "EHLO",
+        "MAIL",
+        "RCPT",
+        "DATA",
+        ".",
+        "QUIT",
+    ]
+
+
+def test_the_next_envelope_leaves_with_the_dot_before_the_dot_is_answered() -> None:
+    """The server answers nothing to the dot until it has heard the next DATA."""
+
+    async def work() -> list[str]:
+        async with speaking({"EHLO": OFFERS}) as server:
+            connection = await SmtpConnection.open(server.relay(), longest_wait=2)
+            first, second = Mail(FROM, ADA, MESSAGE), Mail(FROM, BOB, MESSAGE)
+            await connection.envelope(first)
+            await connection.content(first)
+            server.quiet = (".", "DATA")
+            reply = await connection.dot(second)
+            assert (reply.code, connection.engaged) == (250, True)
+            await connection.envelope(second)
+            assert not connection.engaged
+            connection.abort()
+            return server.heard
+
+    heard = run(work())
+    assert heard[heard.index(".") + 1 :] == [
+        f"MAIL FROM:<{FROM}> SIZE={len(MESSAGE)}",
+        f"RCPT TO:<{BOB}>",
+        "DATA",
+    ]
+
+
+def test_a_refused_dot_leaves_the_envelope_behind_it_valid(relay: Relay) -> None:
+    relay.answer(ADA, at="dot", reply="550 5.7.1 Not this")
+
+    async def work() -> list[int]:
+        connection = await SmtpConnection.open(RelaySetting.from_url(relay.url))
+        first, second = Mail(FROM, ADA, MESSAGE), Mail(FROM, BOB, MESSAGE)
+        await connection.envelope(first)
+        await connection.content(first)
+        codes = [(await connection.dot(second)).code]
+        await connection.envelope(second)
+        await connection.content(second)
+        codes.append((await connection.dot()).code)
+        await connection.quit()
+        return codes
+
+    assert run(work()) == [550, 250]
+    assert [one.recipient for one in relay.received] == [BOB]
+
+
+def test_a_connection_that_waits_for_one_message_is_not_used_for_another(relay: Relay) -> None:
+    async def work() -> None:
+        connection = await SmtpConnection.open(RelaySetting.from_url(relay.url))
+        first = Mail(FROM, ADA, MESSAGE)
+        await connection.envelope(first)
+        await connection.content(first)
+        await connection.dot(Mail(FROM, BOB, MESSAGE))
+        with pytest.raises(Unanswered):
+            await connection.envelope(Mail(FROM, BOB, MESSAGE))
+
+    run(work())
+    assert [one.recipient for one in relay.received] == [ADA]
 
 
 def test_a_server_that_knows_no_ehlo_is_greeted_by_helo() -> None:

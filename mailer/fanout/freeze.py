@@ -1,0 +1,91 @@
+"""Freezing: who gets a release is settled once, when its sending starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
+
+from mailer.domain.clock import now
+from mailer.domain.releases import settle
+from mailer.fanout.batches import LARGEST_BATCH, add_batches
+from mailer.storage.database import identity
+from mailer.storage.models import Release, Subscriber, Subscription
+
+_BATCHES_AN_INSERT = 100
+_IDS_A_READ = 20_000
+_BATCHES_A_CONNECTION = 4
+
+
+def freeze_next(session: Session, connections: int) -> int | None:
+    """Write the audience of one due release into batches; returns its id, or None.
+
+    All or nothing: a crash rolls everything back, and the release is frozen again.
+    """
+    release = session.scalar(
+        _due().order_by(Release.starts_at).limit(1).with_for_update(skip_locked=True)
+    )
+    if release is None:
+        return None
+    release.total = _write_batches(session, release, connections)
+    release.state = "sending"
+    release.frozen_at = now()
+    release.frozen_in = identity(session)
+    session.flush()
+    settle(session, release.id)
+    return release.id
+
+
+def release_is_due(session: Session) -> bool:
+    """Tell whether the time of a release has come that nobody has frozen yet."""
+    return session.scalar(_due().with_only_columns(Release.id).limit(1)) is not None
+
+
+def batch_size(total: int, connections: int) -> int:
+    """Choose a size by which even a small list keeps every connection busy."""
+    return max(1, min(LARGEST_BATCH, -(-total // (_BATCHES_A_CONNECTION * connections))))
+
+
+def _write_batches(session: Session, release: Release, connections: int) -> int:
+    """Read the audience as a stream, write it as batches, and return how many they are."""
+    audience = _audience(release.publisher_id)
+    # Beyond this number every batch is of the largest size, and nothing more is to be known.
+    enough = _BATCHES_A_CONNECTION * connections * LARGEST_BATCH
+    expected = session.scalar(select(func.count()).select_from(audience.limit(enough).subquery()))
+    size = batch_size(expected or 0, connections)
+    ids = iter(session.scalars(audience.execution_options(yield_per=_IDS_A_READ)))
+    total = 0
+    while block := list(islice(_pieces(ids, size), _BATCHES_AN_INSERT)):
+        add_batches(session, release.id, "first", block)
+        total += sum(map(len, block))
+    return total
+
+
+def _pieces(ids: Iterator[int], size: int) -> Iterator[list[int]]:
+    while piece := list(islice(ids, size)):
+        yield piece
+
+
+def _due() -> Select[Release]:
+    return select(Release).where(
+        Release.finished_at.is_(None),
+        Release.frozen_at.is_(None),
+        Release.state.in_(("scheduled", "held", "sending")),
+        Release.starts_at <= now(),
+    )
+
+
+def _audience(publisher_id: int) -> Select[int]:
+    return (
+        select(Subscription.id)
+        .join(Subscriber, Subscriber.id == Subscription.subscriber_id)
+        .where(
+            Subscription.publisher_id == publisher_id,
+            Subscription.confirmed_at.is_not(None),
+            Subscription.ended_at.is_(None),
+            Subscriber.suppressed_at.is_(None),
+        )
+        .order_by(Subscription.id)
+    )

@@ -1,0 +1,207 @@
+"""Replies: what an SMTP server says, in whatever pieces it comes, and waited for with a limit."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+Stage = Literal["connect", "auth", "mail", "rcpt", "data", "dot"]
+
+_ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?=\s|$)")
+_LINE = re.compile(r"([2-5][0-9]{2})(?:[ -]|$)")
+_LONGEST_LINE_OCTETS = 1 << 16
+_LONGEST_REPLY_LINES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A server's answer: its code, its enhanced status code if it gave one, and its text."""
+
+    code: int
+    enhanced: str | None
+    text: str
+
+    @property
+    def positive(self) -> bool:
+        """Whether the answer is 2yz or 3yz."""
+        return self.code // 100 in (2, 3)
+
+    @property
+    def completed(self) -> bool:
+        """Whether the answer is 2yz: done."""
+        return self.code // 100 == 2  # noqa: PLR2004 - the RFC's own digit
+
+    @property
+    def continues(self) -> bool:
+        """Whether the answer is 3yz: now the rest."""
+        return self.code // 100 == 3  # noqa: PLR2004 - the RFC's own digit
+
+    @property
+    def permanent(self) -> bool:
+        """Whether the answer is 5yz: the same again would be answered the same."""
+        return self.code // 100 == 5  # noqa: PLR2004 - the RFC's own digit
+
+    @property
+    def status(self) -> str:
+        """The enhanced status code (RFC 3463), or the plain code where there is none."""
+        return self.enhanced or str(self.code)
+
+
+class SmtpError(Exception):
+    """The hand-over did not go through; `stage` says how far it came."""
+
+    def __init__(self, stage: Stage, sentence: str) -> None:
+        super().__init__(sentence)
+        self.stage: Stage = stage
+
+
+class Rejected(SmtpError):
+    """The server said no; the connection is still good for the next message."""
+
+    def __init__(self, stage: Stage, reply: Reply) -> None:
+        super().__init__(stage, f"{reply.code} {reply.text}")
+        self.reply = reply
+
+
+class Unanswered(SmtpError):
+    """The connection is lost, or the answer did not come in time."""
+
+
+class Dialog(asyncio.Protocol):
+    """The two directions of one connection: octets out, replies in.
+
+    One coroutine at a time waits for it, always with a limit. The limit is watched by one timer
+    that is seldom moved, since thousands of messages a second each wait for a moment.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._replies: deque[Reply] = deque()
+        self._lines: list[bytes] = []
+        self._rest = b""
+        self._ended: str | None = None
+        self._full = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self.transport: asyncio.Transport
+
+    async def reply(self, stage: Stage, seconds: float) -> Reply:
+        """Return the next reply; raises Unanswered if none comes in time, or ever."""
+        if not self._replies:
+            await self._until(lambda: bool(self._replies), stage, seconds)
+        return self._replies.popleft()
+
+    async def drained(self, stage: Stage, seconds: float) -> None:
+        """Wait until the server has taken most of what was written; raises Unanswered."""
+        if self._full:
+            await self._until(lambda: not self._full, stage, seconds)
+
+    @property
+    def silent(self) -> bool:
+        """Whether the server has said nothing that was not taken up."""
+        return not (self._replies or self._lines or self._rest)
+
+    def abort(self) -> None:
+        """Close at once; what was not yet sent is not sent."""
+        self._end("We closed the connection.")
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, also anew under encryption."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type alone
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Take up whole lines, and keep what comes of the next one."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._hear(line)
+        if len(self._rest) > _LONGEST_LINE_OCTETS:
+            self._end("The server speaks no SMTP.")
+        self._wake()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """Tell whoever waits that there is nothing to wait for."""
+        self._end("The server closed the connection.")
+
+    def pause_writing(self) -> None:
+        """Write no more for now: the server does not keep up."""
+        self._full = True
+
+    def resume_writing(self) -> None:
+        """Write on."""
+        self._full = False
+        self._wake()
+
+    def _hear(self, line: bytes) -> None:
+        """Put the lines of a reply together (RFC 5321 section 4.2.1)."""
+        self._lines.append(line)
+        if line[3:4] == b"-" and len(self._lines) < _LONGEST_REPLY_LINES:
+            return
+        reply = _parsed(b"\n".join(self._lines))
+        self._lines.clear()
+        if reply is None:
+            self._end("The server speaks no SMTP.")
+        elif self._ended is None:
+            self._replies.append(reply)
+
+    async def _until(self, condition: Callable[[], bool], stage: Stage, seconds: float) -> None:
+        self._deadline = self._loop.time() + seconds
+        if self._timer is None or self._timer.when() > self._deadline:
+            self._watch()
+        while not condition():
+            if self._ended is not None:
+                raise Unanswered(stage, self._ended)
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+
+    def _watch(self) -> None:
+        """Let the timer ring at the deadline; by then another wait may have set a later one."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._deadline, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._waiter is None:
+            return
+        if self._loop.time() < self._deadline:
+            self._watch()
+        else:
+            self._end("The server did not answer in time.")
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _end(self, why: str) -> None:
+        if self._ended is None:
+            self._ended = why
+            self.transport.abort()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._wake()
+
+
+@lru_cache(maxsize=512)
+def _parsed(lines: bytes) -> Reply | None:
+    """Read the lines of one reply; None if they are none. Most replies come again and again."""
+    texts = [line.rstrip("\r") for line in lines.decode("utf-8", "replace").split("\n")]
+    codes = [_LINE.match(text) for text in texts]
+    if not all(codes) or codes[-1] is None or texts[-1][3:4] == "-":
+        return None
+    enhanced = _ENHANCED.match(texts[-1][4:])
+    return Reply(
+        code=int(codes[-1][1]),
+        enhanced=enhanced[1] if enhanced else None,
+        text="\n".join(text[4:] for text in texts),
+    )

@@ -1,0 +1,24 @@
+"""Keep who is in a batch apart from how far it has come, which changes with every message."""
+
+import sqlalchemy as sa
+from alembic import op
+
+Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    """Move the packed ids into a table of their own, where nothing rewrites them."""
+    op.create_table(
+        "batch_members",
+        sa.Column("batch_id", Id, autoincrement=False, nullable=False),
+        sa.Column("ids", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["batch_id"], ["batches.id"], name=op.f("fk_batch_members_batch_id_batches")
+        ),
+        sa.PrimaryKeyConstraint("batch_id", name=op.f("pk_batch_members")),
+    )
+    op.execute("INSERT INTO batch_members (batch_id, ids) SELECT id, members FROM batches")
+    op.drop_column("batches", "members")
