@@ -33,7 +33,9 @@ def ring(redis_url: str | None, queue_name: str) -> bool:
     if redis_url is None:
         return False
     try:
-        queue = Queue(queue_name, connection=_connection(redis_url), serializer=JSONSerializer)
+        queue = Queue(
+            queue_name, connection=prompt_connection(redis_url), serializer=JSONSerializer
+        )
         if not queue.count:
             queue.enqueue(
                 JOBS[queue_name],
@@ -48,7 +50,8 @@ def ring(redis_url: str | None, queue_name: str) -> bool:
 
 
 @lru_cache(maxsize=4)
-def _connection(redis_url: str) -> Redis:
+def prompt_connection(redis_url: str) -> Redis:
+    """Connect for a question that holds nobody up: an answer within a second, or RedisError."""
     return Redis.from_url(
         redis_url,
         socket_timeout=_RING_SECONDS,
