@@ -198,6 +198,22 @@ class Settings(BaseModel):
         alias="MAILER_SWEEP_SECONDS",
         description="How often lost work is looked for.",
     )
+    messages_a_second: float | None = Field(
+        default=None,
+        ge=0.001,
+        le=100_000,
+        alias="MAILER_MESSAGES_A_SECOND",
+        description="How many messages all processes together may send in a second, such as 50 "
+        "or 0.5; without it, as many as the relay takes.",
+    )
+    relay_connections: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        alias="MAILER_RELAY_CONNECTIONS",
+        description="How many SMTP connections all processes together may hold; without it, each "
+        "holds as many as MAILER_CONNECTIONS says.",
+    )
     trusted_proxies: int = Field(
         default=0,
         ge=0,

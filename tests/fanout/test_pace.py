@@ -1,0 +1,284 @@
+"""The pace of a whole service: limits that several processes keep together, whatever Redis does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from redis import Redis as Client
+
+from mailer.config import Settings
+from mailer.fanout.pace import Pace, share
+from mailer.storage.quotas import SCHEDULE, Quota
+from tests.processes import Process, eventually, free_port
+from tests.servers import Redis
+from tests.service import ROOT, complete, contract
+
+PACER = ["python", "-m", "tests.fanout.pacer"]
+SELDOM = "0.01"
+"""One message in 100 seconds, so that however slow the machine is, a wait is a wait."""
+
+
+def environment(redis_url: str = "", **settings: str) -> dict[str, str]:
+    """Give the contract of a service that paces itself."""
+    base = contract(
+        database_url="sqlite:////none", redis_url=redis_url, smtp_url="smtp://127.0.0.1"
+    )
+    return base | {f"MAILER_{name.upper()}": value for name, value in settings.items()}
+
+
+def paced(redis_url: str = "", **settings: str) -> Pace:
+    """Give the pace of one process of such a service."""
+    return Pace(Settings.from_environment(environment(redis_url, **settings)))
+
+
+class Pacers:
+    """Some processes that take all the permits they can get."""
+
+    def __init__(self, folder: Path, variables: dict[str, str], count: int) -> None:
+        everything = complete(variables) | {"PYTHONPATH": str(ROOT)}
+        self.processes = [
+            Process(PACER, folder / f"{number}.log", environment=everything)
+            for number in range(count)
+        ]
+        for process in self.processes:
+            process.launch()
+
+    def said(self, process: Process) -> list[list[str]]:
+        """Give what one of them has said, line by line, without what it has not finished."""
+        return [line.split() for line in process.log.rpartition("\n")[0].splitlines()]
+
+    def permits(self, process: Process) -> list[float]:
+        """Give the moments at which one of them got permits."""
+        return [float(words[1]) for words in self.said(process) if words[0] == "permit"]
+
+    def each_takes(self, count: int) -> None:
+        """Wait until each has got so many permits more."""
+        before = [len(self.permits(process)) for process in self.processes]
+
+        def taken() -> bool:
+            now = [len(self.permits(process)) for process in self.processes]
+            return all(one >= other + count for one, other in zip(now, before, strict=True))
+
+        eventually(taken, "each takes more permits")
+
+    def connections(self) -> list[int]:
+        """Give how many connections each that runs may hold, by what it said last, in order."""
+        running = [process for process in self.processes if process.running]
+        last = [self.said(process)[-1:] for process in running]
+        return sorted(int(words[0][2]) for words in last if words and words[0][0] == "permit")
+
+    def kept_to(self, limit: float, events: int = 0) -> None:
+        """Assert that at no time more were out than the limit allows, and a slice or two.
+
+        Each thing that happens to Redis may cost one slice for each process more.
+        """
+        began = min(
+            float(words[1])
+            for process in self.processes
+            for words in self.said(process)
+            if words[0] == "began"
+        )
+        moments = sorted(moment for process in self.processes for moment in self.permits(process))
+        slices = (1 + events) * (0.2 * limit + len(self.processes))
+        for count, moment in enumerate(moments, start=1):
+            assert count <= limit * (moment - began) + slices
+
+
+class Schedule:
+    """What has been booked in Redis by processes that may send seldom."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._client = Client.from_url(redis.url)
+        self._first = self._free()
+
+    def booked(self) -> int:
+        """Count the messages that were booked since."""
+        return round((self._free() - self._first) / 1_000_000 * float(SELDOM))
+
+    def _free(self) -> int:
+        return int(cast("bytes", self._client.get(SCHEDULE)))
+
+
+Start = Callable[..., Pacers]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start some processes with a Redis and settings; all are stopped at the end."""
+    started: list[Process] = []
+
+    def begin(count: int, redis_url: str = "", **settings: str) -> Pacers:
+        pacers = Pacers(tmp_path, environment(redis_url, **settings), count)
+        started.extend(pacers.processes)
+        return pacers
+
+    yield begin
+    for process in started:
+        process.stop()
+
+
+@pytest.mark.parametrize("limit", [20, 300])
+def test_several_processes_keep_to_one_limit(redis: Redis, start: Start, limit: int) -> None:
+    pacers = start(3, redis.url, messages_a_second=str(limit))
+    pacers.each_takes(limit)
+    pacers.kept_to(limit)
+
+
+def test_redis_may_be_killed_and_come_back(redis: Redis, start: Start) -> None:
+    pacers = start(2, redis.url, messages_a_second="100")
+    pacers.each_takes(20)
+    redis.kill()
+    pacers.each_takes(150)
+    redis.start()
+    eventually(lambda: Quota(redis.url, None).beat(0).processes >= 3, "both are heard again")
+    pacers.each_takes(100)
+    pacers.kept_to(100, events=2)
+
+
+def test_redis_may_freeze_and_thaw(redis: Redis, start: Start) -> None:
+    pacers = start(2, redis.url, messages_a_second="100")
+    pacers.each_takes(20)
+    redis.freeze()
+    pacers.each_takes(150)
+    redis.thaw()
+    pacers.each_takes(100)
+    pacers.kept_to(100, events=2)
+
+
+def test_redis_may_forget_everything(redis: Redis, start: Start) -> None:
+    pacers = start(2, redis.url, messages_a_second="100")
+    for _ in range(3):
+        pacers.each_takes(50)
+        redis.flush()
+    pacers.each_takes(50)
+    pacers.kept_to(100, events=3)
+
+
+def test_without_redis_one_process_keeps_to_the_limit(start: Start) -> None:
+    pacers = start(1, messages_a_second="200")
+    pacers.each_takes(300)
+    pacers.kept_to(200)
+
+
+def test_with_redis_away_from_the_start_a_process_keeps_to_the_limit(start: Start) -> None:
+    pacers = start(1, f"redis://127.0.0.1:{free_port()}/0", messages_a_second="200")
+    pacers.each_takes(300)
+    pacers.kept_to(200)
+
+
+def test_connections_are_shared_by_all_who_live(redis: Redis, start: Start) -> None:
+    pacers = start(3, redis.url, messages_a_second="200", relay_connections="10")
+    eventually(lambda: pacers.connections() == [3, 3, 4], "all three have heard of each other")
+    pacers.processes[0].kill()
+    eventually(lambda: pacers.connections() == [5, 5], "the dead one is forgotten")
+    pacers.processes[1].stop()
+    eventually(lambda: pacers.connections() == [10], "the other has left")
+
+
+@given(st.integers(1, 300), st.integers(1, 300))
+def test_shares_are_fair_and_make_a_whole(whole: int, processes: int) -> None:
+    shares = [share(whole, processes, before) for before in range(processes)]
+    assert sum(shares) == max(whole, processes)
+    assert max(shares) - min(shares) <= 1
+    assert min(shares) >= 1
+
+
+def test_without_a_limit_a_process_holds_the_connections_it_wants() -> None:
+    assert paced(connections="7").connections == 7
+
+
+def test_without_redis_the_limit_of_connections_is_that_of_the_process() -> None:
+    assert paced(connections="16", relay_connections="10").connections == 10
+    assert paced(connections="7", relay_connections="10").connections == 7
+
+
+def test_a_process_holds_one_connection_until_it_has_heard_of_the_others(redis: Redis) -> None:
+    async def hear() -> tuple[int, int]:
+        pace = paced(redis.url, relay_connections="10")
+        first = pace.connections
+        chore = asyncio.create_task(pace.run())
+        await asyncio.to_thread(eventually, lambda: pace.connections > 1)
+        await ended(chore)
+        return first, pace.connections
+
+    assert asyncio.run(hear()) == (1, 10)
+
+
+def test_with_redis_away_from_the_start_it_holds_what_it_may_alone() -> None:
+    async def hear() -> int:
+        pace = paced(f"redis://127.0.0.1:{free_port()}/0", relay_connections="10")
+        chore = asyncio.create_task(pace.run())
+        await asyncio.to_thread(eventually, lambda: pace.connections > 1)
+        await ended(chore)
+        return pace.connections
+
+    assert asyncio.run(hear()) == 10
+
+
+def test_without_limits_a_permit_costs_nothing_and_redis_is_not_asked() -> None:
+    pace = paced(f"redis://127.0.0.1:{free_port()}/0")
+    for coroutine in (pace.permit(), pace.run()):
+        with pytest.raises(StopIteration):
+            coroutine.send(None)
+
+
+def test_a_relay_that_wants_less_makes_even_the_first_message_wait() -> None:
+    async def complain() -> bool:
+        pace = paced()
+        pace.slow_down()
+        waiting = asyncio.create_task(pace.permit())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        return waiting.done()
+
+    assert not asyncio.run(complain())
+
+
+def test_what_the_relay_takes_releases_the_brake(caplog: pytest.LogCaptureFixture) -> None:
+    pace = paced(messages_a_second="1.1")
+    pace.slow_down()
+    pace.accepted()
+    assert caplog.messages == [
+        "The relay wants less: 1 messages a second now.",
+        "The relay takes all again: at full speed.",
+    ]
+
+
+def test_the_second_waits_its_turn_in_every_process(redis: Redis) -> None:
+    async def take() -> list[bool]:
+        here, there = (paced(redis.url, messages_a_second=SELDOM) for _ in range(2))
+        await here.permit()
+        schedule = Schedule(redis)
+        others = [asyncio.create_task(one.permit()) for one in (here, there)]
+        await asyncio.to_thread(eventually, lambda: schedule.booked() == 2)
+        for task in others:
+            task.cancel()
+        return [task.done() for task in others]
+
+    assert asyncio.run(take()) == [False, False]
+
+
+def test_letters_wait_for_nobody_and_releases_make_room(redis: Redis) -> None:
+    async def send_a_letter() -> None:
+        pace = paced(redis.url, messages_a_second=SELDOM)
+        chore = asyncio.create_task(pace.run())
+        await asyncio.sleep(0)
+        pace.spend()
+        await ended(chore)
+
+    asyncio.run(send_a_letter())
+    assert Quota(redis.url, float(SELDOM)).take(0).seconds > 50
+
+
+async def ended(chore: asyncio.Task[None]) -> None:
+    """Cancel a chore and wait for its end."""
+    chore.cancel()
+    with suppress(asyncio.CancelledError):
+        await chore
