@@ -24,8 +24,8 @@ class Pace:
 
     With Redis, all processes keep to the limits together: permits are booked there by the slice,
     connections are shared out evenly among the processes that give signs of life. While Redis is
-    away, each keeps to the share it had last, and accounts for it later. Without Redis, or if it
-    was away from the start, a process knows nothing of others, and takes the limits as its own.
+    away, each keeps to the share it had last. Without Redis, or if it was away from the start, a
+    process knows nothing of others, and takes the limits as its own.
     """
 
     def __init__(self, settings: Settings) -> None:
