@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make sure of what no wheel brings: Chromium, Postfix's test tools, PostgreSQL and Redis.
+# Make sure of what no wheel brings: Chromium, Postfix's test tools, PostgreSQL, Redis, iproute2.
 set -euo pipefail
 PATH="$PATH:/usr/sbin:/sbin"
 
@@ -8,6 +8,7 @@ missing() {
     command -v smtp-sink smtp-source >/dev/null || echo postfix
     command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null \
         || echo postgresql
+    command -v ip bridge >/dev/null || echo iproute2
     command -v redis-server >/dev/null || echo redis-server
 }
 

@@ -24,6 +24,10 @@ from psycopg import sql
 
 from tests.processes import Process, alive, as_user, eventually, free_port, listens
 
+LOOPBACK = "127.0.0.1"
+EVERYWHERE = "0.0.0.0"
+"""Where a server may `listen` that has a network of its own."""
+
 _AS_ROOT = os.geteuid() == 0
 _SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
@@ -55,10 +59,11 @@ class PostgreSQL:
     # PostgreSQL refuses to run as root.
     USER = "postgres" if _AS_ROOT else None
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, listen: str = LOOPBACK) -> None:
         self.port = free_port()
         self.folder = folder
         self._data = folder / "data"
+        self._listen = listen
         self._initialise()
         self.process = Process(
             [find_program("postgres"), "-D", str(self._data)],
@@ -71,10 +76,10 @@ class PostgreSQL:
 
     @classmethod
     @contextmanager
-    def running(cls) -> Iterator[Self]:
+    def running(cls, listen: str = LOOPBACK) -> Iterator[Self]:
         """Start a new cluster in a temporary folder, and stop it at the end."""
         with temporary_folder(cls.USER) as folder:
-            server = cls(folder)
+            server = cls(folder, listen)
             try:
                 server.start()
                 yield server
@@ -144,11 +149,13 @@ class PostgreSQL:
         )
         with (self._data / "postgresql.conf").open("a") as configuration:
             configuration.write(
-                f"listen_addresses = '127.0.0.1'\nport = {self.port}\n"
+                f"listen_addresses = '{self._listen}'\nport = {self.port}\n"
                 f"unix_socket_directories = '{self.folder}'\nmax_connections = 200\n"
                 # Tests kill programs, not the machine: what the kernel has, it keeps.
                 "fsync = off\n"
             )
+        with (self._data / "pg_hba.conf").open("a") as rules:
+            rules.write("host all all samenet trust\n")
 
     def _administrator(self) -> psycopg.Connection:
         return psycopg.connect(
@@ -166,12 +173,13 @@ class PostgreSQL:
 class Redis:
     """A Debian redis-server that keeps nothing on disk, so that a restart is a fresh start."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, listen: str = LOOPBACK) -> None:
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.process = Process(
             [
-                *(find_program("redis-server"), "--port", str(self.port), "--bind", "127.0.0.1"),
+                *(find_program("redis-server"), "--port", str(self.port), "--bind", listen),
+                *("--protected-mode", "no"),
                 *("--save", "", "--appendonly", "no", "--dir", str(folder)),
             ],
             folder / "log",
@@ -179,10 +187,10 @@ class Redis:
 
     @classmethod
     @contextmanager
-    def running(cls) -> Iterator[Self]:
+    def running(cls, listen: str = LOOPBACK) -> Iterator[Self]:
         """Start a server in a temporary folder, and stop it at the end."""
         with temporary_folder() as folder:
-            server = cls(folder)
+            server = cls(folder, listen)
             try:
                 server.start()
                 yield server
@@ -252,7 +260,7 @@ class Sink:
 
 
 @contextmanager
-def sink(*options: str, record: bool = False) -> Iterator[Sink]:
+def sink(*options: str, record: bool = False, listen: str = LOOPBACK) -> Iterator[Sink]:
     """Run Postfix's smtp-sink, which takes whatever comes as fast as it can.
 
     Options are its own, such as `-p` (no pipelining); recording each message costs speed.
@@ -263,7 +271,7 @@ def sink(*options: str, record: bool = False) -> Iterator[Sink]:
         port, file = free_port(), folder / "record"
         command = [find_program("smtp-sink"), "-4", "-m", "1024", *options]
         command += ["-D", str(file)] if record else []
-        command += [f"127.0.0.1:{port}", "1024"]
+        command += [f"{listen}:{port}", "1024"]
         process = Process(command, folder / "log", user=user)
         try:
             process.launch()
