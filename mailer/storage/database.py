@@ -18,6 +18,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    Dialect,
     Engine,
     FromClause,
     Label,
@@ -43,6 +44,16 @@ from mailer.config import MIGRATIONS
 from mailer.storage.models import Base
 
 SQLITE_BUSY_MILLISECONDS = 30_000
+_POSTGRESQL_PATIENCE = {
+    # A network that is gone says nothing: TCP would wait for a quarter of an hour or more.
+    "connect_timeout": 5,
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    # The server would keep the locks of a host that is gone for two hours.
+    "options": "-c idle_in_transaction_session_timeout=10s",
+}
 
 db = SQLAlchemy(metadata=Base.metadata)
 
@@ -71,6 +82,18 @@ def stating() -> Iterator[Connection]:
     """Open a writing transaction for bare statements, where the ORM would cost too much."""
     with db.engine.connect() as connection, connection.begin():
         yield connection
+
+
+@event.listens_for(Engine, "do_connect")
+def _limit_postgresql(
+    dialect: Dialect, _record: object, _arguments: object, parameters: dict[str, Any]
+) -> None:
+    """Let neither side of a PostgreSQL connection wait long for one that is gone.
+
+    What the URL says about it counts more.
+    """
+    if dialect.name == "postgresql":
+        parameters.update(_POSTGRESQL_PATIENCE | parameters)
 
 
 @event.listens_for(Engine, "connect")

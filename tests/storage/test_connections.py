@@ -1,0 +1,42 @@
+"""How long PostgreSQL and we wait for each other when a network goes away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import InternalError
+
+from tests.conftest import Databases
+from tests.processes import eventually
+
+
+@pytest.fixture
+def url(databases: Databases) -> Iterator[str]:
+    with databases.fresh("postgresql") as url:
+        yield url
+
+
+def test_neither_side_waits_for_ever_and_the_url_may_choose_otherwise(url: str) -> None:
+    engine = create_engine(f"{url}?connect_timeout=7")
+    with engine.connect() as connection:
+        assert connection.connection.driver_connection is not None
+        chosen = connection.connection.driver_connection.info.get_parameters()
+        assert connection.scalar(text("SHOW idle_in_transaction_session_timeout")) == "10s"
+    engine.dispose()
+    assert chosen["connect_timeout"] == "7"
+    assert chosen["tcp_user_timeout"] == "10000"
+
+
+def test_a_transaction_that_stands_still_is_ended_and_known_to_be_lost(url: str) -> None:
+    engine = create_engine(f"{url}?options=-c idle_in_transaction_session_timeout=100ms")
+    with engine.connect() as still, engine.connect() as other:
+        other.execution_options(isolation_level="AUTOCOMMIT")
+        pid = still.scalar(text("SELECT pg_backend_pid()"))
+        there = text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid")
+        eventually(lambda: other.scalar(there, {"pid": pid}) == 0, "the server ends it")
+        with pytest.raises(InternalError) as lost:
+            still.execute(text("SELECT 1"))
+        assert lost.value.connection_invalidated
+    engine.dispose()
