@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from sqlalchemy import select, update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InternalError, OperationalError
 from sqlalchemy.orm import Session
 
 from mailer.config import Settings
@@ -33,7 +33,8 @@ def sweep(settings: Settings) -> None:
             _in_one_transaction(partial(retry_due, release_id=release_id))
             _in_one_transaction(partial(settle, release_id=release_id))
         _ring_where_needed(settings)
-    except OperationalError as error:
+    # An InternalError is what is left of a transaction that stood still, as on a frozen host.
+    except (OperationalError, InternalError) as error:
         log.warning("The database does not answer: %s. Trying on.", type(error).__name__)
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from redis import Redis as Client
-from sqlalchemy import update
+from sqlalchemy import Connection, event, update
 
-from mailer.storage.database import writing
+from mailer.storage.database import db, writing
 from mailer.storage.models import Batch, Release
 from tests.fanout.room import BOB, CAST, Room, together
+from tests.processes import alive, eventually
 from tests.servers import PostgreSQL, Redis
 
 
@@ -148,3 +150,21 @@ def test_it_goes_round_without_redis(room: Room, redis: Redis) -> None:
     room.later(minutes=2)
     room.sweep()
     assert room.receipt(release_id).uncertain == 1
+
+
+def test_it_goes_round_again_after_the_server_ended_a_transaction_that_stood_still(
+    postgresql_room: Room, caplog: pytest.LogCaptureFixture
+) -> None:
+    @event.listens_for(db.engine, "after_cursor_execute", once=True)
+    def stand_still(connection: Connection, *_: object) -> None:
+        assert connection.connection.driver_connection is not None
+        connection.exec_driver_sql("SET idle_in_transaction_session_timeout = '100ms'")
+        backend = connection.connection.driver_connection.info.backend_pid
+        eventually(lambda: not alive(backend), "the server ends it")
+
+    postgresql_room.sweep()
+    assert "The database does not answer: InternalError" in caplog.text
+    release_id = postgresql_room.publish()
+    postgresql_room.drain()
+    postgresql_room.sweep()
+    assert postgresql_room.receipt(release_id).state == "done"
