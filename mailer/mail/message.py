@@ -12,11 +12,14 @@ from hashlib import sha256
 
 _NONCE = secrets.token_hex(16)
 _MARKER = re.compile(f"{_NONCE}-([a-z_]+)-{_NONCE}")
+_MARKED = re.compile(_MARKER.pattern.encode())
 
 # What may fill a slot. In a body: nothing that quoted-printable, a URL or HTML would have to
-# encode, no dot first (it could open a line), and short enough for a line of its own.
+# encode, no dot first (it could open a line), and short enough for a line of its own. In a
+# header: words with one space between them, which is how DKIM sees whatever else is there.
 _TOKEN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._~:@+/-]{0,74}")
-_HEADER_VALUE = re.compile(r"[^\x00-\x1f\x7f-\x9f<>\u2028\u2029\ud800-\udfff]+")
+_WORD = r"[^\x00-\x20\x7f-\x9f<>\u2028\u2029\ud800-\udfff]++"
+_HEADER_VALUE = re.compile(f"{_WORD}(?: {_WORD})*+")
 _HEADER_OCTETS = 320
 _LINE_OCTETS = 998
 
@@ -35,16 +38,40 @@ class UnsafeValue(ValueError):
     """A header or a slot was given what would break the message, or nothing at all."""
 
 
+class Slotted:
+    """Octets with slots, made from octets with markers."""
+
+    def __init__(self, marked: bytes) -> None:
+        # What is between the markers, and at every odd place the name of a slot.
+        self._parts = _MARKED.split(marked)
+        self._slots = [name.decode() for name in self._parts[1::2]]
+        self.names = tuple(dict.fromkeys(self._slots))
+
+    def fill(self, encoded: Mapping[str, bytes]) -> bytes:
+        """Return the octets with every slot filled."""
+        filled = self._parts.copy()
+        filled[1::2] = map(encoded.__getitem__, self._slots)
+        return b"".join(filled)
+
+    def marked(self) -> bytes:
+        """Return the octets with their markers, to be taken apart and slotted again."""
+        return self.fill({name: slot(name).encode() for name in self.names})
+
+    def divided(self) -> tuple[bytes, Slotted]:
+        """Return what comes before the first slot, and the rest."""
+        beginning = self._parts[0]
+        return beginning, Slotted(self.marked()[len(beginning) :])
+
+
 @dataclass(frozen=True, slots=True)
 class Composed:
-    """A message with slots: `pieces[0]`, the value of `slots[0]`, `pieces[1]`, and so on.
+    """A message with slots.
 
     `tokens` names the slots that occur in a body, and therefore take a bare ASCII token.
     No line of a piece begins with a dot, so the message is its own dot-stuffed form.
     """
 
-    pieces: tuple[bytes, ...]
-    slots: tuple[str, ...]
+    octets: Slotted
     tokens: frozenset[str]
 
     def fill(self, values: Mapping[str, str]) -> bytes:
@@ -52,26 +79,25 @@ class Composed:
 
         Lines end in CRLF, none needs dot-stuffing, and the closing ".CRLF" is left to the
         sender. `values` may hold more than the slots. Raises `UnsafeValue` for a slot
-        without a value, and for a value that is not one word of what its place takes.
+        without a value, and for a value that is not what its place takes.
         """
-        encoded = {name: self._encode(name, values) for name in dict.fromkeys(self.slots)}
-        filled = [self.pieces[0]]
-        for name, piece in zip(self.slots, self.pieces[1:], strict=True):
-            filled += (encoded[name], piece)
-        return b"".join(filled)
+        return self.octets.fill(self.encode(values))
 
-    def _encode(self, name: str, values: Mapping[str, str]) -> bytes:
-        value = values.get(name)
-        if value is None:
-            raise UnsafeValue(f"The slot {name!r} has no value.")
-        if name in self.tokens:
-            if not _TOKEN.fullmatch(value):
-                raise UnsafeValue(f"The slot {name!r} takes a short ASCII token only.")
-            return value.encode("ascii")
-        # An address outside ASCII stays UTF-8 (RFC 6532), for a relay that has SMTPUTF8.
-        if not _HEADER_VALUE.fullmatch(value) or len(octets := value.encode()) > _HEADER_OCTETS:
-            raise UnsafeValue(f"The slot {name!r} was given what no header can hold.")
-        return octets
+    def encode(self, values: Mapping[str, str]) -> dict[str, bytes]:
+        """Return the values of the slots as octets, each fit for every place it fills."""
+        encoded = {}
+        for name in self.octets.names:
+            value = values.get(name)
+            if value is None:
+                raise UnsafeValue(f"The slot {name!r} has no value.")
+            if name in self.tokens:
+                if not _TOKEN.fullmatch(value):
+                    raise UnsafeValue(f"The slot {name!r} takes a short ASCII token only.")
+            elif not _HEADER_VALUE.fullmatch(value) or len(value.encode()) > _HEADER_OCTETS:
+                raise UnsafeValue(f"The slot {name!r} was given what no header can hold.")
+            # An address outside ASCII stays UTF-8 (RFC 6532), for a relay that has SMTPUTF8.
+            encoded[name] = value.encode()
+        return encoded
 
 
 def slot(name: str) -> str:
@@ -105,10 +131,8 @@ def compose(headers: Sequence[tuple[str, str]], text: str, html: str) -> Compose
         f"--{boundary}--",
         "",
     ]
-    parts = _MARKER.split("\r\n".join(lines))
     return Composed(
-        pieces=tuple(piece.encode() for piece in parts[::2]),
-        slots=tuple(parts[1::2]),
+        octets=Slotted("\r\n".join(lines).encode()),
         tokens=frozenset(_MARKER.findall(plain + formatted)),
     )
 
