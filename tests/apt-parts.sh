@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make sure of what no wheel brings: Chromium, Postfix's test tools, PostgreSQL, Redis, iproute2.
+# Make sure of what no wheel brings: Chromium, iproute2, OpenDKIM, Postfix's tools, PostgreSQL, Redis.
 set -euo pipefail
 PATH="$PATH:/usr/sbin:/sbin"
 
@@ -9,6 +9,7 @@ missing() {
     command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null \
         || echo postgresql
     command -v ip bridge >/dev/null || echo iproute2
+    command -v opendkim >/dev/null || echo opendkim
     command -v redis-server >/dev/null || echo redis-server
 }
 

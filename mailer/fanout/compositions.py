@@ -16,6 +16,7 @@ from mailer.domain.content import ReleaseBody
 from mailer.domain.links import Links
 from mailer.fanout.ledger import Ledger
 from mailer.mail import letters
+from mailer.mail.dkim import serving, sign
 from mailer.mail.message import Composed
 from mailer.storage.models import Publisher, Release
 
@@ -53,6 +54,7 @@ class Compositor:
     def __init__(self, settings: Settings) -> None:
         self.links = Links(settings)
         self._base_url = settings.base_url
+        self._dkim_keys = settings.dkim_keys
         self.letters = letters.Letters(
             TEMPLATES,
             letters.Links(
@@ -83,13 +85,19 @@ class Compositor:
             list_id=f"{publisher.slug}.{host}",
         )
 
+    def signed(self, composed: Composed, publisher: Publisher, moment: datetime) -> Composed:
+        """Have a letter signed by the keys that serve its sender, at the moment of its Date."""
+        return sign(composed, serving(self._dkim_keys, publisher.from_address), moment)
+
     def _compose(self, release: Release, publisher: Publisher, locale: str) -> Composition:
         body = ReleaseBody.model_validate(release.content)
         story = story_of(body, body.published_at or release.published_at)
+        composed = self.letters.release(self.press_room(publisher), story, locale)
+        moment = release.frozen_at or release.starts_at
         return Composition(
             sender=publisher.from_address,
-            _composed=self.letters.release(self.press_room(publisher), story, locale),
-            _date=message_date(release.frozen_at or release.starts_at),
+            _composed=self.signed(composed, publisher, moment),
+            _date=message_date(moment),
             _message_key=release.message_key,
             _message_domain=release.message_domain,
         )

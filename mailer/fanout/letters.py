@@ -200,7 +200,9 @@ class _Messenger:
 
     def _message(self, errand: Errand, address: str) -> bytes:
         links = self._compositor.links
-        composed = self._compose(errand)
+        composed = self._compositor.signed(
+            self._compose(errand), errand.publisher, errand.created_at
+        )
         return composed.fill(
             {
                 "to": address,
