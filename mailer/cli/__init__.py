@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from mailer.cli.database import database
 from mailer.cli.demo import demo
+from mailer.cli.dkim import dkim
 from mailer.cli.doctor import doctor
 from mailer.cli.processes import sweep, worker
 from mailer.cli.publishers import publisher
@@ -25,7 +26,7 @@ def commands() -> None:
     """Email subscriptions for press rooms: sign-up, fan-out, receipts that balance."""
 
 
-for command in (database, publisher, subscriber, release, worker, sweep, doctor, demo):
+for command in (database, publisher, subscriber, release, worker, sweep, dkim, doctor, demo):
     commands.add_command(command)
 
 

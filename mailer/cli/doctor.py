@@ -27,7 +27,7 @@ class Ailment(Exception):
 
 @click.command("doctor")
 def doctor() -> None:
-    """Check settings, database, Redis and SMTP; ends with 1 if anything is wrong."""
+    """Check settings, keys, database, Redis and SMTP; ends with 1 if anything is wrong."""
     try:
         settings = Settings.from_environment()
     except Misconfigured as problem:
@@ -35,6 +35,7 @@ def doctor() -> None:
         sys.exit(1)
     checks: dict[str, Callable[[Settings], str]] = {
         "settings": _settings,
+        "dkim": _dkim,
         "database": _database,
         "redis": _redis,
         "smtp": _smtp,
@@ -60,6 +61,13 @@ def _settings(settings: Settings) -> str:
 def _unknown_variables() -> Iterator[str]:
     known = {field.alias for field in Settings.model_fields.values()}
     return (name for name in os.environ if name.startswith("MAILER_") and name not in known)
+
+
+def _dkim(settings: Settings) -> str:
+    if not settings.dkim_keys:
+        return "not used: letters go out unsigned, unless the relay signs them"
+    names = (f"{key.selector} of {key.domain}" for key in settings.dkim_keys)
+    return f"signs with {', '.join(names)}; their DNS records: mailer dkim records"
 
 
 def _database(_settings: Settings) -> str:
