@@ -19,7 +19,7 @@ from tests.relay import Relay
 from tests.servers import PostgreSQL, Redis
 from tests.service import contract
 
-PARTS = ("settings", "database", "redis", "smtp")
+PARTS = ("settings", "dkim", "database", "redis", "smtp")
 
 
 @pytest.fixture
@@ -60,6 +60,20 @@ def test_where_all_is_well_every_part_is_ok(healthy: Operator) -> None:
 
 def test_a_service_may_do_without_redis(one: Operator) -> None:
     assert one.run("doctor", REDIS_URL="").status == 0
+
+
+def test_the_keys_that_sign_are_named(one: Operator, tmp_path: Path) -> None:
+    assert "unsigned" in parts(one.run("doctor"))["dkim"]
+    file = tmp_path / "key.pem"
+    one.does("dkim", "key", str(file), "--algorithm", "ed25519")
+    told = parts(one.run("doctor", MAILER_DKIM_KEYS=f"example.org:autumn:{file}"))["dkim"]
+    assert "autumn of example.org" in told
+
+
+def test_a_key_that_cannot_be_read_is_named(one: Operator) -> None:
+    said = one.run("doctor", MAILER_DKIM_KEYS="example.org:autumn:/nowhere.pem")
+    assert said.status == 1
+    assert "MAILER_DKIM_KEYS: the file of the selector autumn" in said.out
 
 
 def test_a_setting_nothing_reads_is_named(one: Operator) -> None:
