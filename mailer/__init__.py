@@ -8,7 +8,7 @@ per release, and every follower has it in the inbox, once. One click leaves, for
     3  web  api  fanout          the doors, and the work behind them
     2  domain                    what may happen: one use case, one function, one transaction
     1  mail  storage             letters and SMTP; rows and queues. They do not know each other
-    0  config  errors            the settings; what can go wrong
+    0  config  parts  errors     the settings; what they describe; what can go wrong
 
 Imports only go down, and rooms on one floor never meet (`tests/test_promises.py`).
 Three ways through the house:

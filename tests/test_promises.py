@@ -47,11 +47,12 @@ FLOORS = {
     "mail": 1,
     "storage": 1,
     "config": 0,
+    "parts": 0,
     "errors": 0,
 }
-# Two pairs of single modules, not of rooms: a setting that is off is one of the errors, and the
-# demo is one of the commands.
-NEIGHBOURS = {("config", "errors"), ("cli", "demo")}
+# Pairs of single modules, not of rooms: a setting that is off is one of the errors and describes
+# a part, and the demo is one of the commands.
+NEIGHBOURS = {("config", "errors"), ("config", "parts"), ("cli", "demo")}
 
 KNOW_FLASK = {"web", "api", "console", "app", "cli", "demo"}
 FLASK = {"flask", "flask_limiter", "flask_sqlalchemy", "werkzeug"}

@@ -5,18 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from mailer.config import Settings
 from mailer.fanout.acknowledgements import GO_ON, Progress
-from mailer.fanout.batches import Claim, claim
-from mailer.fanout.committer import Committer
-from mailer.fanout.compositions import Compositor
-from mailer.fanout.ledger import Ledger
+from mailer.fanout.batches import Claim
 from mailer.fanout.outcomes import Finding
 from mailer.fanout.recipients import Recipient, look_up
-from mailer.fanout.verdicts import Verdict, judge, judge_refusal
+from mailer.fanout.verdicts import Verdict
+from mailer.fanout.workshop import Halted, Workshop
 from mailer.mail.replies import Rejected, Unanswered
 from mailer.mail.smtp import Mail, SmtpConnection
 
@@ -29,36 +25,6 @@ _UNANSWERED = Verdict("back", "4.4.1")
 _BROKEN = Verdict("pause", "", "Something broke on our side; the log of the worker says what.")
 
 log = logging.getLogger(__name__)
-
-
-class Halted(Exception):
-    """No further dot may leave for this batch."""
-
-
-@dataclass(slots=True)
-class Workshop:
-    """What all couriers of one process share."""
-
-    settings: Settings
-    ledger: Ledger
-    committer: Committer
-    compositor: Compositor
-    leaving: asyncio.Event = field(default_factory=asyncio.Event)
-    waiting: set[int] = field(default_factory=set)
-    """The releases that have a free batch, and nobody here to carry it."""
-
-    async def claim(self, in_hand: Mapping[int, int], *, small: bool) -> Claim | None:
-        """Claim a batch and keep its lease alive until it is finished or handed back."""
-        if self.leaving.is_set():
-            return None
-        asked = time.monotonic()
-        lease = self.settings.lease_seconds
-        claimed = await self.ledger.transact(
-            lambda session: claim(session, lease, in_hand, small=small)
-        )
-        if claimed is not None:
-            self.committer.hold(claimed, asked)
-        return claimed
 
 
 class Courier:
@@ -209,7 +175,9 @@ class _Round:
                 connection = await self._courier.connection()
             except (Rejected, Unanswered) as problem:
                 log.warning("The relay does not take us: %s", problem)
-                return judge_refusal(problem) if isinstance(problem, Rejected) else _UNANSWERED
+                if isinstance(problem, Rejected):
+                    return self._shop.judge(problem.stage, problem.reply)
+                return _UNANSWERED
             try:
                 return await self._hand_over(connection, mail)
             except Unanswered as loss:
@@ -223,14 +191,15 @@ class _Round:
         try:
             await connection.envelope(mail)
         except Rejected as refusal:
-            verdict = judge_refusal(refusal)
+            verdict = self._shop.judge(refusal.stage, refusal.reply)
         else:
             await connection.content(mail)
             # While the last acknowledgement is on its way to the disk, the next is composed.
             self._following = await self._look_ahead(self._position + 1)
+            await self._shop.permit()
             await self._gate()
             following = None if self._has_to_end() else self._following.mail
-            verdict = judge("dot", await connection.dot(following))
+            verdict = self._shop.judge("dot", await connection.dot(following))
         if verdict.kind in ("back", "pause"):
             self._courier.drop()
         return verdict
@@ -254,7 +223,7 @@ class _Round:
             or (self._durable is not None and _halted(self._durable))
             or (
                 time.monotonic() - self._began > _TURN_SECONDS
-                and not self._shop.waiting <= {self._claim.release_id}
+                and (self._shop.crowded or not self._shop.waiting <= {self._claim.release_id})
             )
         )
 

@@ -6,17 +6,17 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
-from typing import Any, cast
 
 from mailer.config import Settings
 from mailer.fanout.batches import Claim, releases_waiting
+from mailer.fanout.chores import beside
 from mailer.fanout.committer import Committer
 from mailer.fanout.compositions import Compositor
-from mailer.fanout.delivery import Courier, Workshop
+from mailer.fanout.delivery import Courier
 from mailer.fanout.freeze import freeze_next, release_is_due
 from mailer.fanout.ledger import Abandoned, Ledger
+from mailer.fanout.pace import Pace
+from mailer.fanout.workshop import Workshop
 from mailer.storage.queues import ring
 
 _LOOK_SECONDS = 0.05
@@ -34,9 +34,10 @@ async def drain(settings: Settings, leaving: asyncio.Event) -> None:
     """
     ledger, freezer = Ledger(leaving), Ledger(leaving)
     committer = Committer(ledger, settings)
-    workshop = Workshop(settings, ledger, committer, Compositor(settings), leaving)
+    pace = Pace(settings)
+    workshop = Workshop(settings, ledger, committer, Compositor(settings), pace, leaving)
     try:
-        async with _beside(committer.run(), committer.keep_leases()):
+        async with beside(committer.run(), committer.keep_leases(), pace.run()):
             await _Crew(workshop, freezer).work()
     except Abandoned:
         log.warning("The database stays away: what is in hand is left to its leases.")
@@ -86,8 +87,7 @@ class _Crew:
 
     async def _send_out(self) -> None:
         """Claim a batch for every connection that is free; the last one carries small releases."""
-        connections = self._shop.settings.connections
-        while len(self._busy) < connections:
+        while len(self._busy) < (connections := self._shop.pace.connections):
             in_hand = Counter(claim.release_id for _, claim in self._busy.values())
             reserved = len(self._busy) == connections - 1 > 0
             claimed = await self._shop.claim(in_hand, small=reserved)
@@ -102,6 +102,9 @@ class _Crew:
             return
         self._next_look = time.monotonic() + _LOOK_ROUND_SECONDS
         self._shop.waiting = await self._shop.ledger.look(releases_waiting)
+        self._shop.crowded = len(self._busy) > self._shop.pace.connections
+        while self._idle and len(self._busy) + len(self._idle) > self._shop.pace.connections:
+            await self._idle.pop().leave()
         if self._shop.waiting:
             await asyncio.to_thread(ring, self._shop.settings.redis_url, "releases")
 
@@ -125,26 +128,3 @@ class _Crew:
             courier, _ = self._busy.pop(task)
             self._idle.append(courier)
             task.result()
-
-
-@asynccontextmanager
-async def _beside(*chores: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Keep chores running while the work is done; a chore that breaks ends the work."""
-    work = cast("asyncio.Task[Any]", asyncio.current_task())
-    tasks = [asyncio.create_task(chore) for chore in chores]
-
-    def end_work(task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            work.cancel()
-
-    for task in tasks:
-        task.add_done_callback(end_work)
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-        for result in results:
-            if isinstance(result, Exception):
-                raise result

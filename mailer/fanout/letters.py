@@ -13,8 +13,10 @@ from sqlalchemy.orm import Session
 
 from mailer.config import Settings
 from mailer.domain.clock import now
+from mailer.fanout.chores import beside
 from mailer.fanout.compositions import Compositor, message_date
 from mailer.fanout.ledger import Abandoned, Ledger
+from mailer.fanout.pace import Pace
 from mailer.fanout.verdicts import Verdict, judge, judge_refusal
 from mailer.mail import letters
 from mailer.mail.message import Composed, UnsafeValue
@@ -54,11 +56,11 @@ class Errand:
 async def drain_outbox(settings: Settings, leaving: asyncio.Event) -> None:
     """Send every letter that is due, until none is left or it is time to leave."""
     ledger = Ledger(leaving)
-    compositor = Compositor(settings)
+    office = _Office(settings, ledger, Compositor(settings), Pace(settings), leaving)
     try:
-        async with asyncio.TaskGroup() as group:
+        async with beside(office.pace.run()), asyncio.TaskGroup() as group:
             for _ in range(min(_CONNECTIONS, settings.connections)):
-                group.create_task(_Messenger(settings, ledger, compositor, leaving).work())
+                group.create_task(_Messenger(office).work())
     except* Abandoned:
         log.warning("The database stays away: what is in hand is left to its leases.")
     finally:
@@ -131,29 +133,36 @@ def free_lost_letters(session: Session) -> None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Office:
+    """What all messengers of one process share."""
+
+    settings: Settings
+    ledger: Ledger
+    compositor: Compositor
+    pace: Pace
+    leaving: asyncio.Event
+
+
 class _Messenger:
     """Carries letters over one connection; the next is claimed when the last is written down."""
 
-    def __init__(
-        self, settings: Settings, ledger: Ledger, compositor: Compositor, leaving: asyncio.Event
-    ) -> None:
-        self._settings = settings
-        self._ledger = ledger
-        self._compositor = compositor
-        self._leaving = leaving
+    def __init__(self, office: _Office) -> None:
+        self._office = office
         self._connection: SmtpConnection | None = None
 
     async def work(self) -> None:
         """Send letters until none is due."""
-        lease, retry = self._settings.lease_seconds, self._settings.retry_seconds
-        while not self._leaving.is_set():
-            errand = await self._ledger.transact(lambda session: claim_letter(session, lease))
+        settings, ledger = self._office.settings, self._office.ledger
+        lease, retry = settings.lease_seconds, settings.retry_seconds
+        while not self._office.leaving.is_set():
+            errand = await ledger.transact(lambda session: claim_letter(session, lease))
             if errand is None:
                 break
             verdict = await self._try(errand, lease / 2)
             if verdict.kind in _WAITS:
                 self._drop()
-            await self._ledger.transact(_finishing(errand, verdict, retry))
+            await ledger.transact(_finishing(errand, verdict, retry))
         if self._connection is not None:
             await self._connection.quit()
 
@@ -180,6 +189,8 @@ class _Messenger:
             connection = await self._open()
             await connection.envelope(mail)
             await connection.content(mail)
+            # It does not wait for a permit: the releases make room for it.
+            self._office.pace.spend()
             return judge("dot", await connection.dot())
         except Rejected as refusal:
             return judge_refusal(refusal)
@@ -189,7 +200,7 @@ class _Messenger:
     async def _open(self) -> SmtpConnection:
         if self._connection is None:
             self._connection = await SmtpConnection.open(
-                self._settings.relay, longest_wait=self._settings.smtp_timeout_seconds
+                self._office.settings.relay, longest_wait=self._office.settings.smtp_timeout_seconds
             )
         return self._connection
 
@@ -199,8 +210,8 @@ class _Messenger:
             self._connection = None
 
     def _message(self, errand: Errand, address: str) -> bytes:
-        links = self._compositor.links
-        composed = self._compositor.signed(
+        links = self._office.compositor.links
+        composed = self._office.compositor.signed(
             self._compose(errand), errand.publisher, errand.created_at
         )
         return composed.fill(
@@ -215,12 +226,13 @@ class _Messenger:
         )
 
     def _compose(self, errand: Errand) -> Composed:
+        compositor = self._office.compositor
         by_kind: dict[str, Callable[[letters.PressRoom, str], Composed]] = {
-            "confirm": self._compositor.letters.confirm,
-            "welcome": self._compositor.letters.welcome,
-            "goodbye": self._compositor.letters.goodbye,
+            "confirm": compositor.letters.confirm,
+            "welcome": compositor.letters.welcome,
+            "goodbye": compositor.letters.goodbye,
         }
-        return by_kind[errand.kind](self._compositor.press_room(errand.publisher), errand.locale)
+        return by_kind[errand.kind](compositor.press_room(errand.publisher), errand.locale)
 
 
 def _finishing(errand: Errand, verdict: Verdict, retry_seconds: int) -> Callable[[Session], None]:

@@ -57,9 +57,14 @@ class Pace:
             except RedisError as error:
                 log.warning("Redis does not hear that we leave: %s.", type(error).__name__)
 
+    @property
+    def free(self) -> bool:
+        """Whether nothing limits us now, so that no permit is needed."""
+        return self._limit is None and self._brake.rate is None
+
     async def permit(self) -> None:
         """Wait until one more message may leave; at once, without yielding, if nothing limits."""
-        if self._limit is None and self._brake.rate is None:
+        if self.free:
             return
         async with self._in_order:
             await _sleep(self._brake.book(time.monotonic()))

@@ -12,6 +12,9 @@ from mailer.mail.replies import Rejected, Reply, Stage
 Kind = Literal["accepted", "deferred", "refused", "skipped", "back", "pause"]
 
 _NO_SUCH_MAILBOX = frozenset({"5.1.1", "5.1.10"})
+_WANTING_LESS = (421, 450, 451, 452)
+_MAILBOX = ("4.1.", "4.2.")
+"""RFC 3463: about the address, and about the mailbox."""
 _RUN = 20
 _RUN_DOMAINS = 3
 
@@ -49,6 +52,11 @@ def judge(stage: Stage, reply: Reply) -> Verdict:
     if system or not recipients_own:
         return Verdict("back", reply.status)
     return Verdict("deferred", reply.status)
+
+
+def wants_less(reply: Reply) -> bool:
+    """Tell whether an answer asks us to slow down, rather than to spare one mailbox."""
+    return reply.code in _WANTING_LESS and not (reply.enhanced or "").startswith(_MAILBOX)
 
 
 def judge_refusal(refusal: Rejected) -> Verdict:

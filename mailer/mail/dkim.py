@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from mailer.config import DkimKey
 from mailer.mail.message import Composed, Slotted
+from mailer.parts import DkimKey
 
 # Named once more than they occur, so that nobody can add another one (RFC 6376, 8.15).
 _OVERSIGNED = (

@@ -17,8 +17,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn, Self
 
-from mailer.config import Relay
 from mailer.mail.replies import Dialog, Rejected, Reply, Stage, Unanswered
+from mailer.parts import Relay
 
 # RFC 5321 section 4.5.3.2, in seconds.
 _TIMEOUTS = {"connect": 300, "auth": 300, "mail": 300, "rcpt": 300, "data": 120, "dot": 600}

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from aiosmtpd.smtp import AuthResult
 
-from mailer.config import Relay as RelaySetting
+from mailer.parts import Relay as RelaySetting
 from mailer.storage.models import Outcome
 from tests.fanout.room import CAST, Room, crowd
 from tests.relay import Relay, Stage

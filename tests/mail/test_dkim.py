@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailer.config import DkimKey
 from mailer.mail.dkim import serving, sign
 from mailer.mail.letters import Letters, PressRoom, Story
 from mailer.mail.message import Composed, compose, slot
+from mailer.parts import DkimKey
 from tests.dkim_keys import dkimpy_verdicts, ed25519, opendkim_verdicts, rsa
 from tests.mail.conftest import VALUES
 from tests.mail.texts import bodies, lines

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from mailer.config import Relay as RelaySetting
 from mailer.mail.replies import Rejected, Reply, Unanswered
 from mailer.mail.smtp import Mail, SmtpConnection
+from mailer.parts import Relay as RelaySetting
 from tests.mail.lines import OFFERS, speaking
 from tests.relay import Relay
 
