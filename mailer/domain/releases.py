@@ -31,7 +31,7 @@ def publish(settings: Settings, publisher: Publisher, body: ReleaseBody) -> Rele
     with writing() as session:
         session.execute(
             insert(session, Release)
-            .values(**_row(publisher, body, now()))
+            .values(**_row(publisher, body, now()), kept_in=identity(session))
             .on_conflict_do_nothing(index_elements=["publisher_id", "reference"])
         )
         release = session.scalars(
@@ -71,9 +71,9 @@ def resume(settings: Settings, publisher: Publisher, release_id: int) -> Release
         if release.state == "held":
             release.state, release.starts_at = "sending", now()
         elif release.state == "paused":
-            release.state, release.paused_because = "sending", None
+            release.state, release.paused_because = _state_to_go_on_in(release), None
             # Whoever resumes a restored copy says that it may be believed.
-            release.frozen_in = identity(session)
+            release.kept_in = identity(session)
         elif release.state != "sending":
             raise Conflict(f"A release that is {release.state} cannot be resumed.")
     ring(settings.redis_url, "releases")
@@ -115,10 +115,10 @@ def locked(session: Session, release_id: int) -> Release:
 
 
 def pause(session: Session, release_id: int, because: str) -> None:
-    """Halt a running release and say why; it goes on when somebody resumes it."""
+    """Halt an unfinished release and say why; it goes on when somebody resumes it."""
     session.execute(
         update(Release)
-        .where(Release.id == release_id, Release.state == "sending")
+        .where(Release.id == release_id, Release.state.in_(("scheduled", "held", "sending")))
         .values(state="paused", paused_because=because)
     )
 
@@ -199,6 +199,12 @@ def _row(publisher: Publisher, body: ReleaseBody, moment: datetime) -> dict[str,
         "message_domain": domain(publisher.from_address),
         "total": 0,
     }
+
+
+def _state_to_go_on_in(release: Release) -> str:
+    if release.frozen_at is not None:
+        return "sending"
+    return _first_state(now(), release.published_at, release.starts_at)
 
 
 def _first_state(moment: datetime, published_at: datetime, starts_at: datetime) -> str:

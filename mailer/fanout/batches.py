@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Select, exists, insert, or_, select, update
 from sqlalchemy.orm import Session
 
-from mailer.storage.database import database_now
+from mailer.storage.database import database_now, identity
 from mailer.storage.models import Batch, BatchMembers, Release
 
 LARGEST_BATCH = 1_000
@@ -60,7 +60,7 @@ def claim(
     id), then the oldest; with `small`, only small releases are looked at. A lease that ran out
     is not taken over here: the sweep frees it, and notes who is uncertain.
     """
-    waiting = _waiting().order_by(Release.id)
+    waiting = _waiting(session).order_by(Release.id)
     if small:
         waiting = waiting.where(Release.total < SMALL_RELEASE)
     release_ids = session.scalars(waiting).all()
@@ -76,12 +76,13 @@ def claim(
 
 def releases_waiting(session: Session) -> set[int]:
     """Return the ids of all releases of which a batch is free."""
-    return set(session.scalars(_waiting()))
+    return set(session.scalars(_waiting(session)))
 
 
-def _waiting() -> Select[int]:
+def _waiting(session: Session) -> Select[int]:
     return select(Release.id).where(
         Release.finished_at.is_(None),
+        Release.kept_in == identity(session),
         Release.state == "sending",
         exists().where(Batch.release_id == Release.id, *_FREE),
     )

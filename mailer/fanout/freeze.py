@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from mailer.domain.clock import now
 from mailer.domain.releases import settle
 from mailer.fanout.batches import LARGEST_BATCH, add_batches
-from mailer.storage.database import identity
+from mailer.storage.database import database_moment, identity
 from mailer.storage.models import Release, Subscriber, Subscription
 
 _BATCHES_AN_INSERT = 100
@@ -25,14 +25,13 @@ def freeze_next(session: Session, connections: int) -> int | None:
     All or nothing: a crash rolls everything back, and the release is frozen again.
     """
     release = session.scalar(
-        _due().order_by(Release.starts_at).limit(1).with_for_update(skip_locked=True)
+        _due(session).order_by(Release.starts_at).limit(1).with_for_update(skip_locked=True)
     )
     if release is None:
         return None
     release.total = _write_batches(session, release, connections)
     release.state = "sending"
     release.frozen_at = now()
-    release.frozen_in = identity(session)
     session.flush()
     settle(session, release.id)
     return release.id
@@ -40,7 +39,7 @@ def freeze_next(session: Session, connections: int) -> int | None:
 
 def release_is_due(session: Session) -> bool:
     """Tell whether the time of a release has come that nobody has frozen yet."""
-    return session.scalar(_due().with_only_columns(Release.id).limit(1)) is not None
+    return session.scalar(_due(session).with_only_columns(Release.id).limit(1)) is not None
 
 
 def batch_size(total: int, connections: int) -> int:
@@ -68,12 +67,15 @@ def _pieces(ids: Iterator[int], size: int) -> Iterator[list[int]]:
         yield piece
 
 
-def _due() -> Select[Release]:
+def _due(session: Session) -> Select[Release]:
+    waited = and_(
+        Release.state.in_(("scheduled", "held")), Release.starts_at <= database_moment(session)
+    )
     return select(Release).where(
         Release.finished_at.is_(None),
         Release.frozen_at.is_(None),
-        Release.state.in_(("scheduled", "held", "sending")),
-        Release.starts_at <= now(),
+        Release.kept_in == identity(session),
+        or_(Release.state == "sending", waited),
     )
 
 

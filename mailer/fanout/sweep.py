@@ -74,7 +74,7 @@ def hold_due(session: Session) -> None:
 def pause_restored(session: Session) -> None:
     """Pause what a restored copy of the database believes to be unfinished."""
     here = identity(session)
-    unfinished = select(Release.id).where(Release.finished_at.is_(None), Release.frozen_in != here)
+    unfinished = select(Release.id).where(Release.finished_at.is_(None), Release.kept_in != here)
     for release_id in session.scalars(unfinished):
         pause(
             session,

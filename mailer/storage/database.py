@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from typing import cast as typed
@@ -173,21 +174,27 @@ def as_json(dialect_name: str, *values: SQLColumnExpression[Any]) -> ColumnEleme
 
 def identity(session: Session) -> str:
     """Name the physical database, so that a restored copy is seen to be another one."""
-    bind = session.get_bind()
-    if bind.dialect.name == "postgresql":
-        return str(
-            session.scalar(
-                text(
-                    "SELECT (SELECT system_identifier FROM pg_control_system()) || '/' || oid "
-                    "FROM pg_database WHERE datname = current_database()"
-                )
-            )
+    connection = session.connection()
+    if "identity" not in connection.info:
+        connection.info["identity"] = _identity(connection)
+    return str(connection.info["identity"])
+
+
+def _identity(connection: Connection) -> str:
+    if connection.dialect.name == "postgresql":
+        statement = (
+            "SELECT (SELECT system_identifier FROM pg_control_system()) || '/' || oid "
+            "FROM pg_database WHERE datname = current_database()"
         )
-    return f"inode/{_inode(bind.engine.url.database)}"
+        return str(connection.scalar(text(statement)))
+    path = connection.engine.url.database
+    return f"inode/{Path(path).stat().st_ino if path else 0}"
 
 
-def _inode(path: str | None) -> int:
-    return Path(path).stat().st_ino if path else 0
+def database_moment(session: Session) -> datetime:
+    """Return the moment by the database's own clock, which all machines share."""
+    milliseconds = session.execute(select(database_now())).scalar_one()
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def upgrade(url: str) -> None:

@@ -175,8 +175,8 @@ class Release(Base):
     published_at: Mapped[datetime]
     starts_at: Mapped[datetime]
     frozen_at: Mapped[datetime | None]
-    frozen_in: Mapped[str | None] = mapped_column(String(80))
-    """Which physical database froze it: another one means a restored copy."""
+    kept_in: Mapped[str | None] = mapped_column(String(80))
+    """Which physical database it belongs to: another one is a restored copy."""
     finished_at: Mapped[datetime | None]
     total: Mapped[int] = mapped_column(default=0)
     message_key: Mapped[bytes]

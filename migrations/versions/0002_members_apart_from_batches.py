@@ -1,4 +1,4 @@
-"""Keep who is in a batch apart from how far it has come, which changes with every message."""
+"""Keep the members of a batch apart from its position, and know every release's database."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -22,3 +22,5 @@ def upgrade() -> None:
     )
     op.execute("INSERT INTO batch_members (batch_id, ids) SELECT id, members FROM batches")
     op.drop_column("batches", "members")
+    # Now known from the publishing on; a copy may not begin what the original has sent, either.
+    op.execute("ALTER TABLE releases RENAME COLUMN frozen_in TO kept_in")

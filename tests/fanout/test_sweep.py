@@ -67,10 +67,10 @@ def test_a_scheduled_release_is_held_and_then_sent_when_its_time_comes(
 
 
 def restore(room: Room, release_id: int) -> None:
-    """Let the release have been frozen in another database than this one."""
+    """Let the release belong to another database than this one."""
     with writing() as session:
         session.execute(
-            update(Release).where(Release.id == release_id).values(frozen_in="another database")
+            update(Release).where(Release.id == release_id).values(kept_in="another database")
         )
 
 
@@ -82,6 +82,32 @@ def test_a_restored_database_is_not_believed(room: Room) -> None:
     release = room.release(release_id)
     assert (release.state, room.received()) == ("paused", Counter())
     assert "copy" in (release.paused_because or "")
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_restored_database_sends_nothing_before_the_sweep_either(
+    room: Room, frozen: bool
+) -> None:
+    """Nor does it begin what the original may have sent after the copy was made."""
+    release_id = room.freeze() if frozen else room.publish()
+    restore(room, release_id)
+    room.drain()
+    assert (room.release(release_id).state, room.received()) == ("sending", Counter())
+    room.sweep()
+    assert room.release(release_id).state == "paused"
+
+
+def test_a_scheduled_release_in_a_restored_database_waits_for_its_time_when_resumed(
+    room: Room,
+) -> None:
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    release_id = room.publish(published_at=tomorrow.isoformat())
+    restore(room, release_id)
+    room.sweep()
+    assert room.release(release_id).state == "paused"
+    assert room.resume(release_id) == "scheduled"
+    room.drain()
+    assert room.received() == Counter()
 
 
 def test_a_restored_database_is_believed_when_somebody_says_so(room: Room) -> None:
