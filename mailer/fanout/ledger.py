@@ -7,18 +7,17 @@ import contextvars
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager
+from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from mailer.storage.database import reading, stating, writing
+from mailer.storage.database import db
 
 T = TypeVar("T")
-S = TypeVar("S")
-Kind = Callable[[], AbstractContextManager[S]]
 
 _AGAIN_AFTER_SECONDS = 0.5
 _STAND_STILL_SECONDS = 0.005
@@ -42,27 +41,28 @@ class Ledger:
         self._leaving = leaving
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
         self._context = contextvars.copy_context()
+        self._connection: Connection | None = None
 
     async def transact(self, work: Callable[[Session], T]) -> T:
         """Run `work` in one transaction and return its result, however long it takes.
 
         Raises Abandoned if it is time to leave and the database stays away.
         """
-        return await self._insist(writing, work)
-
-    async def state(self, work: Callable[[Connection], T]) -> T:
-        """Run bare statements in one transaction, likewise."""
-        return await self._insist(stating, work)
+        return await self._insist(partial(_in_session, work), writes=True)
 
     async def look(self, work: Callable[[Session], T]) -> T:
         """Run what only reads, likewise."""
-        return await self._insist(reading, work)
+        return await self._insist(partial(_in_session, work), writes=False)
 
-    async def _insist(self, kind: Kind[S], work: Callable[[S], T]) -> T:
+    async def state(self, work: Callable[[Connection], T]) -> T:
+        """Run bare statements in one transaction, likewise."""
+        return await self._insist(work, writes=True)
+
+    async def _insist(self, work: Callable[[Connection], T], *, writes: bool) -> T:
         last_tries = _TRIES_WHEN_LEAVING
         while True:
             try:
-                return await self._once(kind, work)
+                return await self._once(partial(self._run, work, writes=writes))
             except (OperationalError, InterfaceError, DBAPIError) as error:
                 if not _passing(error):
                     raise
@@ -73,23 +73,43 @@ class Ledger:
                 await asyncio.sleep(_AGAIN_AFTER_SECONDS)
 
     def close(self) -> None:
-        """Let the thread end."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """Let the thread end, and its connection with it."""
+        self._thread.submit(self._hang_up)
+        self._thread.shutdown(wait=False)
 
-    async def _once(self, kind: Kind[S], work: Callable[[S], T]) -> T:
+    async def _once(self, transaction: Callable[[], T]) -> T:
         """Run a transaction in the thread, and stand still meanwhile unless it takes long.
 
         Two threads that both have something to do pass Python's lock to and fro, which costs
         more than the few hundred microseconds that are lost by waiting.
         """
-        running = self._thread.submit(self._context.run, _run, kind, work)
+        running = self._thread.submit(self._context.run, transaction)
         wait([running], timeout=_STAND_STILL_SECONDS)
         return running.result() if running.done() else await asyncio.wrap_future(running)
 
+    def _run(self, work: Callable[[Connection], T], *, writes: bool) -> T:
+        """Run a transaction on a connection of our own, kept until something goes wrong."""
+        if self._connection is None:
+            self._connection = db.engine.connect()
+        try:
+            with self._connection.execution_options(writes=writes).begin():
+                return work(self._connection)
+        except BaseException:
+            self._hang_up()
+            raise
 
-def _run(kind: Kind[S], work: Callable[[S], T]) -> T:
-    with kind() as access:
-        return work(access)
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            with suppress(SQLAlchemyError):
+                self._connection.close()
+            self._connection = None
+
+
+def _in_session(work: Callable[[Session], T], connection: Connection) -> T:
+    with Session(connection, expire_on_commit=False) as session:
+        result = work(session)
+        session.flush()
+        return result
 
 
 def _passing(error: DBAPIError) -> bool:

@@ -62,27 +62,26 @@ db = SQLAlchemy(metadata=Base.metadata)
 @contextmanager
 def writing() -> Iterator[Session]:
     """Open the one transaction of a use case; it commits at the end, or leaves no trace."""
-    with stating() as connection, Session(connection, expire_on_commit=False) as session:
+    with _session(writes=True) as session:
         yield session
-        session.flush()
 
 
 @contextmanager
 def reading() -> Iterator[Session]:
     """Open a transaction that only reads, and on SQLite never waits for a writer."""
-    with (
-        db.engine.connect().execution_options(writes=False) as connection,
-        connection.begin(),
-        Session(connection, expire_on_commit=False) as session,
-    ):
+    with _session(writes=False) as session:
         yield session
 
 
 @contextmanager
-def stating() -> Iterator[Connection]:
-    """Open a writing transaction for bare statements, where the ORM would cost too much."""
-    with db.engine.connect() as connection, connection.begin():
-        yield connection
+def _session(*, writes: bool) -> Iterator[Session]:
+    with (
+        db.engine.connect().execution_options(writes=writes) as connection,
+        connection.begin(),
+        Session(connection, expire_on_commit=False) as session,
+    ):
+        yield session
+        session.flush()
 
 
 @event.listens_for(Engine, "do_connect")
