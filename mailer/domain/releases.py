@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Exists, exists, or_, select, update
+from sqlalchemy import ColumnElement, Exists, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from mailer.config import Settings
@@ -13,7 +13,7 @@ from mailer.domain.addresses import domain
 from mailer.domain.clock import now
 from mailer.domain.content import ReleaseBody
 from mailer.errors import Conflict, NotFound, ReferenceTaken
-from mailer.storage.database import identity, insert, reading, writing
+from mailer.storage.database import database_now, identity, insert, reading, writing
 from mailer.storage.models import Batch, Outcome, Publisher, Release
 from mailer.storage.queues import ring
 
@@ -74,6 +74,7 @@ def resume(settings: Settings, publisher: Publisher, release_id: int) -> Release
             release.state, release.paused_because = _state_to_go_on_in(release), None
             # Whoever resumes a restored copy says that it may be believed.
             release.kept_in = identity(session)
+            release.resumed_at = session.scalar(select(database_now()))
         elif release.state != "sending":
             raise Conflict(f"A release that is {release.state} cannot be resumed.")
     ring(settings.redis_url, "releases")
@@ -114,13 +115,18 @@ def locked(session: Session, release_id: int) -> Release:
     )
 
 
-def pause(session: Session, release_id: int, because: str) -> None:
-    """Halt an unfinished release and say why; it goes on when somebody resumes it."""
-    session.execute(
-        update(Release)
-        .where(Release.id == release_id, Release.state.in_(("scheduled", "held", "sending")))
-        .values(state="paused", paused_because=because)
+def pause(session: Session, release_id: int, because: str, begun_at: int | None = None) -> None:
+    """Halt an unfinished release and say why; it goes on when somebody resumes it.
+
+    What was begun before it was last resumed (by the database's clock, in milliseconds) is no
+    reason any more: whoever resumed it has mended that.
+    """
+    statement = update(Release).where(
+        Release.id == release_id, Release.state.in_(("scheduled", "held", "sending"))
     )
+    if begun_at is not None:
+        statement = statement.where(func.coalesce(Release.resumed_at, 0) <= begun_at)
+    session.execute(statement.values(state="paused", paused_because=because))
 
 
 def settle(session: Session, release_id: int) -> None:

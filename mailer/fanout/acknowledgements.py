@@ -158,7 +158,7 @@ def _write_down(session: Session, progress: Progress, retry_seconds: int) -> Non
     write_findings(session, claim, progress.findings, retry_seconds)
     note_uncertain(session, claim.release_id, progress.uncertain, "unanswered")
     if progress.pause_because is not None:
-        pause(session, claim.release_id, progress.pause_because)
+        pause(session, claim.release_id, progress.pause_because, claim.claimed_at)
     if forgiven := _not_to_blame(session, progress):
         forgive(session, claim.release_id, forgiven)
 

@@ -32,6 +32,8 @@ class Claim:
     retry: bool
     members: list[int]
     position: int
+    claimed_at: int
+    """By the database's clock, in milliseconds."""
 
 
 def add_batches(
@@ -105,13 +107,21 @@ def _take(session: Session, release_id: int, lease_seconds: int) -> Claim | None
             lease_until=database_now() + lease_seconds * 1000,
             not_before=None,
         )
-        .returning(Batch.id, Batch.epoch, Batch.kind, Batch.position)
+        .returning(Batch.id, Batch.epoch, Batch.kind, Batch.position, Batch.lease_until)
         .execution_options(synchronize_session=False)
     ).one_or_none()
     if row is None:
         return None
     members = session.get_one(BatchMembers, row.id).ids
-    return Claim(row.id, row.epoch, release_id, row.kind == "retry", members, row.position)
+    return Claim(
+        batch_id=row.id,
+        epoch=row.epoch,
+        release_id=release_id,
+        retry=row.kind == "retry",
+        members=members,
+        position=row.position,
+        claimed_at=row.lease_until - lease_seconds * 1000,
+    )
 
 
 def _row(release_id: int, kind: str, members: Sequence[int]) -> dict[str, Any]:

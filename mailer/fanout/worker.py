@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -118,6 +119,8 @@ class Shift:
         self._queue_name = queue_name
         # Imported here, before any fork: else every horse would import the service anew.
         self._drain: Callable[[], bool] = import_attribute(JOBS[queue_name])
+        # What is imported stays for good: no horse need look through it for garbage again.
+        gc.freeze()
         self._told = threading.Event()
 
     def work(self) -> None:

@@ -177,6 +177,8 @@ class Release(Base):
     frozen_at: Mapped[datetime | None]
     kept_in: Mapped[str | None] = mapped_column(String(80))
     """Which physical database it belongs to: another one is a restored copy."""
+    resumed_at: Mapped[int | None] = mapped_column(BigInteger)
+    """When it was last resumed; what was begun before that may not pause it again."""
     finished_at: Mapped[datetime | None]
     total: Mapped[int] = mapped_column(default=0)
     message_key: Mapped[bytes]

@@ -24,3 +24,4 @@ def upgrade() -> None:
     op.drop_column("batches", "members")
     # Now known from the publishing on; a copy may not begin what the original has sent, either.
     op.execute("ALTER TABLE releases RENAME COLUMN frozen_in TO kept_in")
+    op.add_column("releases", sa.Column("resumed_at", sa.BigInteger(), nullable=True))

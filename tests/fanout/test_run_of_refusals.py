@@ -6,10 +6,15 @@ from collections import Counter
 
 import pytest
 from aiosmtpd.smtp import AuthResult
+from sqlalchemy import select
 
+from mailer.fanout.acknowledgements import Progress, write
+from mailer.fanout.batches import Claim
 from mailer.parts import Relay as RelaySetting
+from mailer.storage.database import database_now, reading, writing
 from mailer.storage.models import Outcome
 from tests.fanout.room import CAST, Room, crowd
+from tests.processes import eventually
 from tests.relay import Relay, Stage
 
 
@@ -104,3 +109,31 @@ def test_a_wrong_password_pauses_the_release_and_the_right_one_sends_it(room: Ro
         room.drain()
         assert Counter(one.recipient for one in relay.received) == Counter(CAST)
         assert room.receipt(release_id).state == "done"
+
+
+def test_what_was_begun_before_a_resume_does_not_pause_the_release_again(room: Room) -> None:
+    """Two connections meet the same wrong password; it is mended before the second has told."""
+    release_id = room.freeze()
+    first, second = room.claim(), room.claim()
+    assert first is not None
+    assert second is not None
+
+    def complain(taken: Claim) -> str:
+        with writing() as session:
+            back = Progress(taken, 0, hand_back=True, pause_because="The relay refuses us.")
+            write(session.connection(), [back], room.settings)
+        return room.release(release_id).state
+
+    assert complain(first) == "paused"
+    eventually(lambda: moment() > second.claimed_at)
+    assert room.resume(release_id) == "sending"
+    assert complain(second) == "sending"
+    third = room.claim()
+    assert third is not None
+    assert complain(third) == "paused"
+
+
+def moment() -> int:
+    """Tell the time by the database's clock."""
+    with reading() as session:
+        return session.execute(select(database_now())).scalar_one()
