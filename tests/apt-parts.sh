@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Make sure of what no wheel brings: Chromium, iproute2, OpenDKIM, Postfix's tools, PostgreSQL, Redis.
+# Make sure of what no wheel brings: Chromium, iproute2, libfaketime, OpenDKIM, Postfix's tools,
+# PostgreSQL, Redis.
 set -euo pipefail
 PATH="$PATH:/usr/sbin:/sbin"
 
@@ -11,6 +12,7 @@ missing() {
     command -v ip bridge >/dev/null || echo iproute2
     command -v opendkim >/dev/null || echo opendkim
     command -v redis-server >/dev/null || echo redis-server
+    compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || echo libfaketime
 }
 
 as_root() {

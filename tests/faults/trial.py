@@ -1,33 +1,42 @@
-"""A trial: a release to many followers, whatever happens to the processes, and the count."""
+"""A trial: releases to many followers, whatever happens to the processes, and the count."""
 
 from __future__ import annotations
 
-import json
 import os
 import random
-import urllib.parse
-import urllib.request
-from collections import Counter
-from collections.abc import Iterator
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from mailer.domain import publishers
 from mailer.domain.followers import import_followers
-from tests.processes import eventually
-from tests.servers import Sink, sink
-from tests.service import NAMES, Service, application, contract
+from tests.faults.post import Count, Post
+from tests.faults.press import Press
+from tests.processes import Process, eventually
+from tests.servers import PostgreSQL, Redis, SmallDisk
+from tests.service import Service, application, complete, contract
 
+LONG = bool(os.environ.get("FAULTS_REPORT"))
+"""Whether this is `make faults`: every fault many times, and a report."""
 CONNECTIONS = 8
+NAMES = ("web", "releases", "sweep")
 QUICK = {
     "MAILER_CONNECTIONS": str(CONNECTIONS),
     "MAILER_LEASE_SECONDS": "3",
+    "MAILER_RETRY_SECONDS": "1",
     "MAILER_SWEEP_SECONDS": "1",
+    "WEB_CONCURRENCY": "1",
 }
 """The same protocol with a shorter breath, so that a trial takes seconds."""
+PACE = 0.005 if LONG else 0.01
+"""Seconds the relay takes over a message, so that what happens, happens in the middle."""
+_SLUG = "forsok"
+_PATIENCE_SECONDS = 180
 
 
 def followers() -> int:
@@ -36,111 +45,162 @@ def followers() -> int:
 
 
 @dataclass(frozen=True)
-class Count:
-    """What the sink saw: how often each recipient got the release."""
+class Parts:
+    """What a trial is made of, beside the service itself."""
 
-    times: Counter[str]
-    message_ids: int
+    database_url: str
+    folder: Path
+    redis: Redis
+    postgresql: PostgreSQL | None
+    """The server of `database_url`, if it is not SQLite."""
+    disk: SmallDisk | None = None
+    """Where the database alone lies, for the fault that fills it."""
 
-    @property
-    def duplicates(self) -> int:
-        """How many messages arrived that had arrived before."""
-        return self.times.total() - len(self.times)
 
-    @property
-    def doubled(self) -> list[str]:
-        """Who got it more than once."""
-        return [address for address, times in self.times.items() if times > 1]
+@dataclass
+class Story:
+    """What has happened in a trial so far."""
+
+    published: list[int] = field(default_factory=list)
+    strikes: int = 0
+    pauses: list[float] = field(default_factory=list)
+    """Seconds from the end of each injection to the next accepted message."""
+    left: dict[str, float] = field(default_factory=dict)
+    """Who left in the middle, and when; they may get it or not."""
+    figures: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """What else somebody may want to know, by its unit."""
 
 
 class Trial:
-    """One release on its way to everyone, and the means to follow it."""
+    """Releases on their way to everyone, and the means to disturb and to follow them."""
 
-    def __init__(self, service: Service, box: Sink, number: int) -> None:
+    def __init__(self, parts: Parts, service: Service, post: Post, seed: str, number: int) -> None:
+        self.parts = parts
         self.service = service
+        self.post = post
+        self.story = Story()
+        self.chance = random.Random(seed)
         self.number = number
-        self._box = box
-        self._key = ""
-        self._receipt_url = ""
-        self.chance = random.Random(os.environ.get("FAULTS_SEED") or random.SystemRandom().random())
+        self.people = {f"p{one}@d{one % 7}.example.org" for one in range(number)}
+        self.press = Press(service.url, self._open_press_room())
+        self._ends: list[tuple[float, int]] = []
 
     @classmethod
     @contextmanager
     def running(
-        cls, database_url: str, redis_url: str | None, folder: Path, number: int
+        cls,
+        parts: Parts,
+        settings: Mapping[str, str],
+        seed: str,
+        number: int,
+        relay: type[Post] = Post,
     ) -> Iterator[Self]:
-        """Set up the service, a sink that records, and a press room with followers."""
-        with sink(record=True) as box:
-            variables = QUICK | contract(
-                database_url=database_url, redis_url=redis_url or "", smtp_url=box.url
+        """Set up the service, a relay that records, and a press room with followers."""
+        with relay.open(parts.folder, seed, PACE) as post:
+            places = contract(
+                database_url=parts.database_url, redis_url=parts.redis.url, smtp_url=post.url
             )
-            with Service.running(variables, folder, NAMES) as service:
-                trial = cls(service, box, number)
-                trial._open_press_room()
-                yield trial
+            variables = {**places, **QUICK, **settings}
+            with Service.running(variables, parts.folder, NAMES) as service:
+                yield cls(parts, service, post, seed, number)
+
+    @property
+    def release(self) -> int:
+        """The id of the newest release."""
+        return self.story.published[-1]
+
+    def reference(self) -> str:
+        """Name the release that is to be published next."""
+        return f"trial-{len(self.story.published) + 1}"
 
     def publish(self) -> None:
-        """Publish one release to everyone."""
-        body = {
-            "reference": "trial",
-            "language": "nb",
-            "title": "Det store forsøket",
-            "body_html": "<p>Alle skal ha dette, én gang.</p>",
-            "published_at": datetime.now(UTC).isoformat(),
-        }
-        answer = self._call("/api/v1/releases", json.dumps(body).encode())
-        self._receipt_url = answer["links"]["receipt"]
+        """Publish one more release to everyone."""
+        self.story.published.append(self.press.publish(self.reference()))
 
     def receipt(self) -> dict[str, Any]:
-        """Read the receipt, which balances at every moment."""
-        receipt: dict[str, Any] = self._call(self._receipt_url)
-        parts = ("accepted", "refused", "skipped", "deferred", "waiting")
-        assert receipt["total"] == sum(receipt[part] for part in parts), receipt
-        assert all(receipt[part] >= 0 for part in parts), receipt
-        return receipt
+        """Read the receipt of the newest release, which balances."""
+        return self.press.receipt(self.release)
 
-    def until_accepted(self, number: int) -> None:
-        """Wait until so many are accepted, or all is done; every look checks the balance."""
+    def until_accepted(self, number: int) -> bool:
+        """Wait until so many are accepted; False if it is done before. Every look is a check."""
 
-        def reached() -> bool:
+        def reached() -> str:
             receipt = self.receipt()
-            return bool(receipt["accepted"] >= number or receipt["state"] == "done")
+            if receipt["state"] == "done":
+                return "done"
+            return "reached" if receipt["accepted"] >= number else ""
 
-        eventually(reached, f"{number} accepted", patience=300)
+        return eventually(reached, f"{number} accepted", _PATIENCE_SECONDS) == "reached"
 
     def until_done(self) -> dict[str, Any]:
-        """Wait for the end, and return the final receipt."""
-        eventually(lambda: self.receipt()["state"] == "done", "done", patience=300)
+        """Wait for the end of the newest release, and return its final receipt."""
+        eventually(lambda: self.receipt()["state"] == "done", "done", _PATIENCE_SECONDS)
         return self.receipt()
-
-    def uncertain(self, address: str) -> bool:
-        """Ask whether the receipt says of somebody that they may have it twice."""
-        query = urllib.parse.urlencode({"address": address})
-        fate = self._call(self._receipt_url.replace("/receipt", f"/recipients?{query}"))
-        return bool(fate["uncertain"])
 
     def moments(self, number: int) -> list[int]:
         """Draw so many random moments, each a number of accepted recipients, in order."""
-        return sorted(self.chance.sample(range(1, self.number), number))
+        number = min(number, self.number // 2)
+        return sorted(self.chance.sample(range(1, self.number * 9 // 10), number))
+
+    def strike(self, inject: Callable[[Trial], None]) -> None:
+        """Do it, and measure how long it is from its end to the next accepted message."""
+        self._ends.clear()
+        inject(self)
+        self.story.strikes += 1
+        began, accepted = self._ends[-1] if self._ends else self.over()
+
+        def goes_on() -> str:
+            receipt = self.receipt()
+            if receipt["accepted"] > accepted:
+                return "resumed"
+            return "done" if receipt["state"] == "done" else ""
+
+        if eventually(goes_on, "it goes on", _PATIENCE_SECONDS) == "resumed":
+            self.story.pauses.append(time.monotonic() - began)
+
+    def over(self) -> tuple[float, int]:
+        """Say that the injection is over and what follows is recovery; without, its return is."""
+        self._ends.append((time.monotonic(), self.receipt()["accepted"]))
+        return self._ends[-1]
+
+    def last(self, seconds: float) -> None:
+        """Let a fault last: here the time is not waited for, it is the fault."""
+        time.sleep(seconds)
 
     def count(self) -> Count:
         """Count what arrived."""
-        return Count(
-            Counter(one.strip("<>") for one in self._box.headers("X-Rcpt-Args")),
-            len(set(self._box.headers("Message-ID"))),
-        )
+        return self.post.count(self.people - set(self.story.left), len(self.story.published))
 
-    def _open_press_room(self) -> None:
+    def unannounced(self, doubled: set[str]) -> set[str]:
+        """Give those who got something twice and whom no receipt says to be uncertain."""
+        return {
+            one
+            for one in doubled
+            if not any(self.press.uncertain(release, one) for release in self.story.published)
+        }
+
+    def colleague(self, **more: str) -> None:
+        """Start a second worker for releases beside the first."""
+        environment = complete({**self.service.environment, **more})
+        command = [str(Path(sys.executable).with_name("mailer")), "worker", "releases"]
+        log = self.parts.folder / "colleague.log"
+        self.service.processes["colleague"] = Process(command, log, environment=environment)
+        self.service.start("colleague")
+
+    def horses(self) -> list[int]:
+        """Wait for the processes that send; without Redis a worker does it by itself."""
+        running = self.service.processes
+        workers = [running[name] for name in ("releases", "colleague") if name in running]
+        if not self.parts.redis.process.running:
+            return [worker.pid for worker in workers]
+        return eventually(lambda: [one for worker in workers for one in worker.children], "a horse")
+
+    def _open_press_room(self) -> str:
         with application(self.service.environment):
-            self._key = publishers.add(
-                publishers.PublisherDraft("forsok", "Forsøket", "presse@example.org", "nb")
+            key = publishers.add(
+                publishers.PublisherDraft(_SLUG, "Forsøket", "presse@example.org", "nb")
             )
-            lines = (f"p{one}@d{one % 7}.example.org\n" for one in range(self.number))
-            report = import_followers("forsok", ["address\n", *lines], locales=("nb",))
+            lines = (f"{one}\n" for one in sorted(self.people))
+            report = import_followers(_SLUG, ["address\n", *lines], locales=("nb",))
         assert report.added == self.number
-
-    def _call(self, path: str, body: bytes | None = None) -> Any:
-        headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
-        request = urllib.request.Request(self.service.url + path, body, headers)
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)
+        return key

@@ -1,0 +1,277 @@
+"""The table of faults: what is done, how often, and how many duplicates it may cost.
+
+Nobody is ever lost; that is not in the table, since it is the same in every row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tests.faults import database_faults, redis_faults, relay_faults, web_faults, worker_faults
+from tests.faults.post import Post
+from tests.faults.postfix import Postfix
+from tests.faults.trial import CONNECTIONS, LONG, Story, Trial, followers
+
+Database = Literal["postgresql", "sqlite"]
+BOTH: tuple[Database, ...] = ("postgresql", "sqlite")
+POSTGRESQL: tuple[Database, ...] = ("postgresql",)
+SQLITE: tuple[Database, ...] = ("sqlite",)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """How many duplicates a fault may cost."""
+
+    formula: str
+    most: Callable[[Story], int]
+    exact: bool = False
+
+    def holds(self, story: Story, duplicates: int) -> bool:
+        """Tell whether so many are within the bound."""
+        most = self.most(story)
+        return duplicates == most if self.exact else duplicates <= most
+
+
+NONE = Bound("0", lambda _: 0)
+CONNECTIONS_EACH = Bound(
+    f"{CONNECTIONS} connections × injections", lambda story: CONNECTIONS * story.strikes
+)
+LOST_ANSWERS = Bound("= lost answers", lambda story: story.strikes, exact=True)
+
+
+def _nothing(_trial: Trial) -> None:
+    """Do nothing special."""
+
+
+def _all_is_well(_trial: Trial) -> AbstractContextManager[None]:
+    """Let nothing be the matter all the time."""
+    return nullcontext()
+
+
+def _count_once(trial: Trial) -> None:
+    """Count what is the case all the time as one injection a release."""
+    trial.story.strikes += 1
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One row: a fault, how it is injected, and what it may cost."""
+
+    number: int
+    name: str
+    injected: str
+    bound: Bound
+    inject: Callable[[Trial], None] | None = None
+    """Done at random moments while a release goes out."""
+    publish: Callable[[Trial], None] = Trial.publish
+    """Publishes, where the fault is in the publishing or the freeze."""
+    during: Callable[[Trial], AbstractContextManager[None]] = _all_is_well
+    """What is the case all the time."""
+    afterwards: Callable[[Trial], None] = _nothing
+    """What is done or seen after each release is done."""
+    databases: tuple[Database, ...] = BOTH
+    settings: Mapping[str, str] = field(default_factory=dict)
+    short: int = 1
+    long: int = 20
+    """How many injections at least, in `make test` and in `make faults`."""
+    crowd: int = 1_000_000
+    """The most followers that make sense."""
+    alike: bool = False
+    """Whether the database has no part in it; `make test` then plays it on one kind alone."""
+    relay: type[Post] = Post
+    redis: bool = True
+    small_disk: bool = False
+
+    @property
+    def times(self) -> int:
+        """How many injections there are at least."""
+        return self.long if LONG else self.short
+
+    @property
+    def played_on(self) -> tuple[Database, ...]:
+        """On which databases it is played this time: in `make test`, some on one in turn."""
+        if self.alike and not LONG:
+            return (self.databases[self.number % len(self.databases)],)
+        return self.databases
+
+    @property
+    def followers(self) -> int:
+        """How many followers each release has."""
+        return min(self.crowd, followers())
+
+    def __str__(self) -> str:
+        return f"row{self.number:02}-{self.name.lower().replace(' ', '-')}"
+
+
+# Long enough for a database to come back within it: what is then still ours is acknowledged again.
+_PATIENT = {"MAILER_LEASE_SECONDS": "20"}
+_DOWN = {"MAILER_LEASE_SECONDS": str(database_faults.DOWN_LEASE_SECONDS)}
+# Few connections have long batches, in which people are looked up more than once.
+_FEW_CONNECTIONS = {"MAILER_CONNECTIONS": "2"}
+
+FAULTS = (
+    Fault(
+        *(1, "Horse killed", "kill -9 of the process that sends", CONNECTIONS_EACH),
+        inject=worker_faults.kill_horse,
+        short=3,
+    ),
+    Fault(
+        *(2, "Parent killed", "kill -9 of the worker's parent process", CONNECTIONS_EACH),
+        inject=worker_faults.kill_parent,
+    ),
+    Fault(
+        *(3, "Worker killed", "kill -9 of parent and horse together", CONNECTIONS_EACH),
+        inject=worker_faults.kill_group,
+    ),
+    Fault(
+        *(4, "Worker frozen", "SIGSTOP for longer than the lease, then SIGCONT; a second worker"),
+        CONNECTIONS_EACH,
+        inject=worker_faults.freeze_horse,
+        long=10,
+        during=worker_faults.two_workers,
+    ),
+    Fault(
+        *(5, "Deploy", "SIGTERM while it sends, and the next version started", NONE),
+        inject=worker_faults.deploy,
+    ),
+    Fault(
+        *(6, "Web killed", "kill -9 at every statement and commit of the publish call, repeated"),
+        NONE,
+        publish=web_faults.publish_through_kills,
+        settings=web_faults.WITH_FAILPOINTS,
+        crowd=600,
+    ),
+    Fault(
+        *(7, "Publish calls at once", "the same call 50 times at the same moment", NONE),
+        publish=web_faults.publish_at_once,
+        crowd=600,
+    ),
+    Fault(
+        *(8, "Killed in the freeze", "kill -9 while the audience is being written", NONE),
+        publish=worker_faults.publish_and_kill_in_freeze,
+        crowd=600,
+    ),
+    Fault(
+        *(9, "Redis killed", "kill -9, and an empty one in its place", NONE),
+        inject=redis_faults.kill_redis,
+        alike=True,
+    ),
+    Fault(*(10, "Redis wiped", "FLUSHALL", NONE), inject=redis_faults.flush_redis, alike=True),
+    Fault(
+        *(11, "Redis absent", "never started", NONE),
+        afterwards=_count_once,
+        alike=True,
+        redis=False,
+        long=1,
+    ),
+    Fault(
+        *(12, "Redis frozen", "SIGSTOP, a publish call, SIGCONT", NONE),
+        inject=redis_faults.freeze_redis,
+        alike=True,
+    ),
+    Fault(
+        *(13, "PostgreSQL killed", "kill -9 of the postmaster, started again", NONE),
+        inject=database_faults.kill_postgresql,
+        databases=POSTGRESQL,
+        settings=_PATIENT,
+        short=2,
+    ),
+    Fault(
+        *(14, "Connections cut", "pg_terminate_backend for all", NONE),
+        inject=database_faults.cut_connections,
+        databases=POSTGRESQL,
+        settings=_PATIENT,
+        short=3,
+    ),
+    Fault(
+        *(15, "PostgreSQL down", f"stopped for {database_faults.DOWN_SECONDS} s, past the lease"),
+        CONNECTIONS_EACH,
+        inject=database_faults.stop_postgresql,
+        databases=POSTGRESQL,
+        settings=_DOWN,
+        long=1,
+    ),
+    Fault(
+        *(16, "Disk full", "not one byte left for the database, then room again"),
+        CONNECTIONS_EACH,
+        inject=database_faults.fill_disk,
+        small_disk=True,
+    ),
+    Fault(
+        *(17, "SQLite held", "BEGIN EXCLUSIVE for 4 s, and a publish call meanwhile", NONE),
+        inject=database_faults.hold_writer,
+        databases=SQLITE,
+        settings=_PATIENT,
+    ),
+    Fault(
+        *(18, "Answers lost", "the relay takes every message, and loses 1 % of its answers"),
+        LOST_ANSWERS,
+        during=relay_faults.forgetful,
+        afterwards=relay_faults.count_lost_answers,
+        alike=True,
+    ),
+    Fault(
+        *(19, "Relay killed", "kill -9 of the relay, started again", CONNECTIONS_EACH),
+        inject=relay_faults.kill_relay,
+        long=10,
+        alike=True,
+    ),
+    Fault(
+        *(20, "Relay overloaded", "421 to connections and 452 to recipients for 2 s", NONE),
+        inject=relay_faults.overload_relay,
+        long=10,
+        afterwards=relay_faults.nobody_is_blamed,
+        alike=True,
+    ),
+    Fault(
+        *(21, "Relay misconfigured", "a wrong password; mended, and resumed", NONE),
+        publish=relay_faults.publish_with_wrong_password,
+        afterwards=relay_faults.nobody_is_blamed,
+        short=2,
+        crowd=600,
+        alike=True,
+    ),
+    Fault(
+        *(22, "Relay silent", "SIGSTOP of the relay for twice the time that is waited for a dot"),
+        CONNECTIONS_EACH,
+        inject=relay_faults.silence_relay,
+        settings=relay_faults.SILENCE_TIMEOUT,
+        long=5,
+        alike=True,
+    ),
+    Fault(
+        *(23, "Left meanwhile", "20 one-click POSTs while the release goes out", NONE),
+        publish=relay_faults.publish_and_leave,
+        afterwards=relay_faults.nobody_hears_much_later,
+        settings=_FEW_CONNECTIONS,
+        short=20,
+        crowd=2_000,
+    ),
+    Fault(
+        *(
+            24,
+            "Clock ahead",
+            "a second worker an hour ahead, alone during a deploy of the first",
+            NONE,
+        ),
+        during=worker_faults.clock_ahead,
+        inject=worker_faults.deploy,
+        databases=POSTGRESQL,
+    ),
+    Fault(
+        *(26, "Postfix aborted", "`postfix abort` of a real one, started again", CONNECTIONS_EACH),
+        inject=relay_faults.kill_relay,
+        long=10,
+        crowd=2_000,
+        alike=True,
+        relay=Postfix,
+    ),
+    Fault(
+        *(27, "Killed anyhow while Redis is absent", "rows 1 to 3 at random", CONNECTIONS_EACH),
+        inject=worker_faults.kill_somehow,
+        redis=False,
+    ),
+)

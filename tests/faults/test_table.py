@@ -1,0 +1,92 @@
+"""Every fault of the table is injected while releases go out, and everyone is counted."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from mailer.storage.database import upgrade
+from tests.conftest import Databases
+from tests.faults.report import Finding, forget, note
+from tests.faults.table import FAULTS, Database, Fault
+from tests.faults.trial import Parts, Trial
+from tests.servers import PostgreSQL, Redis, SmallDisk, small_disk
+
+_DISK_MEGABYTES = 512
+CASES = [(fault, database) for fault in FAULTS for database in fault.played_on]
+
+
+@pytest.fixture
+def parts(
+    request: pytest.FixtureRequest,
+    fault: Fault,
+    database: Database,
+    databases: Databases,
+    redis: Redis,
+    tmp_path: Path,
+) -> Iterator[Parts]:
+    """The servers of one trial, as the fault wants them."""
+    if not fault.redis:
+        redis.stop()
+    if fault.small_disk:
+        with _on_small_disk(database, redis, tmp_path) as parts:
+            yield parts
+        return
+    server = request.getfixturevalue("postgresql") if database == "postgresql" else None
+    with databases.fresh(database) as url:
+        yield Parts(url, tmp_path, redis, server)
+
+
+@contextmanager
+def _on_small_disk(database: Database, redis: Redis, folder: Path) -> Iterator[Parts]:
+    with ExitStack() as stack:
+        user = PostgreSQL.USER if database == "postgresql" else None
+        disk: SmallDisk = stack.enter_context(small_disk(_DISK_MEGABYTES, user))
+        server = None
+        url = f"sqlite:///{disk.folder}/mailer.sqlite3"
+        if database == "postgresql":
+            server = PostgreSQL(disk.folder)
+            stack.callback(server.stop)
+            server.start()
+            url = server.create_database("mailer")
+        upgrade(url)
+        yield Parts(url, folder, redis, server, disk)
+
+
+@pytest.mark.parametrize(
+    ("fault", "database"), CASES, ids=[f"{fault}-{database}" for fault, database in CASES]
+)
+def test_nobody_is_lost_and_duplicates_keep_their_bound(
+    fault: Fault, database: Database, parts: Parts
+) -> None:
+    forget(fault, database)
+    seed = os.environ.get("FAULTS_SEED") or str(random.SystemRandom().randrange(10**6))
+    print(f"FAULTS_SEED={seed}")
+    with Trial.running(parts, fault.settings, seed, fault.followers, fault.relay) as trial:
+        with fault.during(trial):
+            play(fault, trial)
+        count = trial.count()
+        finding = Finding.of(fault, database, seed, trial, count)
+        note(finding)
+        print(finding)
+        assert count.lost == 0
+        assert fault.bound.holds(trial.story, count.duplicates), f"bound: {fault.bound.formula}"
+        assert not trial.unannounced(count.doubled), "duplicates that no receipt tells of"
+
+
+def play(fault: Fault, trial: Trial) -> None:
+    """Publish as often as it takes to do it so many times, each at a random moment."""
+    while trial.story.strikes < fault.times:
+        fault.publish(trial)
+        if fault.inject is not None:
+            for moment in trial.moments(fault.times - trial.story.strikes):
+                if trial.until_accepted(moment):
+                    trial.strike(fault.inject)
+        receipt = trial.until_done()
+        assert receipt["accepted"] + len(trial.story.left) >= receipt["total"] == trial.number
+        fault.afterwards(trial)

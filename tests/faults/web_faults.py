@@ -1,0 +1,48 @@
+"""What can happen to a publish call: the web process dies anywhere in it, or it comes 50 times."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+
+from tests.faults.failpoint import HEADER
+from tests.faults.press import now
+from tests.faults.trial import Trial
+
+WITH_FAILPOINTS = {"GUNICORN_CMD_ARGS": "--config=python:tests.faults.failpoint"}
+_AT_ONCE = 50
+
+
+def publish_through_kills(trial: Trial) -> None:
+    """Call with a web process that dies at the first step, the second, and so on, till it lives.
+
+    Each call is the same, with the same reference, so it must end as one release.
+    """
+    moment = now()
+    for step in count(1):
+        try:
+            answer = trial.press.publish(
+                trial.reference(), {HEADER: str(step)}, published_at=moment
+            )
+        except OSError:
+            trial.story.strikes += 1
+        else:
+            break
+    trial.story.published.append(answer)
+
+
+def publish_at_once(trial: Trial) -> None:
+    """Make the same call many times at the same moment; all get the same answer."""
+    together = threading.Barrier(_AT_ONCE)
+    reference = trial.reference()
+    moment = now()
+
+    def call(_: int) -> int:
+        together.wait()
+        return trial.press.publish(reference, published_at=moment)
+
+    with ThreadPoolExecutor(_AT_ONCE) as callers:
+        [answer] = set(callers.map(call, range(_AT_ONCE)))
+    trial.story.published.append(answer)
+    trial.story.strikes += 1
