@@ -114,16 +114,21 @@ def small_disk(megabytes: int, owner: str | None = None) -> Iterator[SmallDisk]:
 
 
 class PostgreSQL:
-    """A PostgreSQL cluster of its own; as durable as in production, since crashes are tested."""
+    """A PostgreSQL cluster of its own.
+
+    Tests kill programs, not the machine: what the kernel has, it keeps, and nothing is synced to
+    the disk. With `fsync` it is, as in production, which is what a benchmark wants to know.
+    """
 
     # PostgreSQL refuses to run as root.
     USER = "postgres" if _AS_ROOT else None
 
-    def __init__(self, folder: Path, listen: str = LOOPBACK) -> None:
+    def __init__(self, folder: Path, listen: str = LOOPBACK, *, fsync: bool = False) -> None:
         self.port = free_port()
         self.folder = folder
         self._data = folder / "data"
         self._listen = listen
+        self._fsync = fsync
         self._initialise()
         self.process = Process(
             [find_program("postgres"), "-D", str(self._data)],
@@ -136,10 +141,10 @@ class PostgreSQL:
 
     @classmethod
     @contextmanager
-    def running(cls, listen: str = LOOPBACK) -> Iterator[Self]:
+    def running(cls, listen: str = LOOPBACK, *, fsync: bool = False) -> Iterator[Self]:
         """Start a new cluster in a temporary folder, and stop it at the end."""
         with temporary_folder(cls.USER) as folder:
-            server = cls(folder, listen)
+            server = cls(folder, listen, fsync=fsync)
             try:
                 server.start()
                 yield server
@@ -211,8 +216,7 @@ class PostgreSQL:
             configuration.write(
                 f"listen_addresses = '{self._listen}'\nport = {self.port}\n"
                 f"unix_socket_directories = '{self.folder}'\nmax_connections = 200\n"
-                # Tests kill programs, not the machine: what the kernel has, it keeps.
-                "fsync = off\n"
+                f"fsync = {'on' if self._fsync else 'off'}\n"
             )
         with (self._data / "pg_hba.conf").open("a") as rules:
             rules.write("host all all samenet trust\n")
