@@ -2,7 +2,7 @@ PYTHON ?= python3
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo test faults lint check lock clean
+.PHONY: help install demo test faults bench lint check lock clean
 
 help: ## list what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -20,6 +20,12 @@ faults: install ## break everything while mail goes out (an hour), and write doc
 	@tests/apt-parts.sh
 	@FAULTS_REPORT=1 FAULTS_FOLLOWERS=$${FAULTS_FOLLOWERS:-20000} \
 		.venv/bin/pytest tests/faults/test_table.py -n 0 -v $(ARGS)
+
+# What looks inside the worker is no part of the lock either, and may be absent.
+bench: install ## measure speed, memory and latency; options in ARGS, as in ARGS=--quick
+	@tests/apt-parts.sh
+	@.venv/bin/pip install --quiet --disable-pip-version-check py-spy==0.4.3 || true
+	@.venv/bin/python -m tests.benchmarks $(ARGS)
 
 lint: install ## ruff and mypy
 	@.venv/bin/ruff check

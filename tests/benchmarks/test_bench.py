@@ -1,0 +1,41 @@
+"""The benchmark still runs: small sizes, no figure asserted, but the counts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks.__main__ import main
+
+RECIPIENTS, ROOMS = 200, 3
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two parts, measured on the smallest scale, and the page about them."""
+    folder = tmp_path_factory.mktemp("bench")
+    main(
+        [
+            *("wire", "latency", "--quick", "--database", "sqlite"),
+            *("--recipients", str(RECIPIENTS), "--small-releases", str(ROOMS)),
+            *("--results", str(folder), "--page", str(folder / "page.md")),
+        ]
+    )
+    return folder
+
+
+def test_the_page_tells_of_both_parts(results: Path) -> None:
+    page = (results / "page.md").read_text()
+    for title in ("# Performance", "## How fast, beside the wire", "## From the publish call"):
+        assert title in page
+
+
+def test_everybody_is_counted_and_nobody_lost(results: Path) -> None:
+    wire = json.loads((results / "wire.json").read_text())["figures"]["databases"]["sqlite"]
+    assert [run["number"] for run in wire["ours"]] == [RECIPIENTS]
+    latency = json.loads((results / "latency.json").read_text())["figures"]["databases"]["sqlite"]
+    assert len(latency["idle"]) == len(latency["busy"]) == ROOMS
+    # A sink of its own notes every message: ten followers a room, and the larger release.
+    assert latency["arrived_before"] == ROOMS * 10 + RECIPIENTS // 2
