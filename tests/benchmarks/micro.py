@@ -13,8 +13,9 @@ from mailer.domain import publishers, releases
 from mailer.domain.content import ReleaseBody
 from mailer.domain.followers import import_followers
 from mailer.domain.links import Links
-from mailer.fanout.batches import claim, freeze_next
+from mailer.fanout.batches import claim
 from mailer.fanout.compositions import story_of
+from mailer.fanout.freeze import freeze_next
 from mailer.mail import letters
 from mailer.mail.message import Composed
 from mailer.storage.database import writing

@@ -158,7 +158,12 @@ class Stand:
         return figures(found["accepted"], seconds, meter.read())
 
     def _mailer(self, *arguments: str) -> Ran:
-        return run([sys.executable, "-m", "mailer", *arguments], complete(self.service.environment))
+        return mailer(*arguments, **self.service.environment)
+
+
+def mailer(*arguments: str, **environment: str) -> Ran:
+    """Run the command line with these settings, to its end."""
+    return run([sys.executable, "-m", "mailer", *arguments], complete(environment))
 
 
 def figures(number: int, seconds: float, processor: Mapping[str, float]) -> Figures:
