@@ -19,7 +19,7 @@ test: install ## run every test, against real servers; options in ARGS, as in AR
 faults: install ## break everything while mail goes out (an hour), and write docs/reliability.md
 	@tests/apt-parts.sh
 	@FAULTS_REPORT=1 FAULTS_FOLLOWERS=$${FAULTS_FOLLOWERS:-20000} \
-		.venv/bin/pytest tests/faults/test_table.py -n 0 -v $(ARGS)
+		.venv/bin/pytest tests/faults -n 0 -v $(ARGS)
 
 # What looks inside the worker is no part of the lock either, and may be absent.
 bench: install ## measure speed, memory and latency; options in ARGS, as in ARGS=--quick

@@ -82,6 +82,10 @@ class Network:
         finally:
             network._remove()
 
+    def host(self, name: str) -> Host:
+        """Give a host by its name."""
+        return next(host for host in self.hosts if host.name == name)
+
     @contextmanager
     def unplugged(self, host: Host) -> Iterator[None]:
         """Pull the cable of one host: nothing comes or goes."""

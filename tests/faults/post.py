@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from tests.processes import Process, eventually, free_port, listens
+from tests.servers import LOOPBACK
 
 _PROGRAM = Path(__file__).with_name("recorder.py")
 _QUIET_SECONDS = 1.0
@@ -25,6 +26,7 @@ class Entry:
 
     at: float
     connection: int
+    client: str
     recipient: str
     message_id: str
     one_click: str
@@ -43,11 +45,14 @@ class Count:
 class Post:
     """A recording relay in a process of its own."""
 
+    LISTEN = LOOPBACK
+
     def __init__(self, folder: Path, seed: str) -> None:
         self.port = free_port()
         self._record = folder / "record"
         self._record.touch()
-        command = [sys.executable, str(_PROGRAM), str(self.port), str(self._record), seed]
+        place = [self.LISTEN, str(self.port)]
+        command = [sys.executable, str(_PROGRAM), *place, str(self._record), seed]
         self.process = Process(command, folder / "post.log")
         self._mood, self._pace = "well", 0.0
 
@@ -100,8 +105,8 @@ class Post:
         """Read the record, in the order of arrival."""
         lines = (line.split("\t") for line in self._record.read_text().splitlines())
         return [
-            Entry(float(at), int(connection), recipient, message_id, one_click, lost == "lost")
-            for at, connection, recipient, message_id, one_click, lost in lines
+            Entry(float(at), int(connection), client, whom, message_id, one_click, lost == "lost")
+            for at, connection, client, whom, message_id, one_click, lost in lines
         ]
 
     def taken(self) -> int:

@@ -114,6 +114,7 @@ class Postfix(Post):
         return Entry(
             at=file.stat().st_mtime,
             connection=0,
+            client="",
             recipient=recipient[1].decode(),
             message_id=message_id[1].decode(),
             one_click="",

@@ -1,7 +1,8 @@
 """A relay that writes down every message before it answers, as a program to be killed and frozen.
 
-It is started as a script with a port, the file for its record, and a seed, and knows nothing of the
-rest. What it shall do next it is told over SMTP itself, by a command of its own: `XMOOD busy`.
+It is started as a script with an address and a port to listen on, the file for its record, and a
+seed, and knows nothing of the rest. What it shall do next it is told over SMTP itself, by a command
+of its own: `XMOOD busy`.
 """
 
 from __future__ import annotations
@@ -46,14 +47,14 @@ class Recorder:
         else:
             self.mood, self.share = words[0].lower(), float(words[1]) if words[1:] else 0.0
 
-    def write(self, connection: int, recipient: str, message: bytes) -> bool:
+    def write(self, connection: int, client: str, recipient: str, message: bytes) -> bool:
         """Write a message down; True if its answer shall be lost."""
         head = _FOLD.sub(b"", message.partition(b"\r\n\r\n")[0]).decode("utf-8", "replace")
         fields = dict(line.partition(": ")[::2] for line in head.split("\r\n"))
         link = _ONE_CLICK.search(fields.get("List-Unsubscribe", ""))
         lost = self.mood == "forgetful" and self._chance.random() < self.share
         line = [
-            *(repr(time.time()), str(connection), recipient, fields.get("Message-ID", "")),
+            *(repr(time.time()), str(connection), client, recipient, fields.get("Message-ID", "")),
             *(link[1] if link else "", "lost" if lost else ""),
         ]
         os.write(self._record, ("\t".join(line) + "\n").encode())
@@ -68,6 +69,7 @@ class _Session:
     ) -> None:
         self._recorder = recorder
         self._number = recorder.connected()
+        self._client: str = writer.get_extra_info("peername")[0]
         self._reader = reader
         self._writer = writer
         self._recipient = ""
@@ -124,7 +126,7 @@ class _Session:
         self._say("354 Go on")
         await self._writer.drain()
         message = await self._reader.readuntil(b"\r\n.\r\n")
-        lost = self._recorder.write(self._number, self._recipient, message)
+        lost = self._recorder.write(self._number, self._client, self._recipient, message)
         self._recipient = ""
         await asyncio.sleep(self._recorder.pace)
         if not lost:
@@ -132,10 +134,10 @@ class _Session:
         return not lost
 
 
-async def _serve(port: int, recorder: Recorder) -> None:
+async def _serve(address: str, port: int, recorder: Recorder) -> None:
     server = await asyncio.start_server(
         lambda reader, writer: _Session(recorder, reader, writer).run(),
-        *("127.0.0.1", port),
+        *(address, port),
         limit=_LARGEST_MESSAGE,
         backlog=1024,
     )
@@ -143,4 +145,4 @@ async def _serve(port: int, recorder: Recorder) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(int(sys.argv[1]), Recorder(sys.argv[2], sys.argv[3])))
+    asyncio.run(_serve(sys.argv[1], int(sys.argv[2]), Recorder(sys.argv[3], sys.argv[4])))

@@ -8,14 +8,14 @@ import platform
 import sqlite3
 import statistics
 import subprocess
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Self
 
+from tests.faults.fault import Fault
 from tests.faults.post import Count
-from tests.faults.table import Fault
 from tests.faults.trial import CONNECTIONS, LONG, QUICK, Trial
 from tests.servers import find_program
 from tests.service import ROOT
@@ -26,70 +26,77 @@ _NOTES = ROOT / "build" / "faults"
 
 @dataclass(frozen=True)
 class Finding:
-    """One row of the report: one fault on one database."""
+    """One row of the report: one fault on one database; it has failed until it is seen to hold."""
 
     number: int
     name: str
     injected: str
     database: str
-    times: int
-    messages: int
-    lost: int
-    duplicates: int
     bound: str
-    most: int
-    resumed: list[float]
-    remark: str
     seed: str
+    held: bool = False
+    counted: bool = False
+    """Whether the trial came as far as counting; without, the figures below say nothing."""
+    times: int = 0
+    messages: int = 0
+    lost: int = 0
+    duplicates: int = 0
+    most: int = 0
+    resumed: list[float] = field(default_factory=list)
+    remark: str = ""
 
     @classmethod
-    def of(cls, fault: Fault, database: str, seed: str, trial: Trial, count: Count) -> Self:
-        """Put together what a trial has shown."""
-        story = trial.story
+    def of(cls, fault: Fault, database: str, seed: str) -> Self:
+        """Put together what is known before a trial."""
         return cls(
             number=fault.number,
             name=fault.name,
             injected=fault.injected,
             database=database,
+            bound=fault.bound.formula,
+            seed=seed,
+        )
+
+    def after(self, fault: Fault, trial: Trial, count: Count) -> Self:
+        """Add what the trial has shown."""
+        story = trial.story
+        return replace(
+            self,
+            counted=True,
             times=story.strikes,
             messages=trial.number * len(story.published),
             lost=count.lost,
             duplicates=count.duplicates,
-            bound=fault.bound.formula,
             most=fault.bound.most(story),
             resumed=story.pauses,
             remark=", ".join(
                 f"at most {max(numbers):.3g} {unit}" for unit, numbers in story.figures.items()
             ),
-            seed=seed,
         )
 
     def line(self) -> str:
         """Write it as a line of the table."""
+        what = f"{self.injected}; {self.remark}" if self.remark else self.injected
+        held = "yes" if self.held else "**failed**"
+        figures = self._figures() if self.counted else [*"––––", self.bound, *"––"]
+        cells = [self.number, self.name, what, self.database, held, *figures, self.seed]
+        return f"| {' | '.join(map(str, cells))} |"
+
+    def _figures(self) -> list[object]:
         middle, longest = (
             (f"{statistics.median(self.resumed):.1f}", f"{max(self.resumed):.1f}")
             if self.resumed
             else ("–", "–")
         )
-        what = f"{self.injected}; {self.remark}" if self.remark else self.injected
-        cells = [
-            *(self.number, self.name, what, self.database, self.times, f"{self.messages:,}"),
-            *(self.lost, self.duplicates, f"{self.most} ({self.bound})", middle, longest),
-            self.seed,
-        ]
-        return f"| {' | '.join(map(str, cells))} |"
-
-
-def forget(fault: Fault, database: str) -> None:
-    """Drop what an earlier run of the long form has found; it is tried anew."""
-    if LONG:
-        _NOTES.mkdir(parents=True, exist_ok=True)
-        _file(fault.number, database).unlink(missing_ok=True)
+        bound = f"{self.most} ({self.bound})"
+        counts = [self.times, f"{self.messages:,}", self.lost, self.duplicates]
+        return [*counts, bound, middle, longest]
 
 
 def note(finding: Finding) -> None:
-    """Keep a finding of the long form."""
+    """Keep a finding of the long form, in place of what an earlier run has found."""
     if LONG:
+        _NOTES.mkdir(parents=True, exist_ok=True)
         _file(finding.number, finding.database).write_text(f"{json.dumps(asdict(finding))}\n")
 
 
@@ -106,9 +113,16 @@ def write_page() -> None:
             lost=sum(finding.lost for finding in findings),
             messages=f"{sum(finding.messages for finding in findings):,}",
             times=sum(finding.times for finding in findings),
+            verdict=_verdict(findings),
             **_circumstances(),
         )
     )
+
+
+def _verdict(findings: list[Finding]) -> str:
+    failed = [finding for finding in findings if not finding.held]
+    rows = ", ".join(f"row {finding.number} on {finding.database}" for finding in failed)
+    return f"Failed: {rows}." if failed else "Every row held."
 
 
 def _circumstances() -> dict[str, object]:
@@ -143,17 +157,18 @@ Written by `make faults`; do not edit. It breaks real processes while releases g
 receipt all the way (it balances at every look, or the run fails), and counts at the relay, which
 writes every message down before it answers.
 
-**{times:,} injections, {messages} messages, {lost} lost.** {date}, commit `{commit}`,
+**{times:,} injections, {messages} messages, {lost} lost. {verdict}** {date}, commit `{commit}`,
 {machine}; {versions}; PostgreSQL with `fsync = on`.
 
 Leases last {lease} s and the sweep goes round every {sweep} s, where a service has 60 and 10: after
 a kill, the batches that the dead worker held wait for the longer of the two. A worker has
-{connections} connections. Seconds are from the end of an injection to the next accepted message,
-in the middle and at the longest; a dash says that nothing was held up or nothing could be measured.
-Every duplicate is one that the receipt lists as `uncertain`, or the run fails.
+{connections} connections. Seconds are from the end of an injection to the next accepted message
+(of the host that was cut off, where one was), in the middle and at the longest; a dash says that
+nothing was held up, or that nothing could be measured. Every duplicate is one that the receipt
+lists as `uncertain`, or the run fails.
 
-| # | fault | injected | database | times | messages | lost | twice | bound | s | longest | seed |
-|--:|---|---|---|--:|--:|--:|--:|---|--:|--:|--:|
+| # | fault | injected | on | held | times | messages | lost | twice | bound | s | longest | seed |
+|--:|---|---|---|---|--:|--:|--:|--:|---|--:|--:|--:|
 {rows}
 
 One row again: `make faults ARGS='-k row13-'`; the moments again, as far as processes let

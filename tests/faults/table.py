@@ -1,109 +1,34 @@
-"""The table of faults: what is done, how often, and how many duplicates it may cost.
+"""The table of faults, a row for each.
 
 Nobody is ever lost; that is not in the table, since it is the same in every row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from typing import Literal
-
-from tests.faults import database_faults, redis_faults, relay_faults, web_faults, worker_faults
-from tests.faults.post import Post
-from tests.faults.postfix import Postfix
-from tests.faults.trial import CONNECTIONS, LONG, Story, Trial, followers
-
-Database = Literal["postgresql", "sqlite"]
-BOTH: tuple[Database, ...] = ("postgresql", "sqlite")
-POSTGRESQL: tuple[Database, ...] = ("postgresql",)
-SQLITE: tuple[Database, ...] = ("sqlite",)
-
-
-@dataclass(frozen=True)
-class Bound:
-    """How many duplicates a fault may cost."""
-
-    formula: str
-    most: Callable[[Story], int]
-    exact: bool = False
-
-    def holds(self, story: Story, duplicates: int) -> bool:
-        """Tell whether so many are within the bound."""
-        most = self.most(story)
-        return duplicates == most if self.exact else duplicates <= most
-
-
-NONE = Bound("0", lambda _: 0)
-CONNECTIONS_EACH = Bound(
-    f"{CONNECTIONS} connections × injections", lambda story: CONNECTIONS * story.strikes
+from tests.faults import (
+    database_faults,
+    host_faults,
+    redis_faults,
+    relay_faults,
+    web_faults,
+    worker_faults,
 )
-LOST_ANSWERS = Bound("= lost answers", lambda story: story.strikes, exact=True)
-
-
-def _nothing(_trial: Trial) -> None:
-    """Do nothing special."""
-
-
-def _all_is_well(_trial: Trial) -> AbstractContextManager[None]:
-    """Let nothing be the matter all the time."""
-    return nullcontext()
+from tests.faults.fault import (
+    CONNECTIONS_EACH,
+    LOST_ANSWERS,
+    NONE,
+    POSTGRESQL,
+    SQLITE,
+    Fault,
+)
+from tests.faults.host_trial import FarPost, HostTrial
+from tests.faults.postfix import Postfix
+from tests.faults.trial import Trial
 
 
 def _count_once(trial: Trial) -> None:
     """Count what is the case all the time as one injection a release."""
     trial.story.strikes += 1
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One row: a fault, how it is injected, and what it may cost."""
-
-    number: int
-    name: str
-    injected: str
-    bound: Bound
-    inject: Callable[[Trial], None] | None = None
-    """Done at random moments while a release goes out."""
-    publish: Callable[[Trial], None] = Trial.publish
-    """Publishes, where the fault is in the publishing or the freeze."""
-    during: Callable[[Trial], AbstractContextManager[None]] = _all_is_well
-    """What is the case all the time."""
-    afterwards: Callable[[Trial], None] = _nothing
-    """What is done or seen after each release is done."""
-    databases: tuple[Database, ...] = BOTH
-    settings: Mapping[str, str] = field(default_factory=dict)
-    short: int = 1
-    long: int = 20
-    """How many injections at least, in `make test` and in `make faults`."""
-    crowd: int = 1_000_000
-    """The most followers that make sense."""
-    alike: bool = False
-    """Whether the database has no part in it; `make test` then plays it on one kind alone."""
-    relay: type[Post] = Post
-    redis: bool = True
-    small_disk: bool = False
-
-    @property
-    def times(self) -> int:
-        """How many injections there are at least."""
-        return self.long if LONG else self.short
-
-    @property
-    def played_on(self) -> tuple[Database, ...]:
-        """On which databases it is played this time: in `make test`, some on one in turn."""
-        if self.alike and not LONG:
-            return (self.databases[self.number % len(self.databases)],)
-        return self.databases
-
-    @property
-    def followers(self) -> int:
-        """How many followers each release has."""
-        return min(self.crowd, followers())
-
-    def __str__(self) -> str:
-        return f"row{self.number:02}-{self.name.lower().replace(' ', '-')}"
 
 
 # Long enough for a database to come back within it: what is then still ours is acknowledged again.
@@ -273,5 +198,24 @@ FAULTS = (
         *(27, "Killed anyhow while Redis is absent", "rows 1 to 3 at random", CONNECTIONS_EACH),
         inject=worker_faults.kill_somehow,
         redis=False,
+    ),
+    # The nastiest is part of every run of the tests, the others are not: each takes its time.
+    *(
+        Fault(
+            *(number, f"Host cut off from {what}", host_faults.INJECTED, CONNECTIONS_EACH),
+            inject=inject,
+            databases=POSTGRESQL,
+            settings=host_faults.SETTINGS,
+            short=short,
+            long=1,
+            crowd=5_000,
+            trial=HostTrial,
+            relay=FarPost,
+        )
+        for number, what, inject, short in (
+            (28, "the database", host_faults.cut_off_from_database, 1),
+            (29, "the relay", host_faults.cut_off_from_relay, 0),
+            (30, "everything", host_faults.cut_off_from_everything, 0),
+        )
     ),
 )
