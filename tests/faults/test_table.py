@@ -13,12 +13,13 @@ import pytest
 
 from mailer.storage.database import upgrade
 from tests.conftest import Databases
+from tests.disks import SmallDisk, small_disk
 from tests.faults.fault import Database, Fault
 from tests.faults.host_trial import HostParts, HostTrial
 from tests.faults.report import Finding, note
 from tests.faults.table import FAULTS
 from tests.faults.trial import Parts, Trial
-from tests.servers import PostgreSQL, Redis, SmallDisk, small_disk
+from tests.servers import PostgreSQL, Redis
 
 _DISK_MEGABYTES = 512
 CASES = [(fault, database) for fault in FAULTS for database in fault.played_on]

@@ -15,10 +15,11 @@ from typing import Any, Self
 
 from mailer.domain import publishers
 from mailer.domain.followers import import_followers
+from tests.disks import SmallDisk
 from tests.faults.post import Count, Post
 from tests.faults.press import Press
 from tests.processes import Process, eventually
-from tests.servers import PostgreSQL, Redis, SmallDisk
+from tests.servers import PostgreSQL, Redis
 from tests.service import Service, application, complete, contract
 
 LONG = bool(os.environ.get("FAULTS_REPORT"))
