@@ -59,7 +59,12 @@ class _Door(_End):
         far_end.other = self
         self.other = far_end
         loop = asyncio.get_running_loop()
-        await loop.create_connection(lambda: far_end, "127.0.0.1", self._target)
+        try:
+            await loop.create_connection(lambda: far_end, "127.0.0.1", self._target)
+        except OSError:
+            # Whoever came would wait for a greeting, and nobody would know why.
+            assert self.transport is not None
+            self.transport.abort()
 
 
 async def _serve(port: int, target: int, delay: float) -> None:
