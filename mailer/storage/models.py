@@ -224,7 +224,8 @@ class Batch(Base):
             "release_id",
             "id",
             postgresql_where=text("open"),
-            sqlite_where=text("open"),
+            # As SQLAlchemy asks there; SQLite sees no index behind another wording.
+            sqlite_where=text("open = 1"),
         ),
         {"postgresql_with": {"fillfactor": 50}},
     )

@@ -22,6 +22,15 @@ def upgrade() -> None:
     )
     op.execute("INSERT INTO batch_members (batch_id, ids) SELECT id, members FROM batches")
     op.drop_column("batches", "members")
+    op.drop_index("ix_batches_open", "batches")
+    op.create_index(
+        "ix_batches_open",
+        "batches",
+        ["release_id", "id"],
+        unique=False,
+        postgresql_where=sa.text("open"),
+        sqlite_where=sa.text("open = 1"),
+    )
     # Now known from the publishing on; a copy may not begin what the original has sent, either.
     op.execute("ALTER TABLE releases RENAME COLUMN frozen_in TO kept_in")
     op.add_column("releases", sa.Column("resumed_at", sa.BigInteger(), nullable=True))
