@@ -6,6 +6,7 @@ Nobody is ever lost; that is not in the table, since it is the same in every row
 from __future__ import annotations
 
 from tests.faults import (
+    copies,
     database_faults,
     host_faults,
     redis_faults,
@@ -185,6 +186,12 @@ FAULTS = (
         during=worker_faults.clock_ahead,
         inject=worker_faults.deploy,
         databases=POSTGRESQL,
+    ),
+    Fault(
+        *(25, "Old copy restored", "a dump in the middle, restored after the end", NONE),
+        inject=copies.dump,
+        afterwards=copies.restore_dumps,
+        long=10,
     ),
     Fault(
         *(26, "Postfix aborted", "`postfix abort` of a real one, started again", CONNECTIONS_EACH),
