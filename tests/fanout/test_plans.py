@@ -1,0 +1,95 @@
+"""What is asked again and again while mail goes out is found by an index, however much there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event
+from sqlalchemy.orm import Session
+
+from mailer.domain.releases import settle
+from mailer.fanout.acknowledgements import Progress, renew, write
+from mailer.fanout.batches import claim, releases_waiting
+from mailer.fanout.freeze import release_is_due
+from mailer.fanout.outcomes import expire, retry_due
+from mailer.fanout.recipients import look_up
+from mailer.fanout.sweep import free_lost_batches, hold_due, pause_restored
+from mailer.storage.database import db, writing
+from tests.fanout.room import Room
+
+Question = Callable[[Session, Room], object]
+
+
+def _claim(session: Session, _room: Room) -> object:
+    return claim(session, 60)
+
+
+def _acknowledge(session: Session, room: Room) -> object:
+    taken = claim(session, 60)
+    assert taken is not None
+    return write(session.connection(), [Progress(taken, 1)], room.settings)
+
+
+def _renew(session: Session, _room: Room) -> object:
+    taken = claim(session, 60)
+    assert taken is not None
+    return renew(session.connection(), [taken], 60)
+
+
+def _look_up(session: Session, _room: Room) -> object:
+    return look_up(session, range(1, 51))
+
+
+def _settle(session: Session, _room: Room) -> None:
+    settle(session, 1)
+
+
+def _retry(session: Session, _room: Room) -> object:
+    return retry_due(session, 1)
+
+
+def _of_the_sweep(session: Session, _room: Room) -> object:
+    for chore in (free_lost_batches, hold_due, pause_restored, expire):
+        chore(session)
+    return releases_waiting(session), release_is_due(session)
+
+
+@pytest.mark.parametrize(
+    "question", [_claim, _acknowledge, _renew, _look_up, _settle, _retry, _of_the_sweep]
+)
+def test_no_question_reads_a_whole_table(room: Room, question: Question) -> None:
+    assert room.freeze() == 1
+    asked: dict[str, Any] = {}
+
+    def note(
+        _connection: object, _cursor: object, statement: str, parameters: object, *_: object
+    ) -> None:
+        if statement.startswith(("SELECT", "UPDATE", "DELETE")):
+            asked.setdefault(statement, parameters)
+
+    with writing() as session:
+        event.listen(db.engine, "before_cursor_execute", note)
+        question(session, room)
+        event.remove(db.engine, "before_cursor_execute", note)
+        assert asked
+        for statement, parameters in asked.items():
+            assert not _whole_tables(session.connection(), statement, parameters), statement
+
+
+def _whole_tables(connection: Connection, statement: str, parameters: Any) -> list[str]:
+    """Return the steps of a plan that would read more, the more releases there have been."""
+    if connection.dialect.name == "sqlite":
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        steps = [str(row[3]) for row in plan]
+        grown = [one for one in steps if "ix_batches_release_id" in one]
+        scans = [one for one in steps if one.startswith("SCAN") and "USING" not in one]
+        return grown + [
+            one for one in scans if "VIRTUAL TABLE" not in one and "CONSTANT" not in one
+        ]
+    # A table as small as these would be read whole by choice.
+    connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+    plan = connection.exec_driver_sql(f"EXPLAIN {statement}", parameters)
+    steps = [str(row[0]) for row in plan]
+    return [one for one in steps if "Seq Scan" in one or "ix_batches_release_id" in one]
