@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 _AGAIN_AFTER_SECONDS = 0.5
 _STAND_STILL_SECONDS = 0.005
+_GOODBYE_SECONDS = 1
 _TRIES_WHEN_LEAVING = 10
 
 log = logging.getLogger(__name__)
@@ -73,8 +74,8 @@ class Ledger:
                 await asyncio.sleep(_AGAIN_AFTER_SECONDS)
 
     def close(self) -> None:
-        """Let the thread end, and its connection with it."""
-        self._thread.submit(self._hang_up)
+        """Let the connection end, and the thread; one that hangs in a transaction is left to it."""
+        wait([self._thread.submit(self._hang_up)], timeout=_GOODBYE_SECONDS)
         self._thread.shutdown(wait=False)
 
     async def _once(self, transaction: Callable[[], T]) -> T:
