@@ -73,7 +73,10 @@ def test_looking_confirms_nothing(
     press_office.done(press_office.publish("brygga-4"))
     kari.press(kari.get(link(question, "/confirm/")))
     press_office.done(press_office.publish("brygga-5", title="Brygga er malt"))
-    assert kari.letters(3)[2]["Subject"] == "Brygga er malt"
+    # The welcome and the release go their own ways, and either may be first.
+    subjects = {letter["Subject"] for letter in kari.letters(3)}
+    assert "Brygga er malt" in subjects
+    assert "Brygga er åpen igjen" not in subjects
 
 
 def test_a_recipient_leaves_by_the_page_and_comes_back(
