@@ -193,13 +193,12 @@ class _Round:
         except Rejected as refusal:
             verdict = self._shop.judge(refusal.stage, refusal.reply)
         else:
-            await connection.content(mail)
             # While the last acknowledgement is on its way to the disk, the next is composed.
             self._following = await self._look_ahead(self._position + 1)
             await self._shop.permit()
             await self._gate()
             following = None if self._has_to_end() else self._following.mail
-            verdict = self._shop.judge("dot", await connection.dot(following))
+            verdict = self._shop.judge("dot", await connection.content(mail, following))
         if verdict.kind in ("back", "pause"):
             self._courier.drop()
         return verdict

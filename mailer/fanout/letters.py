@@ -188,10 +188,9 @@ class _Messenger:
             mail = Mail(errand.publisher.from_address, errand.address, message)
             connection = await self._open()
             await connection.envelope(mail)
-            await connection.content(mail)
             # It does not wait for a permit: the releases make room for it.
             self._office.pace.spend()
-            return judge("dot", await connection.dot())
+            return judge("dot", await connection.content(mail))
         except Rejected as refusal:
             return judge_refusal(refusal)
         except Unanswered as loss:

@@ -1,6 +1,6 @@
-"""An SMTP client (RFC 5321) for handing over one message after another, each dot by itself.
+"""An SMTP client (RFC 5321) for handing over one message after another.
 
-The final dot is a step of its own, because the dot of one message may only leave when the
+The envelope is a step of its own, because the dot of one message may only leave when the
 acknowledgement of the message before it has been written down. With PIPELINING (RFC 2920) the
 envelope of the following message leaves together with that dot.
 """
@@ -95,7 +95,7 @@ class SmtpConnection:
             raise Rejected("rcpt", _NOT_ASCII)
         if "PIPELINING" in self.extensions:
             if self._ahead is None:
-                self._write(self._commands(mail))
+                self._write(*self._commands(mail))
             self._ahead = None
             await self._judge_together()
         else:
@@ -104,26 +104,23 @@ class SmtpConnection:
                 if not self._fits(stage, reply):
                     await self._give_up(Rejected(stage, reply))
 
-    async def content(self, mail: Mail) -> None:
-        """Send everything but the dot; raises Unanswered if the server does not take it."""
-        self._dialog.transport.write(mail.content)
-        await self._dialog.drained("data", min(self._longest_wait, _BLOCK_SECONDS))
-
-    async def dot(self, following: Mail | None = None) -> Reply:
-        """End the message and return the server's verdict; raises Unanswered without one.
+    async def content(self, mail: Mail, following: Mail | None = None) -> Reply:
+        """Send the content and its dot, and return the server's verdict.
 
         The envelope of `following` leaves with the dot if the server can take both at once;
-        after that the connection serves for nothing else.
+        after that the connection serves for nothing else. Raises Unanswered.
         """
-        commands = ["."]
+        behind: Sequence[str] = ()
         if (
             following is not None
             and "PIPELINING" in self.extensions
             and (following.recipient.isascii() or self.smtputf8)
         ):
-            commands += self._commands(following)
+            behind = self._commands(following)
             self._ahead = following
-        self._write(commands)
+        # In one piece: every piece costs both sides a system call and a packet.
+        self._dialog.transport.write(mail.content + _lines(".", *behind))
+        await self._dialog.drained("data", min(self._longest_wait, _BLOCK_SECONDS))
         reply = await self._reply("dot")
         self._fits("dot", reply)
         return reply
@@ -131,7 +128,7 @@ class SmtpConnection:
     async def quit(self) -> None:
         """Say goodbye and close, without waiting long for an answer."""
         with suppress(Unanswered):
-            self._write(["QUIT"])
+            self._write("QUIT")
             await self._dialog.reply("connect", _GOODBYE_SECONDS)
         self.abort()
 
@@ -210,17 +207,17 @@ class SmtpConnection:
         with suppress(Unanswered):
             if asked_for_content:
                 # The server wants content for nobody: a lone dot ends it, and delivers nothing.
-                await self.dot()
+                await self._command("dot", ".")
             if refusal.stage != "mail":
                 await self._command("mail", "RSET")
         raise refusal
 
     async def _command(self, stage: Stage, command: str) -> Reply:
-        self._write([command])
+        self._write(command)
         return await self._reply(stage)
 
-    def _write(self, commands: Sequence[str]) -> None:
-        self._dialog.transport.write("\r\n".join([*commands, ""]).encode())
+    def _write(self, *commands: str) -> None:
+        self._dialog.transport.write(_lines(*commands))
 
     async def _reply(self, stage: Stage) -> Reply:
         return await self._dialog.reply(stage, min(self._longest_wait, _TIMEOUTS[stage]))
@@ -237,6 +234,10 @@ class SmtpConnection:
         if not reply.positive:
             raise Rejected(stage, reply)
         return reply
+
+
+def _lines(*commands: str) -> bytes:
+    return "\r\n".join([*commands, ""]).encode()
 
 
 def _unreached(error: Exception) -> Unanswered:

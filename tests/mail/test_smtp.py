@@ -28,8 +28,7 @@ async def hand_over(connection: SmtpConnection, to: str = ADA) -> Reply:
     """Send one message as far as the answer to its dot."""
     mail = Mail(FROM, to, MESSAGE)
     await connection.envelope(mail)
-    await connection.content(mail)
-    return await connection.dot()
+    return await connection.content(mail)
 
 
 async def alone(relay: RelaySetting, to: str = ADA, wait: float = 10) -> Reply:
@@ -98,13 +97,17 @@ def test_a_server_that_wants_a_body_for_nobody_gets_a_lone_dot(relay: Relay) -> 
     assert [one.recipient for one in relay.received] == [BOB]
 
 
-def test_a_message_without_its_dot_is_never_delivered(relay: Relay) -> None:
+def test_a_message_that_is_cut_off_is_never_delivered(relay: Relay) -> None:
     async def work() -> None:
         connection = await SmtpConnection.open(RelaySetting.from_url(relay.url))
-        mail = Mail(FROM, ADA, MESSAGE)
+        mail = Mail(FROM, ADA, MESSAGE * 500_000)
         await connection.envelope(mail)
-        await connection.content(mail)
+        sending = asyncio.create_task(connection.content(mail))
+        await asyncio.sleep(0)
         connection.abort()
+        with pytest.raises(Unanswered) as loss:
+            await sending
+        assert loss.value.stage == "data"
         await alone(RelaySetting.from_url(relay.url), BOB)
 
     run(work())
@@ -242,9 +245,8 @@ def test_the_next_envelope_leaves_with_the_dot_before_the_dot_is_answered() -> N
             connection = await SmtpConnection.open(server.relay(), longest_wait=2)
             first, second = Mail(FROM, ADA, MESSAGE), Mail(FROM, BOB, MESSAGE)
             await connection.envelope(first)
-            await connection.content(first)
             server.quiet = (".", "DATA")
-            reply = await connection.dot(second)
+            reply = await connection.content(first, second)
             assert (reply.code, connection.engaged) == (250, True)
             await connection.envelope(second)
             assert not connection.engaged
@@ -266,11 +268,9 @@ def test_a_refused_dot_leaves_the_envelope_behind_it_valid(relay: Relay) -> None
         connection = await SmtpConnection.open(RelaySetting.from_url(relay.url))
         first, second = Mail(FROM, ADA, MESSAGE), Mail(FROM, BOB, MESSAGE)
         await connection.envelope(first)
-        await connection.content(first)
-        codes = [(await connection.dot(second)).code]
+        codes = [(await connection.content(first, second)).code]
         await connection.envelope(second)
-        await connection.content(second)
-        codes.append((await connection.dot()).code)
+        codes.append((await connection.content(second)).code)
         await connection.quit()
         return codes
 
@@ -283,8 +283,7 @@ def test_a_connection_that_waits_for_one_message_is_not_used_for_another(relay: 
         connection = await SmtpConnection.open(RelaySetting.from_url(relay.url))
         first = Mail(FROM, ADA, MESSAGE)
         await connection.envelope(first)
-        await connection.content(first)
-        await connection.dot(Mail(FROM, BOB, MESSAGE))
+        await connection.content(first, Mail(FROM, BOB, MESSAGE))
         with pytest.raises(Unanswered):
             await connection.envelope(Mail(FROM, BOB, MESSAGE))
 
