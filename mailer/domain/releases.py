@@ -31,7 +31,7 @@ def publish(settings: Settings, publisher: Publisher, body: ReleaseBody) -> Rele
     with writing() as session:
         session.execute(
             insert(session, Release)
-            .values(**_row(publisher, body, now()), kept_in=identity(session))
+            .values(**_row(publisher, body, now()), kept_in=identity(session.connection()))
             .on_conflict_do_nothing(index_elements=["publisher_id", "reference"])
         )
         release = session.scalars(
@@ -73,7 +73,7 @@ def resume(settings: Settings, publisher: Publisher, release_id: int) -> Release
         elif release.state == "paused":
             release.state, release.paused_because = _state_to_go_on_in(release), None
             # Whoever resumes a restored copy says that it may be believed.
-            release.kept_in = identity(session)
+            release.kept_in = identity(session.connection())
             release.resumed_at = session.scalar(select(database_now()))
         elif release.state != "sending":
             raise Conflict(f"A release that is {release.state} cannot be resumed.")

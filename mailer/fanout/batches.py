@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, exists, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, exists, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from mailer.storage.database import database_now, identity
@@ -19,6 +19,36 @@ _FREE = (
     Batch.open,
     Batch.lease_until.is_(None),
     or_(Batch.not_before.is_(None), Batch.not_before <= database_now()),
+)
+# Asked many times a second while a connection is free, so they are put together only once.
+_WAITING = select(Release.id, Release.total).where(
+    Release.finished_at.is_(None),
+    Release.kept_in == bindparam("here"),
+    Release.state == "sending",
+    exists().where(Batch.release_id == Release.id, *_FREE),
+)
+_SENDING = (
+    select(Release.id)
+    .where(Release.id == bindparam("release"), Release.state == "sending")
+    .with_for_update(read=True)
+)
+_CANDIDATE = (
+    select(Batch.id)
+    .where(Batch.release_id == bindparam("release"), *_FREE)
+    .order_by(Batch.id)
+    .limit(1)
+    .with_for_update(skip_locked=True)
+)
+_TAKE = (
+    update(Batch)
+    .where(Batch.id == _CANDIDATE.scalar_subquery())
+    .values(
+        epoch=Batch.epoch + 1,
+        lease_until=database_now() + bindparam("lease"),
+        not_before=None,
+    )
+    .returning(Batch.id, Batch.epoch, Batch.kind, Batch.position, Batch.lease_until)
+    .execution_options(synchronize_session=False)
 )
 
 
@@ -62,54 +92,27 @@ def claim(
     id), then the oldest; with `small`, only small releases are looked at. A lease that ran out
     is not taken over here: the sweep frees it, and notes who is uncertain.
     """
-    waiting = _waiting(session).order_by(Release.id)
-    if small:
-        waiting = waiting.where(Release.total < SMALL_RELEASE)
-    release_ids = session.scalars(waiting).all()
-    for release_id in sorted(release_ids, key=lambda one: (in_hand or {}).get(one, 0)):
+    here = identity(session.connection())
+    waiting = session.execute(_WAITING.order_by(Release.id), {"here": here})
+    fit = [one for one, total in waiting if total < SMALL_RELEASE or not small]
+    for release_id in sorted(fit, key=lambda one: (in_hand or {}).get(one, 0)):
         # Shared with other claims, and closed to a stop, which must see every lease.
-        sending = select(Release.id).where(Release.id == release_id, Release.state == "sending")
-        if session.scalar(sending.with_for_update(read=True)) is None:
+        if session.scalar(_SENDING, {"release": release_id}) is None:
             continue
         if (taken := _take(session, release_id, lease_seconds)) is not None:
             return taken
     return None
 
 
-def releases_waiting(session: Session) -> set[int]:
-    """Return the ids of all releases of which a batch is free."""
-    return set(session.scalars(_waiting(session)))
-
-
-def _waiting(session: Session) -> Select[int]:
-    return select(Release.id).where(
-        Release.finished_at.is_(None),
-        Release.kept_in == identity(session),
-        Release.state == "sending",
-        exists().where(Batch.release_id == Release.id, *_FREE),
-    )
+def releases_waiting(connection: Connection) -> dict[int, int]:
+    """Return all releases of which a batch is free: their ids, each with the size in total."""
+    rows = connection.execute(_WAITING, {"here": identity(connection)})
+    return {row.id: row.total for row in rows}
 
 
 def _take(session: Session, release_id: int, lease_seconds: int) -> Claim | None:
-    candidate = (
-        select(Batch.id)
-        .where(Batch.release_id == release_id, *_FREE)
-        .order_by(Batch.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-        .scalar_subquery()
-    )
-    row = session.execute(
-        update(Batch)
-        .where(Batch.id == candidate)
-        .values(
-            epoch=Batch.epoch + 1,
-            lease_until=database_now() + lease_seconds * 1000,
-            not_before=None,
-        )
-        .returning(Batch.id, Batch.epoch, Batch.kind, Batch.position, Batch.lease_until)
-        .execution_options(synchronize_session=False)
-    ).one_or_none()
+    lease = lease_seconds * 1000
+    row = session.execute(_TAKE, {"release": release_id, "lease": lease}).one_or_none()
     if row is None:
         return None
     members = session.get_one(BatchMembers, row.id).ids
@@ -120,7 +123,7 @@ def _take(session: Session, release_id: int, lease_seconds: int) -> Claim | None
         retry=row.kind == "retry",
         members=members,
         position=row.position,
-        claimed_at=row.lease_until - lease_seconds * 1000,
+        claimed_at=row.lease_until - lease,
     )
 
 

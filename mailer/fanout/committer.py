@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from functools import partial
 
 from mailer.config import Settings
-from mailer.fanout.acknowledgements import FENCED, Progress, renew, write
+from mailer.fanout.acknowledgements import FENCED, GO_ON, Progress, renew, write
 from mailer.fanout.batches import Claim
 from mailer.fanout.ledger import Ledger
+from mailer.fanout.positions import move_on
 from mailer.fanout.verdicts import Run
 
 _RENEWALS_A_LEASE = 4
@@ -63,10 +65,7 @@ class Committer:
             if not together:
                 continue
             asked = time.monotonic()
-            progresses = [progress for progress, _ in together]
-            states = await self._ledger.state(
-                partial(write, together=progresses, settings=self._settings)
-            )
+            states = await self._write([progress for progress, _ in together])
             for (progress, durable), state in zip(together, states, strict=True):
                 self._note(progress, state, asked)
                 if not durable.cancelled():
@@ -85,6 +84,16 @@ class Committer:
             self._leased.update(dict.fromkeys(self._leased.keys() & alive, asked))
             for claim in set(claims).difference(alive):
                 self._leased.pop(claim, None)
+
+    async def _write(self, together: Sequence[Progress]) -> Sequence[str]:
+        """Write what arrived together, by one statement if all of it goes on."""
+        lease = self._settings.lease_seconds
+        if all(progress.plain and not progress.ends for progress in together):
+            moving = partial(move_on, together=together, lease_seconds=lease)
+            if await self._ledger.state(moving, alone=True):
+                return [GO_ON] * len(together)
+        writing = partial(write, together=together, settings=self._settings)
+        return await self._ledger.state(writing)
 
     def _note(self, progress: Progress, state: str, asked: float) -> None:
         if progress.ends or state == FENCED:

@@ -69,7 +69,7 @@ class Compositor:
         """Return a release in a locale, composed the first time it is asked for."""
         key = (release_id, locale)
         if key not in self._kept:
-            release, publisher = await ledger.look(lambda session: _rows(session, release_id))
+            release, publisher = await ledger.transact(lambda session: _rows(session, release_id))
             self._kept[key] = self._compose(release, publisher, locale)
         return self._kept[key]
 

@@ -156,7 +156,7 @@ class _Round:
         next_ones = self._claim.members[position : position + _LOOK_AGAIN]
         if next_ones[0] not in self._recipients:
             self._recipients = await self._shop.ledger.look(
-                lambda session: look_up(session, next_ones)
+                lambda connection: look_up(connection, next_ones)
             )
         return self._recipients[next_ones[0]]
 
@@ -217,13 +217,11 @@ class _Round:
 
     def _has_to_end(self) -> bool:
         """Tell whether the batch goes back: we leave, it was halted, or it is others' turn."""
-        return (
-            self._shop.leaving.is_set()
-            or (self._durable is not None and _halted(self._durable))
-            or (
-                time.monotonic() - self._began > _TURN_SECONDS
-                and (self._shop.crowded or not self._shop.waiting <= {self._claim.release_id})
-            )
+        if self._shop.leaving.is_set() or (self._durable is not None and _halted(self._durable)):
+            return True
+        others = self._shop.waiting.keys() - {self._claim.release_id}
+        return bool(self._shop.crowded or others) and (
+            time.monotonic() - self._began > _TURN_SECONDS
         )
 
     def _record(self) -> asyncio.Future[str]:

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 
 from mailer.config import Settings
-from mailer.fanout.batches import Claim, releases_waiting
+from mailer.fanout.batches import SMALL_RELEASE, Claim, releases_waiting
 from mailer.fanout.chores import beside
 from mailer.fanout.committer import Committer
 from mailer.fanout.compositions import Compositor
@@ -87,9 +87,14 @@ class _Crew:
 
     async def _send_out(self) -> None:
         """Claim a batch for every connection that is free; the last one carries small releases."""
-        while len(self._busy) < (connections := self._shop.pace.connections):
+        if len(self._busy) >= self._shop.pace.connections:
+            return
+        waiting = self._shop.waiting = await self._shop.ledger.look(releases_waiting)
+        while waiting and len(self._busy) < (connections := self._shop.pace.connections):
             in_hand = Counter(claim.release_id for _, claim in self._busy.values())
             reserved = len(self._busy) == connections - 1 > 0
+            if reserved and min(waiting.values()) >= SMALL_RELEASE:
+                return
             claimed = await self._shop.claim(in_hand, small=reserved)
             if claimed is None:
                 return

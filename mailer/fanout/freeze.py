@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
-from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy import Connection, Select, and_, bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
 from mailer.domain.clock import now
@@ -18,15 +19,27 @@ _BATCHES_AN_INSERT = 100
 _IDS_A_READ = 20_000
 _BATCHES_A_CONNECTION = 4
 
+_WAITED = and_(Release.state.in_(("scheduled", "held")), Release.starts_at <= bindparam("moment"))
+_DUE = (
+    select(Release)
+    .where(
+        Release.finished_at.is_(None),
+        Release.frozen_at.is_(None),
+        Release.kept_in == bindparam("here"),
+        or_(Release.state == "sending", _WAITED),
+    )
+    .order_by(Release.starts_at)
+    .limit(1)
+)
+
 
 def freeze_next(session: Session, connections: int) -> int | None:
     """Write the audience of one due release into batches; returns its id, or None.
 
     All or nothing: a crash rolls everything back, and the release is frozen again.
     """
-    release = session.scalar(
-        _due(session).order_by(Release.starts_at).limit(1).with_for_update(skip_locked=True)
-    )
+    next_one = _DUE.with_for_update(skip_locked=True)
+    release = session.scalar(next_one, _values(session.connection()))
     if release is None:
         return None
     release.total = _write_batches(session, release, connections)
@@ -37,9 +50,9 @@ def freeze_next(session: Session, connections: int) -> int | None:
     return release.id
 
 
-def release_is_due(session: Session) -> bool:
+def release_is_due(connection: Connection) -> bool:
     """Tell whether the time of a release has come that nobody has frozen yet."""
-    return session.scalar(_due(session).with_only_columns(Release.id).limit(1)) is not None
+    return connection.execute(_DUE, _values(connection)).first() is not None
 
 
 def batch_size(total: int, connections: int) -> int:
@@ -67,16 +80,8 @@ def _pieces(ids: Iterator[int], size: int) -> Iterator[list[int]]:
         yield piece
 
 
-def _due(session: Session) -> Select[Release]:
-    waited = and_(
-        Release.state.in_(("scheduled", "held")), Release.starts_at <= database_moment(session)
-    )
-    return select(Release).where(
-        Release.finished_at.is_(None),
-        Release.frozen_at.is_(None),
-        Release.kept_in == identity(session),
-        or_(Release.state == "sending", waited),
-    )
+def _values(connection: Connection) -> dict[str, Any]:
+    return {"here": identity(connection), "moment": database_moment(connection)}
 
 
 def _audience(publisher_id: int) -> Select[int]:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from mailer.storage.database import db
+from mailer.storage.database import begin, db
 
 T = TypeVar("T")
 
@@ -51,19 +51,21 @@ class Ledger:
         """
         return await self._insist(partial(_in_session, work), writes=True)
 
-    async def look(self, work: Callable[[Session], T]) -> T:
-        """Run what only reads, likewise."""
-        return await self._insist(partial(_in_session, work), writes=False)
+    async def look(self, work: Callable[[Connection], T]) -> T:
+        """Run bare statements that only read, likewise, but each for itself."""
+        return await self._insist(work, writes=False, alone=True)
 
-    async def state(self, work: Callable[[Connection], T]) -> T:
-        """Run bare statements in one transaction, likewise."""
-        return await self._insist(work, writes=True)
+    async def state(self, work: Callable[[Connection], T], *, alone: bool = False) -> T:
+        """Run bare statements in one transaction, likewise, or `alone` a single one."""
+        return await self._insist(work, writes=True, alone=alone)
 
-    async def _insist(self, work: Callable[[Connection], T], *, writes: bool) -> T:
+    async def _insist(
+        self, work: Callable[[Connection], T], *, writes: bool, alone: bool = False
+    ) -> T:
         last_tries = _TRIES_WHEN_LEAVING
         while True:
             try:
-                return await self._once(partial(self._run, work, writes=writes))
+                return await self._once(partial(self._run, work, writes=writes, alone=alone))
             except (OperationalError, InterfaceError, DBAPIError) as error:
                 if not _passing(error):
                     raise
@@ -88,12 +90,12 @@ class Ledger:
         wait([running], timeout=_STAND_STILL_SECONDS)
         return running.result() if running.done() else await asyncio.wrap_future(running)
 
-    def _run(self, work: Callable[[Connection], T], *, writes: bool) -> T:
+    def _run(self, work: Callable[[Connection], T], *, writes: bool, alone: bool) -> T:
         """Run a transaction on a connection of our own, kept until something goes wrong."""
         if self._connection is None:
             self._connection = db.engine.connect()
         try:
-            with self._connection.execution_options(writes=writes).begin():
+            with begin(self._connection, writes=writes, alone=alone):
                 return work(self._connection)
         except BaseException:
             self._hang_up()

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Select, any_, case, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, Select, any_, case, func, select
 
 from mailer.storage.database import as_json, given
 from mailer.storage.models import Subscriber, Subscription
@@ -28,13 +27,10 @@ class Recipient:
 _MISSING = Recipient(address="", locale="", skip="gone")
 
 
-def look_up(session: Session, ids: Sequence[int]) -> dict[int, Recipient]:
+def look_up(connection: Connection, ids: Sequence[int]) -> dict[int, Recipient]:
     """Read the subscriptions as they are now; an id that is missing is gone."""
-    statement = _as_they_are(session.get_bind().dialect.name)
-    # Past the ORM, since this is done over and over while mail goes out.
-    rows = session.connection().scalar(
-        statement, {"given": json.dumps([{"id": one} for one in ids])}
-    )
+    statement = _as_they_are(connection.dialect.name)
+    rows = connection.scalar(statement, {"given": json.dumps([{"id": one} for one in ids])})
     found = {one: Recipient(address or "", *rest) for one, address, *rest in rows or ()}
     return {one: found.get(one, _MISSING) for one in ids}
 

@@ -73,7 +73,7 @@ def hold_due(session: Session) -> None:
 
 def pause_restored(session: Session) -> None:
     """Pause what a restored copy of the database believes to be unfinished."""
-    here = identity(session)
+    here = identity(session.connection())
     unfinished = select(Release.id).where(Release.finished_at.is_(None), Release.kept_in != here)
     for release_id in session.scalars(unfinished):
         pause(
@@ -99,7 +99,7 @@ def _running() -> list[int]:
 
 def _ring_where_needed(settings: Settings) -> None:
     with reading() as session:
-        releases = release_is_due(session) or releases_waiting(session)
+        releases = release_is_due(session.connection()) or releases_waiting(session.connection())
         letters = letters_are_waiting(session)
     if releases:
         ring(settings.redis_url, "releases")

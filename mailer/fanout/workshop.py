@@ -31,8 +31,8 @@ class Workshop:
     compositor: Compositor
     pace: Pace
     leaving: asyncio.Event
-    waiting: set[int] = field(default_factory=set)
-    """The releases that have a free batch, and nobody here to carry it."""
+    waiting: dict[int, int] = field(default_factory=dict)
+    """The releases that have a free batch and nobody here to carry it, with their size."""
     crowded: bool = False
     """Whether more connections are open than our share of the whole."""
 

@@ -23,6 +23,7 @@ from sqlalchemy import (
     Engine,
     FromClause,
     Label,
+    RootTransaction,
     SQLColumnExpression,
     String,
     Table,
@@ -56,6 +57,13 @@ _POSTGRESQL_PATIENCE = {
     "options": "-c idle_in_transaction_session_timeout=10s",
 }
 
+NOW = {
+    "postgresql": "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)",
+    # unixepoch('subsec') is NULL before SQLite 3.42; 2440587.5 is 1970 as a Julian day.
+    "sqlite": "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
+}
+"""How a database tells the time by its own clock, in milliseconds since 1970."""
+
 db = SQLAlchemy(metadata=Base.metadata)
 
 
@@ -76,12 +84,25 @@ def reading() -> Iterator[Session]:
 @contextmanager
 def _session(*, writes: bool) -> Iterator[Session]:
     with (
-        db.engine.connect().execution_options(writes=writes) as connection,
-        connection.begin(),
+        db.engine.connect() as connection,
+        begin(connection, writes=writes),
         Session(connection, expire_on_commit=False) as session,
     ):
         yield session
         session.flush()
+
+
+def begin(connection: Connection, *, writes: bool, alone: bool = False) -> RootTransaction:
+    """Begin a transaction; on SQLite one that `writes` waits for its turn at once.
+
+    With `alone`, each statement that follows is one of its own: to PostgreSQL, BEGIN and COMMIT
+    are two round trips.
+    """
+    options: dict[str, Any] = {"writes": writes, "alone": alone}
+    if connection.dialect.name == "postgresql":
+        level = "AUTOCOMMIT" if alone else connection.default_isolation_level
+        options["isolation_level"] = level
+    return connection.execution_options(**options).begin()
 
 
 @event.listens_for(Engine, "do_connect")
@@ -114,9 +135,12 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 @event.listens_for(Engine, "begin")
 def _begin_sqlite(connection: Connection) -> None:
     """Take the write lock first: a read that turns into a write may find the door shut."""
+    options = connection.get_execution_options()
     if connection.dialect.name == "sqlite":
-        writes = connection.get_execution_options().get("writes", True)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        if options.get("writes", True):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        elif not options["alone"]:
+            connection.exec_driver_sql("BEGIN")
 
 
 class database_now(FunctionElement[int]):  # noqa: N801 - reads as the SQL function it is
@@ -126,15 +150,9 @@ class database_now(FunctionElement[int]):  # noqa: N801 - reads as the SQL funct
     inherit_cache = True
 
 
-@compiles(database_now, "postgresql")
-def _postgresql_now(_element: object, _compiler: SQLCompiler, **_: Any) -> str:
-    return "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)"
-
-
-@compiles(database_now, "sqlite")
-def _sqlite_now(_element: object, _compiler: SQLCompiler, **_: Any) -> str:
-    # unixepoch('subsec') is NULL before SQLite 3.42; 2440587.5 is 1970 as a Julian day.
-    return "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+@compiles(database_now)
+def _now(_element: object, compiler: SQLCompiler, **_: Any) -> str:
+    return NOW[compiler.dialect.name]
 
 
 def insert(session: Session, table: type[Base]) -> postgresql.Insert | sqlite.Insert:
@@ -170,9 +188,8 @@ def as_json(dialect_name: str, *values: SQLColumnExpression[Any]) -> ColumnEleme
     return func.json_group_array(func.json_array(*values), type_=JSON)
 
 
-def identity(session: Session) -> str:
+def identity(connection: Connection) -> str:
     """Name the physical database, so that a restored copy is seen to be another one."""
-    connection = session.connection()
     if "identity" not in connection.info:
         connection.info["identity"] = _identity(connection)
     return str(connection.info["identity"])
@@ -189,9 +206,9 @@ def _identity(connection: Connection) -> str:
     return f"inode/{Path(path).stat().st_ino if path else 0}"
 
 
-def database_moment(session: Session) -> datetime:
+def database_moment(connection: Connection) -> datetime:
     """Return the moment by the database's own clock, which all machines share."""
-    milliseconds = session.execute(select(database_now())).scalar_one()
+    milliseconds = connection.execute(select(database_now())).scalar_one()
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 

@@ -78,10 +78,10 @@ def test_a_batch_that_rests_is_claimed_when_its_rest_is_over(room: Room) -> None
         with writing() as session:
             write(session.connection(), [back], room.settings)
     with reading() as session:
-        assert not releases_waiting(session)
+        assert not releases_waiting(session.connection())
     room.later(seconds=11)
     with reading() as session:
-        assert releases_waiting(session)
+        assert releases_waiting(session.connection())
     again = room.claim()
     assert again is not None
     assert (again.epoch, again.batch_id) == (2, room.rows(Batch)[0].id)

@@ -39,7 +39,7 @@ def _renew(session: Session, _room: Room) -> object:
 
 
 def _look_up(session: Session, _room: Room) -> object:
-    return look_up(session, range(1, 51))
+    return look_up(session.connection(), range(1, 51))
 
 
 def _settle(session: Session, _room: Room) -> None:
@@ -53,7 +53,7 @@ def _retry(session: Session, _room: Room) -> object:
 def _of_the_sweep(session: Session, _room: Room) -> object:
     for chore in (free_lost_batches, hold_due, pause_restored, expire):
         chore(session)
-    return releases_waiting(session), release_is_due(session)
+    return releases_waiting(session.connection()), release_is_due(session.connection())
 
 
 @pytest.mark.parametrize(

@@ -174,11 +174,11 @@ def test_the_databases_clock_counts_milliseconds_and_never_turns_back() -> None:
 
 def test_a_database_knows_itself_and_is_no_other(databases: Databases, database_url: str) -> None:
     with reading() as session:
-        own = identity(session)
-        assert identity(session) == own
+        own = identity(session.connection())
+        assert identity(session.connection()) == own
     kind = "sqlite" if database_url.startswith("sqlite") else "postgresql"
     with databases.fresh(kind) as url, press_room(url), reading() as session:
-        assert identity(session) != own
+        assert identity(session.connection()) != own
 
 
 def test_migrating_again_changes_nothing(database_url: str) -> None:
