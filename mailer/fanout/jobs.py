@@ -7,6 +7,8 @@ import signal
 import threading
 from collections.abc import Awaitable, Callable
 
+import uvloop
+
 from mailer.config import Settings
 from mailer.fanout.drain import drain
 from mailer.fanout.letters import drain_outbox
@@ -42,7 +44,7 @@ def _until_told(work: Work) -> bool:
         for number in (signal.SIGTERM, signal.SIGINT)
     }
     try:
-        asyncio.run(run())
+        uvloop.run(run())
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -5,48 +5,52 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Literal
+from functools import cached_property, lru_cache
+from typing import Literal, cast
 
 Stage = Literal["connect", "auth", "mail", "rcpt", "data", "dot"]
 
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?=\s|$)")
 _LINE = re.compile(r"([2-5][0-9]{2})(?:[ -]|$)")
-_LONGEST_LINE_OCTETS = 1 << 16
+_LONGEST_REPLY_OCTETS = 1 << 16
 _LONGEST_REPLY_LINES = 100
+_SHORT_OCTETS = 512
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reply:
-    """A server's answer: its code, its enhanced status code if it gave one, and its text."""
+    """A server's answer: its code, its enhanced status code if it gave one, and its text.
+
+    The same answer comes thousands of times, so what it means is found out once.
+    """
 
     code: int
     enhanced: str | None
     text: str
 
-    @property
+    @cached_property
     def positive(self) -> bool:
         """Whether the answer is 2yz or 3yz."""
         return self.code // 100 in (2, 3)
 
-    @property
+    @cached_property
     def completed(self) -> bool:
         """Whether the answer is 2yz: done."""
         return self.code // 100 == 2  # noqa: PLR2004 - the RFC's own digit
 
-    @property
+    @cached_property
     def continues(self) -> bool:
         """Whether the answer is 3yz: now the rest."""
         return self.code // 100 == 3  # noqa: PLR2004 - the RFC's own digit
 
-    @property
+    @cached_property
     def permanent(self) -> bool:
         """Whether the answer is 5yz: the same again would be answered the same."""
         return self.code // 100 == 5  # noqa: PLR2004 - the RFC's own digit
 
-    @property
+    @cached_property
     def status(self) -> str:
         """The enhanced status code (RFC 3463), or the plain code where there is none."""
         return self.enhanced or str(self.code)
@@ -82,7 +86,6 @@ class Dialog(asyncio.Protocol):
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._replies: deque[Reply] = deque()
-        self._lines: list[bytes] = []
         self._rest = b""
         self._ended: str | None = None
         self._full = False
@@ -90,6 +93,10 @@ class Dialog(asyncio.Protocol):
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self.transport: asyncio.Transport
+
+    def heard(self) -> Reply | None:
+        """Return the next reply if it is here already."""
+        return self._replies.popleft() if self._replies else None
 
     async def reply(self, stage: Stage, seconds: float) -> Reply:
         """Return the next reply; raises Unanswered if none comes in time, or ever."""
@@ -105,7 +112,7 @@ class Dialog(asyncio.Protocol):
     @property
     def silent(self) -> bool:
         """Whether the server has said nothing that was not taken up."""
-        return not (self._replies or self._lines or self._rest)
+        return not (self._replies or self._rest)
 
     def abort(self) -> None:
         """Close at once; what was not yet sent is not sent."""
@@ -113,16 +120,19 @@ class Dialog(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, also anew under encryption."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type alone
-        self.transport = transport
+        # Every event loop has a class of its own for this.
+        self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Take up whole lines, and keep what comes of the next one."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            self._hear(line)
-        if len(self._rest) > _LONGEST_LINE_OCTETS:
+        """Take up whole replies, and keep what has come of the next one."""
+        data = self._rest + data
+        replies, rest = (_remembered if len(data) <= _SHORT_OCTETS else _read)(data)
+        if self._ended is None:
+            self._replies.extend(replies)
+        if rest is None:
             self._end("The server speaks no SMTP.")
+        else:
+            self._rest = rest
         self._wake()
 
     def connection_lost(self, _error: Exception | None) -> None:
@@ -137,18 +147,6 @@ class Dialog(asyncio.Protocol):
         """Write on."""
         self._full = False
         self._wake()
-
-    def _hear(self, line: bytes) -> None:
-        """Put the lines of a reply together (RFC 5321 section 4.2.1)."""
-        self._lines.append(line)
-        if line[3:4] == b"-" and len(self._lines) < _LONGEST_REPLY_LINES:
-            return
-        reply = _parsed(b"\n".join(self._lines))
-        self._lines.clear()
-        if reply is None:
-            self._end("The server speaks no SMTP.")
-        elif self._ended is None:
-            self._replies.append(reply)
 
     async def _until(self, condition: Callable[[], bool], stage: Stage, seconds: float) -> None:
         self._deadline = self._loop.time() + seconds
@@ -192,10 +190,31 @@ class Dialog(asyncio.Protocol):
         self._wake()
 
 
-@lru_cache(maxsize=512)
-def _parsed(lines: bytes) -> Reply | None:
-    """Read the lines of one reply; None if they are none. Most replies come again and again."""
-    texts = [line.rstrip("\r") for line in lines.decode("utf-8", "replace").split("\n")]
+def _read(data: bytes) -> tuple[Sequence[Reply], bytes | None]:
+    """Read whole replies (RFC 5321 section 4.2.1); returns the rest too, None if it is no SMTP."""
+    replies: list[Reply] = []
+    lines: list[bytes] = []
+    *whole, rest = data.split(b"\n")
+    for line in whole:
+        lines.append(line)
+        if line[3:4] == b"-" and len(lines) < _LONGEST_REPLY_LINES:
+            continue
+        reply = _reply(lines)
+        if reply is None:
+            return replies, None
+        replies.append(reply)
+        lines.clear()
+    rest = b"\n".join([*lines, rest])
+    return replies, rest if len(rest) <= _LONGEST_REPLY_OCTETS else None
+
+
+# Most of what servers say they say again and again.
+_remembered = lru_cache(maxsize=512)(_read)
+
+
+def _reply(lines: Sequence[bytes]) -> Reply | None:
+    """Put the lines of one reply together; None if they are none."""
+    texts = [line.decode("utf-8", "replace").rstrip("\r") for line in lines]
     codes = [_LINE.match(text) for text in texts]
     if not all(codes) or codes[-1] is None or texts[-1][3:4] == "-":
         return None

@@ -21,7 +21,14 @@ from mailer.mail.replies import Dialog, Rejected, Reply, Stage, Unanswered
 from mailer.parts import Relay
 
 # RFC 5321 section 4.5.3.2, in seconds.
-_TIMEOUTS = {"connect": 300, "auth": 300, "mail": 300, "rcpt": 300, "data": 120, "dot": 600}
+_TIMEOUTS: dict[Stage, float] = {
+    "connect": 300,
+    "auth": 300,
+    "mail": 300,
+    "rcpt": 300,
+    "data": 120,
+    "dot": 600,
+}
 _BLOCK_SECONDS = 180
 _GOODBYE_SECONDS = 2
 _OUR_NAME = re.sub(r"[^A-Za-z0-9.-]", "", socket.gethostname()) or "[127.0.0.1]"
@@ -29,7 +36,7 @@ _ENVELOPE: tuple[Stage, ...] = ("mail", "rcpt", "data")
 _NOT_ASCII = Reply(553, "5.6.7", "The server does not offer SMTPUTF8, which this address needs.")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Mail:
     """A mail object (RFC 5321 section 2.3.1): its envelope and its content.
 
@@ -46,7 +53,8 @@ class SmtpConnection:
 
     def __init__(self, dialog: Dialog, longest_wait: float) -> None:
         self._dialog = dialog
-        self._longest_wait = longest_wait
+        self._seconds = {stage: min(longest_wait, most) for stage, most in _TIMEOUTS.items()}
+        self._block_seconds = min(longest_wait, _BLOCK_SECONDS)
         self._ahead: Mail | None = None
         self.extensions: dict[str, str] = {}
 
@@ -120,8 +128,8 @@ class SmtpConnection:
             self._ahead = following
         # In one piece: every piece costs both sides a system call and a packet.
         self._dialog.transport.write(mail.content + _lines(".", *behind))
-        await self._dialog.drained("data", min(self._longest_wait, _BLOCK_SECONDS))
-        reply = await self._reply("dot")
+        await self._dialog.drained("data", self._block_seconds)
+        reply = await self._dialog.reply("dot", self._seconds["dot"])
         self._fits("dot", reply)
         return reply
 
@@ -150,9 +158,8 @@ class SmtpConnection:
         if not self._dialog.silent:
             # Whatever came before the encryption may be anybody's (RFC 3207 section 6).
             raise Unanswered("connect", "The server says more than it was asked.")
-        seconds = min(self._longest_wait, _TIMEOUTS["connect"])
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(self._seconds["connect"]):
                 transport = await asyncio.get_running_loop().start_tls(
                     self._dialog.transport, self._dialog, context, server_hostname=host
                 )
@@ -192,7 +199,7 @@ class SmtpConnection:
         asked_for_content = False
         for stage in _ENVELOPE:
             try:
-                reply = await self._reply(stage)
+                reply = self._dialog.heard() or await self._reply(stage)
             except Unanswered:
                 # A server that says no may close without another word, as with 421.
                 raise refusal or Unanswered(stage, "The server closed the connection.") from None
@@ -220,7 +227,7 @@ class SmtpConnection:
         self._dialog.transport.write(_lines(*commands))
 
     async def _reply(self, stage: Stage) -> Reply:
-        return await self._dialog.reply(stage, min(self._longest_wait, _TIMEOUTS[stage]))
+        return await self._dialog.reply(stage, self._seconds[stage])
 
     def _fits(self, stage: Stage, reply: Reply) -> bool:
         """Tell a go-ahead from a refusal; raises Unanswered if the server is somewhere else."""
