@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 from datetime import timedelta
 from typing import Literal
 
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 from itsdangerous import BadData, SignatureExpired, Signer, URLSafeTimedSerializer
 from itsdangerous.signer import SigningAlgorithm
 
@@ -21,11 +22,16 @@ _DERIVATION = "hmac"
 _RECENT_KEYS = 2
 
 
-class _HmacSha256(SigningAlgorithm):
-    """The algorithm of all tokens, in one call: two are signed for every recipient."""
+class _Prepared(SigningAlgorithm):
+    """HMAC with SHA-256 by one key that is taken in once: two tokens are signed a recipient."""
 
-    def get_signature(self, key: bytes, value: bytes) -> bytes:
-        return hmac.digest(key, value, "sha256")
+    def __init__(self, key: bytes) -> None:
+        self._keyed = HMAC(key, SHA256())
+
+    def get_signature(self, _key: bytes, value: bytes) -> bytes:
+        signing = self._keyed.copy()
+        signing.update(value)
+        return signing.finalize()
 
 
 class Links:
@@ -45,13 +51,12 @@ class Links:
                 salt=purpose,
                 key_derivation=_DERIVATION,
                 digest_method=hashlib.sha256,
-                algorithm=_HmacSha256(),
             )
             for purpose in _FOR_EVER
         }
         # The newest key, derived once instead of for every token.
         self._signers = {
-            purpose: Signer(signer.derive_key(), key_derivation="none", algorithm=_HmacSha256())
+            purpose: Signer("", key_derivation="none", algorithm=_Prepared(signer.derive_key()))
             for purpose, signer in self._for_ever.items()
         }
 

@@ -15,7 +15,6 @@ from mailer.config import Settings
 from mailer.domain.releases import pause, settle
 from mailer.fanout.batches import Claim
 from mailer.fanout.outcomes import Finding, forgive, note_uncertain, write_findings
-from mailer.fanout.verdicts import ACCEPTED
 from mailer.storage.database import database_now, given
 from mailer.storage.models import Batch, Release
 
@@ -29,6 +28,8 @@ class Progress:
 
     claim: Claim
     position: int
+    accepted: bool = False
+    """Whether the relay has taken a message, of which there is nothing else to tell."""
     findings: Sequence[Finding] = ()
     uncertain: Sequence[int] = ()
     """Whose final dot was not answered, so that they may get the message twice."""
@@ -52,10 +53,7 @@ class Progress:
     @property
     def plain(self) -> bool:
         """Whether there is nothing to write but the position."""
-        return not (self.uncertain or self.pause_because or self.forgiven) and (
-            not self.findings
-            or (not self.claim.retry and all(one.verdict is ACCEPTED for one in self.findings))
-        )
+        return not (self.findings or self.uncertain or self.pause_because)
 
 
 def write(connection: Connection, together: Sequence[Progress], settings: Settings) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,16 +33,17 @@ _SENDING = (
     .where(Release.id == bindparam("release"), Release.state == "sending")
     .with_for_update(read=True)
 )
-_CANDIDATE = (
+_PICKED = (
     select(Batch.id)
     .where(Batch.release_id == bindparam("release"), *_FREE)
     .order_by(Batch.id)
-    .limit(1)
+    .limit(bindparam("at_most"))
     .with_for_update(skip_locked=True)
+    .cte("picked")
 )
 _TAKE = (
     update(Batch)
-    .where(Batch.id == _CANDIDATE.scalar_subquery())
+    .where(Batch.id.in_(select(_PICKED.c.id)))
     .values(
         epoch=Batch.epoch + 1,
         lease_until=database_now() + bindparam("lease"),
@@ -85,23 +87,23 @@ def claim(
     in_hand: Mapping[int, int] | None = None,
     *,
     small: bool = False,
-) -> Claim | None:
-    """Take a batch that is free; returns None if there is none.
+    at_most: int = 1,
+) -> list[Claim]:
+    """Take batches that are free; returns none if there are none.
 
-    The release comes first of which the caller has the fewest `in_hand` (batches by release
-    id), then the oldest; with `small`, only small releases are looked at. A lease that ran out
-    is not taken over here: the sweep frees it, and notes who is uncertain.
+    Each is of the release of which the caller has the fewest `in_hand` (batches by release
+    id), the oldest of these; with `small`, only small releases are looked at. A lease that ran
+    out is not taken over here: the sweep frees it, and notes who is uncertain.
     """
     here = identity(session.connection())
     waiting = session.execute(_WAITING.order_by(Release.id), {"here": here})
     fit = [one for one, total in waiting if total < SMALL_RELEASE or not small]
-    for release_id in sorted(fit, key=lambda one: (in_hand or {}).get(one, 0)):
+    taken: list[Claim] = []
+    for release_id, share in _shares(fit, in_hand or {}, at_most).items():
         # Shared with other claims, and closed to a stop, which must see every lease.
-        if session.scalar(_SENDING, {"release": release_id}) is None:
-            continue
-        if (taken := _take(session, release_id, lease_seconds)) is not None:
-            return taken
-    return None
+        if session.scalar(_SENDING, {"release": release_id}) is not None:
+            taken += _take(session, release_id, lease_seconds, share)
+    return taken
 
 
 def releases_waiting(connection: Connection) -> dict[int, int]:
@@ -110,21 +112,34 @@ def releases_waiting(connection: Connection) -> dict[int, int]:
     return {row.id: row.total for row in rows}
 
 
-def _take(session: Session, release_id: int, lease_seconds: int) -> Claim | None:
+def _shares(fit: Sequence[int], in_hand: Mapping[int, int], at_most: int) -> Counter[int]:
+    """Share out what may be taken, one by one to the release with the fewest."""
+    shares: Counter[int] = Counter()
+    for _ in range(at_most if fit else 0):
+        shares[min(fit, key=lambda one: in_hand.get(one, 0) + shares[one])] += 1
+    return shares
+
+
+def _take(session: Session, release_id: int, lease_seconds: int, at_most: int) -> list[Claim]:
     lease = lease_seconds * 1000
-    row = session.execute(_TAKE, {"release": release_id, "lease": lease}).one_or_none()
-    if row is None:
-        return None
-    members = session.get_one(BatchMembers, row.id).ids
-    return Claim(
-        batch_id=row.id,
-        epoch=row.epoch,
-        release_id=release_id,
-        retry=row.kind == "retry",
-        members=members,
-        position=row.position,
-        claimed_at=row.lease_until - lease,
-    )
+    values = {"release": release_id, "lease": lease, "at_most": at_most}
+    rows = sorted(session.execute(_TAKE, values))
+    of_these = BatchMembers.batch_id.in_([row.id for row in rows])
+    members = {
+        one.batch_id: one.ids for one in session.scalars(select(BatchMembers).where(of_these))
+    }
+    return [
+        Claim(
+            batch_id=row.id,
+            epoch=row.epoch,
+            release_id=release_id,
+            retry=row.kind == "retry",
+            members=members[row.id],
+            position=row.position,
+            claimed_at=row.lease_until - lease,
+        )
+        for row in rows
+    ]
 
 
 def _row(release_id: int, kind: str, members: Sequence[int]) -> dict[str, Any]:

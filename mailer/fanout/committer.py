@@ -15,7 +15,8 @@ from mailer.fanout.positions import move_on
 from mailer.fanout.verdicts import Run
 
 _RENEWALS_A_LEASE = 4
-_CONNECTIONS_AN_ACKNOWLEDGEMENT = 2
+_ENOUGH = 0.75
+"""Of the connections that carry something: a commit costs the same for one as for many."""
 _GATHER_SECONDS = 0.002
 
 
@@ -49,10 +50,9 @@ class Committer:
         self._count_run(progress)
         durable: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._waiting.append((progress, durable))
-        if len(self._waiting) >= len(self._leased) / _CONNECTIONS_AN_ACKNOWLEDGEMENT:
+        if len(self._waiting) >= len(self._leased) * _ENOUGH:
             self._arrived.set()
         elif len(self._waiting) == 1:
-            # A commit costs the same for one as for many, so the first waits for some more.
             asyncio.get_running_loop().call_later(_GATHER_SECONDS, self._arrived.set)
         return durable
 
@@ -77,7 +77,7 @@ class Committer:
             await asyncio.sleep(self._settings.lease_seconds / _RENEWALS_A_LEASE)
             claims = list(self._leased)
             asked = time.monotonic()
-            alive = await self._ledger.state(
+            alive = await self._ledger.write(
                 partial(renew, claims=claims, lease_seconds=self._settings.lease_seconds)
             )
             # What was handed back in the meantime is held no longer.
@@ -90,10 +90,10 @@ class Committer:
         lease = self._settings.lease_seconds
         if all(progress.plain and not progress.ends for progress in together):
             moving = partial(move_on, together=together, lease_seconds=lease)
-            if await self._ledger.state(moving, alone=True):
+            if await self._ledger.state(moving):
                 return [GO_ON] * len(together)
         writing = partial(write, together=together, settings=self._settings)
-        return await self._ledger.state(writing)
+        return await self._ledger.write(writing)
 
     def _note(self, progress: Progress, state: str, asked: float) -> None:
         if progress.ends or state == FENCED:
@@ -102,8 +102,11 @@ class Committer:
             self._leased[progress.claim] = asked
 
     def _count_run(self, progress: Progress) -> None:
-        run = self._runs.setdefault(progress.claim.release_id, Run())
+        """Count equal refusals, and let a run of them pause the release and blame nobody."""
+        if progress.accepted:
+            self._runs.pop(progress.claim.release_id, None)
         for finding in progress.findings:
+            run = self._runs.setdefault(progress.claim.release_id, Run())
             if run.add(finding.subscription_id, finding.address, finding.verdict):
                 progress.pause_because = run.sentence
                 progress.forgiven += run.refused

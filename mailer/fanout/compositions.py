@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
 from urllib.parse import urlsplit
 
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 from sqlalchemy.orm import Session
 
 from mailer.config import TEMPLATES, Settings
@@ -28,22 +28,22 @@ class Composition:
     """A release letter in one locale, ready for any number of recipients."""
 
     sender: str
+    _links: Links
     _composed: Composed
-    _date: str
-    _message_key: bytes
+    _message_ids: HMAC
     _message_domain: str
 
-    def message(self, links: Links, subscription_id: int, address: str) -> bytes:
-        """Return the same message for the same recipient at every attempt."""
-        digest = hmac.digest(self._message_key, str(subscription_id).encode(), hashlib.sha256)
-        local = digest[:_MESSAGE_ID_OCTETS].hex()
+    def message(self, subscription_id: int, address: str) -> bytes:
+        """Return the same message for the same recipient at every attempt; or `UnsafeValue`."""
+        numbering = self._message_ids.copy()
+        numbering.update(b"%d" % subscription_id)
+        local = numbering.finalize()[:_MESSAGE_ID_OCTETS].hex()
         return self._composed.fill(
             {
                 "to": address,
-                "date": self._date,
                 "message_id": f"{local}@{self._message_domain}",
-                "unsubscribe_token": links.token("unsubscribe", subscription_id),
-                "one_click_token": links.token("one-click", subscription_id),
+                "unsubscribe_token": self._links.token("unsubscribe", subscription_id),
+                "one_click_token": self._links.token("one-click", subscription_id),
             }
         )
 
@@ -96,9 +96,11 @@ class Compositor:
         moment = release.frozen_at or release.starts_at
         return Composition(
             sender=publisher.from_address,
-            _composed=self.signed(composed, publisher, moment),
-            _date=message_date(moment),
-            _message_key=release.message_key,
+            _links=self.links,
+            _composed=self.signed(
+                composed.given({"date": message_date(moment)}), publisher, moment
+            ),
+            _message_ids=HMAC(release.message_key, SHA256()),
             _message_domain=release.message_domain,
         )
 

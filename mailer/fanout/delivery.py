@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from mailer.fanout.acknowledgements import GO_ON, Progress
 from mailer.fanout.batches import Claim
 from mailer.fanout.outcomes import Finding
-from mailer.fanout.recipients import Recipient, look_up
-from mailer.fanout.verdicts import Verdict
+from mailer.fanout.stretches import NOWHERE, look_along
+from mailer.fanout.verdicts import ACCEPTED, Verdict
 from mailer.fanout.workshop import Halted, Workshop
 from mailer.mail.replies import Rejected, Unanswered
 from mailer.mail.smtp import Mail, SmtpConnection
 
-_LOOK_AGAIN = 50
 _LOSSES = 3
 _REST_SECONDS = 10
 _TURN_SECONDS = 5
@@ -32,7 +31,7 @@ class Courier:
 
     def __init__(self, workshop: Workshop) -> None:
         self._shop = workshop
-        self._connection: SmtpConnection | None = None
+        self.connection: SmtpConnection | None = None
 
     async def deliver(self, claim: Claim) -> None:
         """Send a batch from its position on, until it ends or has to be handed back."""
@@ -48,34 +47,33 @@ class Courier:
             self.drop()
             await carried.hand_back(_BROKEN)
 
-    async def connection(self) -> SmtpConnection:
-        """Return the open connection, or open one; raises Rejected or Unanswered."""
-        if self._connection is None:
-            settings = self._shop.settings
-            self._connection = await SmtpConnection.open(
-                settings.relay, longest_wait=settings.smtp_timeout_seconds
-            )
-        return self._connection
+    async def connect(self) -> SmtpConnection:
+        """Open the connection; raises Rejected or Unanswered."""
+        settings = self._shop.settings
+        self.connection = await SmtpConnection.open(
+            settings.relay, longest_wait=settings.smtp_timeout_seconds
+        )
+        return self.connection
 
     def drop(self) -> None:
         """Close the connection at once, so that a body without its dot is forgotten."""
-        if self._connection is not None:
-            self._connection.abort()
-            self._connection = None
+        if self.connection is not None:
+            self.connection.abort()
+            self.connection = None
 
     def disengage(self) -> None:
         """Close the connection if it waits for a message that will not follow."""
-        if self._connection is not None and self._connection.engaged:
+        if self.connection is not None and self.connection.engaged:
             self.drop()
 
     async def leave(self) -> None:
         """Say goodbye to the relay."""
-        if self._connection is not None:
-            await self._connection.quit()
-            self._connection = None
+        if self.connection is not None:
+            await self.connection.quit()
+            self.connection = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Leg:
     """A step through the batch: who is left out, and who comes next, nobody at the end."""
 
@@ -93,9 +91,10 @@ class _Round:
         self._claim = claim
         self._began = time.monotonic()
         self._position = self._recorded = claim.position
+        self._accepted = False
         self._findings: list[Finding] = []
         self._uncertain: list[int] = []
-        self._recipients: dict[int, Recipient] = {}
+        self._stretch = NOWHERE
         self._following: _Leg | None = None
         self._durable: asyncio.Future[str] | None = None
 
@@ -109,9 +108,7 @@ class _Round:
             if verdict.kind in ("back", "pause"):
                 await self.hand_back(verdict)
                 return
-            member = self._claim.members[self._position]
-            self._findings.append(Finding(member, mail.recipient, verdict))
-            self._position += 1
+            self._note(mail, verdict)
         await (self._durable or self._record())
 
     async def hand_back(self, verdict: Verdict | None = None) -> None:
@@ -127,7 +124,7 @@ class _Round:
 
     async def _next(self) -> Mail | None:
         """Step over who is left out, write down all until there, and return the next message."""
-        leg = await self._look_ahead(self._position)
+        leg = self._following or await self._look_ahead(self._position)
         self._following = None
         self._findings += leg.skipped
         self._position = leg.position
@@ -137,71 +134,51 @@ class _Round:
 
     async def _look_ahead(self, position: int) -> _Leg:
         """Look from a position on for the next who is to be sent to, and compose the message."""
-        if self._following is not None:
-            return self._following
         members = self._claim.members
         skipped: list[Finding] = []
         while position < len(members):
-            recipient = await self._recipient(position)
-            if recipient.skip is None:
-                mail = await self._compose(members[position], recipient)
-                return _Leg(skipped, position, mail)
-            reason = Verdict("skipped", recipient.skip)
-            skipped.append(Finding(members[position], recipient.address, reason))
+            if position not in self._stretch.positions:
+                self._stretch = await look_along(self._shop, self._claim, position)
+            found = self._stretch.mail(position)
+            if isinstance(found, Mail):
+                return _Leg(skipped, position, found)
+            skipped.append(found)
             position += 1
         return _Leg(skipped, position, None)
-
-    async def _recipient(self, position: int) -> Recipient:
-        """Look the next members up again every so often: people leave while mail goes out."""
-        next_ones = self._claim.members[position : position + _LOOK_AGAIN]
-        if next_ones[0] not in self._recipients:
-            self._recipients = await self._shop.ledger.look(
-                lambda connection: look_up(connection, next_ones)
-            )
-        return self._recipients[next_ones[0]]
-
-    async def _compose(self, subscription_id: int, recipient: Recipient) -> Mail:
-        shop = self._shop
-        composition = await shop.compositor.release(
-            shop.ledger, self._claim.release_id, recipient.locale
-        )
-        content = composition.message(shop.compositor.links, subscription_id, recipient.address)
-        return Mail(composition.sender, recipient.address, content)
 
     async def _send(self, mail: Mail) -> Verdict:
         """Hand one message over, again after a lost connection."""
         for _ in range(_LOSSES):
             try:
-                connection = await self._courier.connection()
-            except (Rejected, Unanswered) as problem:
-                log.warning("The relay does not take us: %s", problem)
-                if isinstance(problem, Rejected):
-                    return self._shop.judge(problem.stage, problem.reply)
-                return _UNANSWERED
-            try:
-                return await self._hand_over(connection, mail)
+                verdict = await self._hand_over(mail)
+            except Rejected as refusal:
+                verdict = self._shop.judge(refusal.stage, refusal.reply)
             except Unanswered as loss:
                 # RFC 5321 section 3.8: a lost connection is a 451, and the same message follows.
                 self._courier.drop()
+                if loss.stage in ("connect", "auth"):
+                    log.warning("The relay does not take us: %s", loss)
+                    return _UNANSWERED
                 if loss.stage == "dot":
                     self._uncertain.append(self._claim.members[self._position])
+                continue
+            if verdict.kind in ("back", "pause"):
+                self._courier.drop()
+            return verdict
         return _LOST
 
-    async def _hand_over(self, connection: SmtpConnection, mail: Mail) -> Verdict:
-        try:
-            await connection.envelope(mail)
-        except Rejected as refusal:
-            verdict = self._shop.judge(refusal.stage, refusal.reply)
-        else:
-            # While the last acknowledgement is on its way to the disk, the next is composed.
+    async def _hand_over(self, mail: Mail) -> Verdict:
+        """Send envelope and content; the content waits for what came before to be durable."""
+        connection = self._courier.connection or await self._courier.connect()
+        await connection.envelope(mail)
+        # While the last acknowledgement is on its way to the disk, the next is composed.
+        if self._following is None:
             self._following = await self._look_ahead(self._position + 1)
+        if not self._shop.pace.free:
             await self._shop.permit()
-            await self._gate()
-            following = None if self._has_to_end() else self._following.mail
-            verdict = self._shop.judge("dot", await connection.content(mail, following))
-        if verdict.kind in ("back", "pause"):
-            self._courier.drop()
-        return verdict
+        await self._gate()
+        following = None if self._has_to_end() else self._following.mail
+        return self._shop.judge("dot", await connection.content(mail, following))
 
     async def _gate(self) -> None:
         """Wait until what came before is durable and the batch is still ours to send.
@@ -215,14 +192,23 @@ class _Round:
         if not self._shop.committer.safe(self._claim) and await self._record() != GO_ON:
             raise Halted
 
+    def _note(self, mail: Mail, verdict: Verdict) -> None:
+        """Remember what became of a message until it is written down."""
+        if verdict is ACCEPTED and not self._claim.retry:
+            self._accepted = True
+        else:
+            member = self._claim.members[self._position]
+            self._findings.append(Finding(member, mail.recipient, verdict))
+        self._position += 1
+
     def _has_to_end(self) -> bool:
         """Tell whether the batch goes back: we leave, it was halted, or it is others' turn."""
-        if self._shop.leaving.is_set() or (self._durable is not None and _halted(self._durable)):
+        shop = self._shop
+        if shop.leaving.is_set() or (self._durable is not None and _halted(self._durable)):
             return True
-        others = self._shop.waiting.keys() - {self._claim.release_id}
-        return bool(self._shop.crowded or others) and (
-            time.monotonic() - self._began > _TURN_SECONDS
-        )
+        if time.monotonic() - self._began < _TURN_SECONDS:
+            return False
+        return bool(shop.crowded or shop.waiting.keys() - {self._claim.release_id})
 
     def _record(self) -> asyncio.Future[str]:
         self._recorded = self._position
@@ -231,8 +217,10 @@ class _Round:
 
     def _progress(self) -> Progress:
         """Take what is not yet written down; what is found must go with its position."""
-        progress = Progress(self._claim, self._position, self._findings, self._uncertain)
-        self._findings, self._uncertain = [], []
+        progress = Progress(
+            self._claim, self._position, self._accepted, self._findings, self._uncertain
+        )
+        self._accepted, self._findings, self._uncertain = False, [], []
         return progress
 
 

@@ -16,10 +16,11 @@ from mailer.fanout.delivery import Courier
 from mailer.fanout.freeze import freeze_next, release_is_due
 from mailer.fanout.ledger import Abandoned, Ledger
 from mailer.fanout.pace import Pace
+from mailer.fanout.recipients import Directory
 from mailer.fanout.workshop import Workshop
 from mailer.storage.queues import ring
 
-_LOOK_SECONDS = 0.05
+_LOOK_SECONDS = 0.1
 _LOOK_ROUND_SECONDS = 1.0
 _LEAVE_WITHIN_SECONDS = 7
 
@@ -35,7 +36,9 @@ async def drain(settings: Settings, leaving: asyncio.Event) -> None:
     ledger, freezer = Ledger(leaving), Ledger(leaving)
     committer = Committer(ledger, settings)
     pace = Pace(settings)
-    workshop = Workshop(settings, ledger, committer, Compositor(settings), pace, leaving)
+    workshop = Workshop(
+        settings, ledger, committer, Directory(ledger), Compositor(settings), pace, leaving
+    )
     try:
         async with beside(committer.run(), committer.keep_leases(), pace.run()):
             await _Crew(workshop, freezer).work()
@@ -82,31 +85,34 @@ class _Crew:
         """Freeze what is due, while other releases go out."""
         self._next_freeze = time.monotonic() + _LOOK_SECONDS
         connections = self._shop.settings.connections
-        while await self._freezer.look(release_is_due):
+        while await self._freezer.state(release_is_due):
             await self._freezer.transact(lambda session: freeze_next(session, connections))
 
     async def _send_out(self) -> None:
         """Claim a batch for every connection that is free; the last one carries small releases."""
-        if len(self._busy) >= self._shop.pace.connections:
+        connections = self._shop.pace.connections
+        if len(self._busy) >= connections:
             return
-        waiting = self._shop.waiting = await self._shop.ledger.look(releases_waiting)
-        while waiting and len(self._busy) < (connections := self._shop.pace.connections):
-            in_hand = Counter(claim.release_id for _, claim in self._busy.values())
-            reserved = len(self._busy) == connections - 1 > 0
+        waiting = self._shop.waiting = await self._shop.ledger.state(releases_waiting)
+        while waiting and (free := connections - len(self._busy)) > 0:
+            reserved = free == 1 < connections
             if reserved and min(waiting.values()) >= SMALL_RELEASE:
                 return
-            claimed = await self._shop.claim(in_hand, small=reserved)
-            if claimed is None:
+            in_hand = Counter(claim.release_id for _, claim in self._busy.values())
+            at_most = free if reserved else max(1, free - 1)
+            claims = await self._shop.claim(in_hand, at_most, small=reserved)
+            if not claims:
                 return
-            courier = self._idle.pop() if self._idle else Courier(self._shop)
-            self._busy[asyncio.create_task(courier.deliver(claimed))] = courier, claimed
+            for claimed in claims:
+                courier = self._idle.pop() if self._idle else Courier(self._shop)
+                self._busy[asyncio.create_task(courier.deliver(claimed))] = courier, claimed
 
     async def _look_round(self) -> None:
         """See who waits behind what is on its way, and wake another process to help."""
         if time.monotonic() < self._next_look:
             return
         self._next_look = time.monotonic() + _LOOK_ROUND_SECONDS
-        self._shop.waiting = await self._shop.ledger.look(releases_waiting)
+        self._shop.waiting = await self._shop.ledger.state(releases_waiting)
         self._shop.crowded = len(self._busy) > self._shop.pace.connections
         while self._idle and len(self._busy) + len(self._idle) > self._shop.pace.connections:
             await self._idle.pop().leave()

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from mailer.domain.clock import now
 from mailer.domain.releases import settle
-from mailer.fanout.batches import LARGEST_BATCH, add_batches
+from mailer.fanout.batches import LARGEST_BATCH, SMALL_RELEASE, add_batches
 from mailer.storage.database import database_moment, identity
 from mailer.storage.models import Release, Subscriber, Subscription
 
@@ -56,8 +56,12 @@ def release_is_due(connection: Connection) -> bool:
 
 
 def batch_size(total: int, connections: int) -> int:
-    """Choose a size by which even a small list keeps every connection busy."""
-    return max(1, min(LARGEST_BATCH, -(-total // (_BATCHES_A_CONNECTION * connections))))
+    """Choose a size by which even a small list keeps every connection busy to the end.
+
+    The last connection carries no large release.
+    """
+    used = connections if total < SMALL_RELEASE else max(1, connections - 1)
+    return max(1, min(LARGEST_BATCH, -(-total // (_BATCHES_A_CONNECTION * used))))
 
 
 def _write_batches(session: Session, release: Release, connections: int) -> int:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TypeVar
 
+import psycopg
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from mailer.storage.database import begin, db
+from mailer.storage.database import begin, db, single_statements
 
 T = TypeVar("T")
 
@@ -23,6 +25,8 @@ _AGAIN_AFTER_SECONDS = 0.5
 _STAND_STILL_SECONDS = 0.005
 _GOODBYE_SECONDS = 1
 _TRIES_WHEN_LEAVING = 10
+# What SQLAlchemy would turn into errors of its own, and does not where it is passed by.
+_DRIVERS_WORDS = (psycopg.OperationalError, psycopg.InterfaceError, sqlite3.OperationalError)
 
 log = logging.getLogger(__name__)
 
@@ -42,31 +46,30 @@ class Ledger:
         self._leaving = leaving
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
         self._context = contextvars.copy_context()
-        self._connection: Connection | None = None
+        self._transactions: Connection | None = None
+        self._statements: Connection | None = None
 
     async def transact(self, work: Callable[[Session], T]) -> T:
         """Run `work` in one transaction and return its result, however long it takes.
 
         Raises Abandoned if it is time to leave and the database stays away.
         """
-        return await self._insist(partial(_in_session, work), writes=True)
+        return await self.write(partial(_in_session, work))
 
-    async def look(self, work: Callable[[Connection], T]) -> T:
-        """Run bare statements that only read, likewise, but each for itself."""
-        return await self._insist(work, writes=False, alone=True)
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Run bare statements in one transaction, likewise."""
+        return await self._insist(partial(self._transaction, work))
 
-    async def state(self, work: Callable[[Connection], T], *, alone: bool = False) -> T:
-        """Run bare statements in one transaction, likewise, or `alone` a single one."""
-        return await self._insist(work, writes=True, alone=alone)
+    async def state(self, work: Callable[[Connection], T]) -> T:
+        """Run statements that are each a transaction of its own, likewise."""
+        return await self._insist(partial(self._statement, work))
 
-    async def _insist(
-        self, work: Callable[[Connection], T], *, writes: bool, alone: bool = False
-    ) -> T:
+    async def _insist(self, work: Callable[[], T]) -> T:
         last_tries = _TRIES_WHEN_LEAVING
         while True:
             try:
-                return await self._once(partial(self._run, work, writes=writes, alone=alone))
-            except (OperationalError, InterfaceError, DBAPIError) as error:
+                return await self._once(work)
+            except (DBAPIError, *_DRIVERS_WORDS) as error:
                 if not _passing(error):
                     raise
                 log.warning("The database does not answer: %s. Trying on.", type(error).__name__)
@@ -80,32 +83,45 @@ class Ledger:
         wait([self._thread.submit(self._hang_up)], timeout=_GOODBYE_SECONDS)
         self._thread.shutdown(wait=False)
 
-    async def _once(self, transaction: Callable[[], T]) -> T:
-        """Run a transaction in the thread, and stand still meanwhile unless it takes long.
+    async def _once(self, work: Callable[[], T]) -> T:
+        """Run something in the thread, and stand still meanwhile unless it takes long.
 
         Two threads that both have something to do pass Python's lock to and fro, which costs
         more than the few hundred microseconds that are lost by waiting.
         """
-        running = self._thread.submit(self._context.run, transaction)
-        wait([running], timeout=_STAND_STILL_SECONDS)
-        return running.result() if running.done() else await asyncio.wrap_future(running)
+        running = self._thread.submit(self._context.run, work)
+        with suppress(TimeoutError):
+            return running.result(_STAND_STILL_SECONDS)
+        return await asyncio.wrap_future(running)
 
-    def _run(self, work: Callable[[Connection], T], *, writes: bool, alone: bool) -> T:
+    def _transaction(self, work: Callable[[Connection], T]) -> T:
         """Run a transaction on a connection of our own, kept until something goes wrong."""
-        if self._connection is None:
-            self._connection = db.engine.connect()
+        if self._transactions is None:
+            self._transactions = db.engine.connect()
+        with self._or_hang_up(), begin(self._transactions):
+            return work(self._transactions)
+
+    def _statement(self, work: Callable[[Connection], T]) -> T:
+        """Run single statements on another connection, which begins nothing and commits nothing."""
+        if self._statements is None:
+            self._statements = single_statements()
+        with self._or_hang_up():
+            return work(self._statements)
+
+    @contextmanager
+    def _or_hang_up(self) -> Iterator[None]:
         try:
-            with begin(self._connection, writes=writes, alone=alone):
-                return work(self._connection)
+            yield
         except BaseException:
             self._hang_up()
             raise
 
     def _hang_up(self) -> None:
-        if self._connection is not None:
-            with suppress(SQLAlchemyError):
-                self._connection.close()
-            self._connection = None
+        for connection in (self._transactions, self._statements):
+            if connection is not None:
+                with suppress(SQLAlchemyError):
+                    connection.close()
+        self._transactions = self._statements = None
 
 
 def _in_session(work: Callable[[Session], T], connection: Connection) -> T:
@@ -115,6 +131,8 @@ def _in_session(work: Callable[[Session], T], connection: Connection) -> T:
         return result
 
 
-def _passing(error: DBAPIError) -> bool:
+def _passing(error: Exception) -> bool:
     """Tell whether the database may take the same transaction later."""
-    return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    return isinstance(error, (OperationalError, InterfaceError, *_DRIVERS_WORDS))

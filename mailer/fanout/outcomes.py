@@ -36,8 +36,7 @@ def write_findings(
     for finding in findings:
         key = (claim.release_id, finding.subscription_id)
         if finding.verdict.kind == "accepted":
-            if claim.retry:
-                _delete(session, key)
+            _delete(session, key)
             continue
         outcome = session.get(Outcome, key)
         if outcome is None:

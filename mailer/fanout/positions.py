@@ -3,38 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import Connection
 
 from mailer.fanout.acknowledgements import Progress
-from mailer.storage.database import NOW
+from mailer.storage.database import NOW, driver
 
 # This runs once for every handful of messages, so each database gets what it does fastest.
-# PostgreSQL takes the ids twice, since it cannot foresee that a join will find but a few rows.
-_MOVE_ON = {
+MOVE_ON = {
     "postgresql": f"""
         UPDATE batches
-        SET position = given.position, lease_until = {NOW["postgresql"]} + %(lease)s
-        FROM unnest(%(ids)s::bigint[], %(epochs)s::bigint[], %(positions)s::bigint[])
-            AS given (id, epoch, position)
-        WHERE batches.id = ANY(%(ids)s::bigint[])
-            AND batches.id = given.id
+        SET position = given.position, lease_until = {NOW["postgresql"]} + %s
+        FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS given (id, epoch, position)
+        WHERE batches.id = given.id
             AND batches.epoch = given.epoch
             AND batches.position <= given.position
             AND (SELECT state FROM releases WHERE id = batches.release_id) = 'sending'
         """,  # noqa: S608 - made of constants
     "sqlite": f"""
         UPDATE batches
-        SET position = :position, lease_until = {NOW["sqlite"]} + :lease
-        WHERE id = :id
-            AND epoch = :epoch
-            AND position <= :position
+        SET lease_until = {NOW["sqlite"]} + ?4, position = ?3
+        WHERE id = ?1
+            AND epoch = ?2
+            AND position <= ?3
             AND (SELECT state FROM releases WHERE id = batches.release_id) = 'sending'
         """,  # noqa: S608 - made of constants
 }
-
-_GIVEN = ("id", "epoch", "position", "lease")
 
 
 def move_on(connection: Connection, together: Sequence[Progress], lease_seconds: int) -> bool:
@@ -43,12 +37,14 @@ def move_on(connection: Connection, together: Sequence[Progress], lease_seconds:
     Tells whether all of them moved. If not, because a batch is no longer ours or its release is
     not to go on, every progress has still to be written.
     """
-    lease = lease_seconds * 1000
     rows = [(one.claim.batch_id, one.claim.epoch, one.position) for one in together]
-    name = connection.dialect.name
-    if name == "postgresql":
-        ids, epochs, positions = map(list, zip(*rows, strict=True))
-        given: Any = {"ids": ids, "epochs": epochs, "positions": positions, "lease": lease}
+    lease = lease_seconds * 1000
+    if connection.dialect.name == "postgresql":
+        columns = map(list, zip(*rows, strict=True))
+        moved = driver(connection).execute(MOVE_ON["postgresql"], (lease, *columns)).rowcount
     else:
-        given = [dict(zip(_GIVEN, (*row, lease), strict=True)) for row in rows]
-    return connection.exec_driver_sql(_MOVE_ON[name], given).rowcount == len(together)
+        sqlite = driver(connection)
+        sqlite.execute("BEGIN IMMEDIATE")
+        moved = sqlite.executemany(MOVE_ON["sqlite"], [(*row, lease) for row in rows]).rowcount
+        sqlite.execute("COMMIT")
+    return bool(moved == len(together))

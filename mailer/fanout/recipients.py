@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import partial
+from itertools import chain
 from typing import Any
 
-from sqlalchemy import Connection, Select, any_, case, func, select
+from sqlalchemy import Connection
 
-from mailer.storage.database import as_json, given
-from mailer.storage.models import Subscriber, Subscription
+from mailer.fanout.ledger import Ledger
+from mailer.storage.database import driver
+
+_GATHER_SECONDS = 0.001
+_AMONG = {
+    "postgresql": "= ANY(%s::bigint[])",
+    "sqlite": "IN (SELECT value FROM json_each(?))",
+}
+AS_THEY_ARE = {
+    name: f"""
+        SELECT subscriptions.id, address, locale, CASE
+            WHEN address IS NULL THEN 'gone'
+            WHEN ended_at IS NOT NULL THEN 'left'
+            WHEN suppressed_at IS NOT NULL THEN 'suppressed'
+        END
+        FROM subscriptions LEFT JOIN subscribers ON subscribers.id = subscriber_id
+        WHERE subscriptions.id {among}
+        """  # noqa: S608 - made of constants
+    for name, among in _AMONG.items()
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,32 +47,32 @@ class Recipient:
 _MISSING = Recipient(address="", locale="", skip="gone")
 
 
+class Directory:
+    """Looks recipients up for all connections together: a question costs much, a name little."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._asked: list[Sequence[int]] = []
+        self._answer: asyncio.Task[Mapping[int, Recipient]] | None = None
+
+    async def look_up(self, ids: Sequence[int]) -> list[Recipient]:
+        """Return who stands behind the ids at this moment, in their order."""
+        self._asked.append(ids)
+        if self._answer is None:
+            self._answer = asyncio.create_task(self._ask())
+        found = await asyncio.shield(self._answer)
+        return [found.get(one, _MISSING) for one in ids]
+
+    async def _ask(self) -> Mapping[int, Recipient]:
+        await asyncio.sleep(_GATHER_SECONDS)
+        ids = list(chain.from_iterable(self._asked))
+        self._asked.clear()
+        self._answer = None
+        return await self._ledger.state(partial(look_up, ids=ids))
+
+
 def look_up(connection: Connection, ids: Sequence[int]) -> dict[int, Recipient]:
-    """Read the subscriptions as they are now; an id that is missing is gone."""
-    statement = _as_they_are(connection.dialect.name)
-    rows = connection.scalar(statement, {"given": json.dumps([{"id": one} for one in ids])})
-    found = {one: Recipient(address or "", *rest) for one, address, *rest in rows or ()}
-    return {one: found.get(one, _MISSING) for one in ids}
-
-
-@lru_cache(maxsize=2)
-def _as_they_are(dialect_name: str) -> Select[Any]:
-    ids = select(given(dialect_name, "id").c.id)
-    # Of a join with what it cannot foresee, PostgreSQL would read all followers each time.
-    among = (
-        Subscription.id == any_(func.array(ids.scalar_subquery()))
-        if dialect_name == "postgresql"
-        else Subscription.id.in_(ids)
-    )
-    skip = case(
-        (Subscriber.address.is_(None), "gone"),
-        (Subscription.ended_at.is_not(None), "left"),
-        (Subscriber.suppressed_at.is_not(None), "suppressed"),
-    )
-    return (
-        select(
-            as_json(dialect_name, Subscription.id, Subscriber.address, Subscription.locale, skip)
-        )
-        .outerjoin(Subscriber, Subscriber.id == Subscription.subscriber_id)
-        .where(among)
-    )
+    """Read the subscriptions as they are now, by their ids; one that is missing is gone."""
+    among: Any = ids if connection.dialect.name == "postgresql" else json.dumps(ids)
+    rows = driver(connection).execute(AS_THEY_ARE[connection.dialect.name], (among,)).fetchall()
+    return {one: Recipient(address or "", locale, skip) for one, address, locale, skip in rows}

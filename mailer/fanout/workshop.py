@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mailer.config import Settings
@@ -13,6 +13,7 @@ from mailer.fanout.committer import Committer
 from mailer.fanout.compositions import Compositor
 from mailer.fanout.ledger import Ledger
 from mailer.fanout.pace import Pace
+from mailer.fanout.recipients import Directory
 from mailer.fanout.verdicts import ACCEPTED, Verdict, judge, wants_less
 from mailer.mail.replies import Reply, Stage
 
@@ -28,6 +29,7 @@ class Workshop:
     settings: Settings
     ledger: Ledger
     committer: Committer
+    directory: Directory
     compositor: Compositor
     pace: Pace
     leaving: asyncio.Event
@@ -36,18 +38,20 @@ class Workshop:
     crowded: bool = False
     """Whether more connections are open than our share of the whole."""
 
-    async def claim(self, in_hand: Mapping[int, int], *, small: bool) -> Claim | None:
-        """Claim a batch and keep its lease alive until it is finished or handed back."""
+    async def claim(
+        self, in_hand: Mapping[int, int], at_most: int, *, small: bool
+    ) -> Sequence[Claim]:
+        """Claim batches and keep their leases alive until they are finished or handed back."""
         if self.leaving.is_set():
-            return None
+            return ()
         asked = time.monotonic()
         lease = self.settings.lease_seconds
-        claimed = await self.ledger.transact(
-            lambda session: claim(session, lease, in_hand, small=small)
+        claims = await self.ledger.transact(
+            lambda session: claim(session, lease, in_hand, small=small, at_most=at_most)
         )
-        if claimed is not None:
-            self.committer.hold(claimed, asked)
-        return claimed
+        for one in claims:
+            self.committer.hold(one, asked)
+        return claims
 
     async def permit(self) -> None:
         """Wait until one more message may leave; raises Halted if it is time to leave before."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.header import Header
 from hashlib import sha256
+from types import MappingProxyType
 
 _NONCE = secrets.token_hex(16)
 _MARKER = re.compile(f"{_NONCE}-([a-z_]+)-{_NONCE}")
@@ -53,9 +54,9 @@ class Slotted:
         filled[1::2] = map(encoded.__getitem__, self._slots)
         return b"".join(filled)
 
-    def marked(self) -> bytes:
-        """Return the octets with their markers, to be taken apart and slotted again."""
-        return self.fill({name: slot(name).encode() for name in self.names})
+    def marked(self, encoded: Mapping[str, bytes] = MappingProxyType({})) -> bytes:
+        """Return the octets with their markers, but where `encoded` has something for a slot."""
+        return self.fill({name: encoded.get(name, slot(name).encode()) for name in self.names})
 
     def divided(self) -> tuple[bytes, Slotted]:
         """Return what comes before the first slot, and the rest."""
@@ -82,6 +83,12 @@ class Composed:
         without a value, and for a value that is not what its place takes.
         """
         return self.octets.fill(self.encode(values))
+
+    def given(self, values: Mapping[str, str]) -> Composed:
+        """Return the message with some slots filled for everybody; raises `UnsafeValue`."""
+        fixed = Slotted(b"".join(slot(name).encode() for name in values))
+        encoded = Composed(fixed, self.tokens).encode(values)
+        return Composed(Slotted(self.octets.marked(encoded)), self.tokens)
 
     def encode(self, values: Mapping[str, str]) -> dict[str, bytes]:
         """Return the values of the slots as octets, each fit for every place it fills."""

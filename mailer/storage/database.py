@@ -92,17 +92,29 @@ def _session(*, writes: bool) -> Iterator[Session]:
         session.flush()
 
 
-def begin(connection: Connection, *, writes: bool, alone: bool = False) -> RootTransaction:
-    """Begin a transaction; on SQLite one that `writes` waits for its turn at once.
+def begin(connection: Connection, *, writes: bool = True) -> RootTransaction:
+    """Begin a transaction; on SQLite one that `writes` waits for its turn at once."""
+    return connection.execution_options(begin="BEGIN IMMEDIATE" if writes else "BEGIN").begin()
 
-    With `alone`, each statement that follows is one of its own: to PostgreSQL, BEGIN and COMMIT
-    are two round trips.
+
+def single_statements() -> Connection:
+    """Connect for statements that are each a transaction of its own, and asked again and again.
+
+    To PostgreSQL, BEGIN and COMMIT are two round trips. It is to make its plans once, too, and
+    by what it can foresee: for a thousand ids it would begin to read all followers.
     """
-    options: dict[str, Any] = {"writes": writes, "alone": alone}
+    connection = db.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    # It is never given back, so its settings are for nobody else.
+    connection.detach()
     if connection.dialect.name == "postgresql":
-        level = "AUTOCOMMIT" if alone else connection.default_isolation_level
-        options["isolation_level"] = level
-    return connection.execution_options(**options).begin()
+        connection.exec_driver_sql("SET plan_cache_mode = force_generic_plan")
+        driver(connection).prepare_threshold = 0
+    return connection
+
+
+def driver(connection: Connection) -> Any:
+    """Return the driver's own connection, for what is asked thousands of times a second."""
+    return connection.connection.dbapi_connection
 
 
 @event.listens_for(Engine, "do_connect")
@@ -136,11 +148,8 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     """Take the write lock first: a read that turns into a write may find the door shut."""
     options = connection.get_execution_options()
-    if connection.dialect.name == "sqlite":
-        if options.get("writes", True):
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-        elif not options["alone"]:
-            connection.exec_driver_sql("BEGIN")
+    if connection.dialect.name == "sqlite" and "begin" in options:
+        connection.exec_driver_sql(options["begin"])
 
 
 class database_now(FunctionElement[int]):  # noqa: N801 - reads as the SQL function it is

@@ -104,7 +104,7 @@ def _freeze(settings: Settings, reference: str) -> float:
 def _claim(settings: Settings) -> float:
     began = time.perf_counter()
     with writing() as session:
-        assert claim(session, settings.lease_seconds) is not None
+        assert claim(session, settings.lease_seconds)
     return time.perf_counter() - began
 
 

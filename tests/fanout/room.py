@@ -96,7 +96,7 @@ class Room:
     def claim(self) -> Claim | None:
         """Claim the next free batch."""
         with writing() as session:
-            return claim(session, self.settings.lease_seconds)
+            return next(iter(claim(session, self.settings.lease_seconds)), None)
 
     def adjust(self, **changes: object) -> None:
         """Change settings, by the names of their fields."""

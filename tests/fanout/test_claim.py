@@ -10,7 +10,7 @@ from sqlalchemy import update
 from mailer.fanout.acknowledgements import Progress, write
 from mailer.fanout.batches import SMALL_RELEASE, Claim, claim, releases_waiting
 from mailer.storage.database import reading, writing
-from mailer.storage.models import Batch, Release
+from mailer.storage.models import Batch, BatchMembers, Release
 from tests.fanout.room import Room, crowd, together
 
 
@@ -96,8 +96,27 @@ def test_older_releases_are_claimed_first(room: Room) -> None:
 def test_the_release_comes_first_of_which_least_is_in_hand(room: Room) -> None:
     first, second = room.freeze(), room.freeze()
     with writing() as session:
-        taken = [claim(session, 60, {first: 1}), claim(session, 60, {first: 1, second: 1})]
-    assert [one.release_id for one in taken if one] == [second, first]
+        taken = claim(session, 60, {first: 1}) + claim(session, 60, {first: 1, second: 1})
+    assert [one.release_id for one in taken] == [second, first]
+
+
+def test_several_claims_at_once_are_shared_out_by_what_is_in_hand(room: Room) -> None:
+    first, second = room.freeze(), room.freeze()
+    with writing() as session:
+        taken = claim(session, 60, {first: 2}, at_most=4)
+    assert sorted(one.release_id for one in taken) == [first, second, second, second]
+    assert len({one.batch_id for one in taken}) == 4
+    assert {tuple(one.members) for one in taken} == {
+        tuple(piece.ids) for piece in room.rows(BatchMembers)
+    }
+
+
+def test_who_asks_for_more_than_there_is_gets_what_there_is(room: Room) -> None:
+    room.freeze()
+    with writing() as session:
+        taken = claim(session, 60, at_most=50)
+    assert [one.batch_id for one in taken] == [batch.id for batch in room.rows(Batch)]
+    assert room.claim() is None
 
 
 def test_a_reserved_connection_takes_small_releases_only(room: Room) -> None:
@@ -105,8 +124,8 @@ def test_a_reserved_connection_takes_small_releases_only(room: Room) -> None:
     with writing() as session:
         session.get_one(Release, large).total = SMALL_RELEASE
         session.flush()
-        taken = [claim(session, 60, small=True) for _ in range(4)]
-    assert [one and one.release_id for one in taken] == [small] * 3 + [None]
+        taken = claim(session, 60, small=True) + claim(session, 60, small=True, at_most=3)
+    assert [one.release_id for one in taken] == [small] * 3
 
 
 def test_a_claim_that_is_rolled_back_never_was(room: Room) -> None:
@@ -114,7 +133,7 @@ def test_a_claim_that_is_rolled_back_never_was(room: Room) -> None:
 
     def crash() -> None:
         with writing() as session:
-            assert claim(session, 60) is not None
+            assert claim(session, 60)
             raise InterruptedError
 
     with pytest.raises(InterruptedError):

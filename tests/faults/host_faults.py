@@ -57,7 +57,7 @@ def _claiming(trial: HostTrial) -> Iterator[None]:
             stack.enter_context(application(trial.environment))
             stack.enter_context(suppress(DBAPIError))
             session = stack.enter_context(writing())
-            assert claim(session, _LEASE_SECONDS) is not None, "a batch was free"
+            assert claim(session, _LEASE_SECONDS), "a batch was free"
         yield
 
 
