@@ -72,6 +72,7 @@ class Relay:
         self.port = free_port()
         self.received: list[Received] = []
         self.connections = 0
+        self.silences = 0
         self.pipelining = pipelining
         self.options = options
         # Whether DATA is answered with 354 although the recipient was refused, as some servers do.
@@ -113,7 +114,7 @@ class Relay:
         with self._changed:
             self._script.clear()
             self.received.clear()
-            self.connections = 0
+            self.connections = self.silences = 0
             self.always_354 = False
         self.start()
 
@@ -148,6 +149,11 @@ class Relay:
         self._thread.join()
         self._thread = None
         self._loop.close()
+
+    def break_connections(self) -> None:
+        """Break every connection that is open now, and go on listening."""
+        for session in list(self._sessions):
+            self._loop.call_soon_threadsafe(session.abort)
 
     async def _listen(self) -> None:
         self._server = await self._loop.create_server(
@@ -219,6 +225,7 @@ class _Session(SMTP):
         elif reply != SILENCE.encode():
             return
         # Nothing more is said here; the loss of the connection cancels this.
+        self._relay.silences += 1
         await asyncio.Event().wait()
 
     async def smtp_DATA(self, arg: str | None) -> None:

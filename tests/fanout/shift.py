@@ -47,5 +47,6 @@ def held(room: Room) -> Iterator[None]:
     """Keep Bob's message waiting at the relay, and let it go on at the end."""
     room.relay.answer(BOB, at="rcpt", reply=SILENCE, times=1)
     yield
-    for session in list(room.relay._sessions):
-        room.relay._loop.call_soon_threadsafe(session.abort)
+    # Broken before it is silent, it would be silent afterwards.
+    eventually(lambda: room.relay.silences, "Bob's message waits")
+    room.relay.break_connections()
