@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.benchmarks.parts import Figures, Part, Sizes, middle, spread, table
 from tests.benchmarks.processor import run
-from tests.benchmarks.stand import SENDER, mailer, sample, stand
+from tests.benchmarks.stand import MANY, SENDER, mailer, sample, stand
 from tests.servers import sink, temporary_folder
 
 _ROOM = "dkim"
@@ -24,7 +24,7 @@ def measure(sizes: Sizes) -> Figures:
         for kind in _NAMES:
             assert b"DKIM-Signature:" in sample(**variables[kind]), f"{kind} does not sign"
         stands = {
-            kind: open_now.enter_context(stand("sqlite", box.url, **given))
+            kind: open_now.enter_context(stand("sqlite", box.url, **MANY, **given))
             for kind, given in variables.items()
         }
         for one in stands.values():

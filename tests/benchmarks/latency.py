@@ -17,7 +17,7 @@ from tests.servers import temporary_folder
 
 _BULK = "bulk"
 _FOLLOWERS = 10
-_BULK_TIMES = 4
+_BULK_TIMES = 20
 _LONGEST_PAUSE_SECONDS = 0.5
 
 

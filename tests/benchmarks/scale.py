@@ -6,7 +6,7 @@ import time
 
 from tests.benchmarks.parts import DATABASES, Figures, Part, Sizes, table
 from tests.benchmarks.processor import Memory
-from tests.benchmarks.stand import Stand, stand
+from tests.benchmarks.stand import MANY, MANY_CONNECTIONS, Stand, stand
 from tests.processes import eventually
 from tests.servers import sink
 
@@ -30,7 +30,7 @@ def measure(sizes: Sizes) -> Figures:
 
 
 def _measure_one(kind: str, number: int) -> Figures:
-    with sink() as box, stand(kind, box.url) as running:
+    with sink() as box, stand(kind, box.url, **MANY) as running:
         imported = running.open(_ROOM, number)
         memory = Memory({"worker": running.service.pid("releases")})
         with memory.watched() as peaks:
@@ -65,7 +65,8 @@ def _send(running: Stand, number: int) -> Figures:
 def describe(figures: Figures) -> str:
     """Write down one row for each number of followers."""
     parts = [
-        "From 10,000 to 1,000,000 followers, each number on a fresh database, into smtp-sink. "
+        "From 10,000 to 1,000,000 followers, each number on a fresh database, into smtp-sink over "
+        f"{MANY_CONNECTIONS} connections. "
         "Memory is the largest resident size (VmHWM) of the releases worker, and of the child it "
         "forks to send; the freeze is the time from the publish call until the audience is fixed, "
         "and what is frozen is the table of batches with its indexes. The import is "

@@ -32,6 +32,10 @@ from tests.service import NAMES, Service, application, complete, contract
 
 SENDER = "presse@example.org"
 CONNECTIONS = 16
+"""As many as smtp-source opens, and as many as a worker opens if nobody says otherwise."""
+MANY_CONNECTIONS = 128
+"""For one relay that takes all that comes: the more there are, the fewer commits a message."""
+MANY = {"MAILER_CONNECTIONS": str(MANY_CONNECTIONS)}
 _PATIENCE_SECONDS = 3600
 _OCTETS = {
     "sqlite": "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.benchmarks.parts import DATABASES, Figures, Part, Sizes, middle, spread, table
 from tests.benchmarks.source import source
-from tests.benchmarks.stand import sample, stand
+from tests.benchmarks.stand import CONNECTIONS, MANY, MANY_CONNECTIONS, sample, stand
 from tests.servers import sink
 from tests.service import NAMES
 
@@ -17,13 +17,18 @@ def measure(sizes: Sizes) -> Figures:
     return {
         "recipients": sizes.recipients,
         "message_octets": size,
-        "databases": {kind: _in_turns(kind, sizes, size) for kind in sizes.databases},
+        "databases": {kind: _in_turns(kind, sizes, size, MANY) for kind in sizes.databases},
+        "few_connections": {kind: _in_turns(kind, sizes, size, {}) for kind in sizes.databases},
     }
 
 
-def _in_turns(kind: str, sizes: Sizes, size: int) -> Figures:
+def _in_turns(kind: str, sizes: Sizes, size: int, variables: dict[str, str]) -> Figures:
     ours, theirs = [], []
-    with sink() as our_box, sink() as their_box, stand(kind, our_box.url) as running:
+    with (
+        sink() as our_box,
+        sink() as their_box,
+        stand(kind, our_box.url, **variables) as running,
+    ):
         running.open(_ROOM, sizes.recipients)
         for _ in range(sizes.pairs):
             theirs.append(source(their_box, sizes.recipients, size))
@@ -39,14 +44,22 @@ def _in_turns(kind: str, sizes: Sizes, size: int) -> Figures:
 
 def describe(figures: Figures) -> str:
     """Write down rates, ratios, and who spends the processor's time."""
-    found = {DATABASES[kind]: one for kind, one in figures["databases"].items()}
+    found = {
+        f"{DATABASES[kind]}, {connections} connections": one
+        for connections, runs in (
+            (MANY_CONNECTIONS, figures["databases"]),
+            (CONNECTIONS, figures["few_connections"]),
+        )
+        for kind, one in runs.items()
+    }
     programs = (*NAMES, "database", "redis", "sink")
     return "\n\n".join(
         [
             f"{figures['recipients']:,} recipients, messages of {figures['message_octets']:,} "
-            "octets with personal links and headers, no DKIM, 16 connections, every "
-            "acknowledgement durable before the next dot; into Postfix's smtp-sink, in turns with "
-            "`smtp-source -d -s 16`, which sends messages of the same size and keeps no account. "
+            "octets with personal links and headers, no DKIM, one worker, every acknowledgement "
+            "durable before the next dot of its connection; into Postfix's smtp-sink, in turns "
+            "with `smtp-source -d -s 16`, which sends messages of the same size and keeps no "
+            "account. "
             "Time from the publish call to `done`; medians, with the range of the turns.",
             table(
                 ["", "mails a second", "smtp-source", "ratio", "processor time, ratio"],

@@ -56,7 +56,6 @@ FAULTS = (
         *(4, "Worker frozen", "SIGSTOP for longer than the lease, then SIGCONT; a second worker"),
         CONNECTIONS_EACH,
         inject=worker_faults.freeze_horse,
-        long=10,
         during=worker_faults.two_workers,
     ),
     Fault(
@@ -142,7 +141,6 @@ FAULTS = (
     Fault(
         *(19, "Relay killed", "kill -9 of the relay, started again", CONNECTIONS_EACH),
         inject=relay_faults.kill_relay,
-        long=10,
         alike=True,
     ),
     Fault(
@@ -196,7 +194,6 @@ FAULTS = (
     Fault(
         *(26, "Postfix aborted", "`postfix abort` of a real one, started again", CONNECTIONS_EACH),
         inject=relay_faults.kill_relay,
-        long=10,
         crowd=2_000,
         alike=True,
         relay=Postfix,
