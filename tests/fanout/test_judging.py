@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy import update
 
 from mailer.domain.receipts import Receipt
 from mailer.fanout.outcomes import Finding, write_findings
 from mailer.fanout.verdicts import Verdict
 from mailer.storage.database import writing
-from mailer.storage.models import Batch, Outcome
+from mailer.storage.models import Batch, Outcome, Subscriber
 from tests.fanout.room import ADA, BOB, CAI, CAST, DAG, EVA, Room
 from tests.relay import Stage
 
@@ -48,6 +49,18 @@ def test_a_refused_recipient_is_written_down_and_the_others_get_theirs(
     assert sums(room.receipt(release_id)) == ("done", 4, 1, 0, 0)
     assert room.fate(release_id, BOB) == ("refused", reason)
     assert room.suppressed() == suppressed
+    assert room.received() == Counter({ADA, CAI, DAG, EVA})
+
+
+def test_who_cannot_be_written_to_is_refused_and_holds_nobody_up(room: Room) -> None:
+    with writing() as session:
+        nobody = update(Subscriber).where(Subscriber.address == BOB)
+        session.execute(nobody.values(address="bob@example.org\r\nBcc: all@example.org"))
+    release_id = room.publish()
+    room.drain()
+    receipt = room.receipt(release_id)
+    assert sums(receipt) == ("done", 4, 1, 0, 0)
+    assert receipt.reasons["refused"] == {"unsendable": 1}
     assert room.received() == Counter({ADA, CAI, DAG, EVA})
 
 
