@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, bindparam, func, or_, select
+from sqlalchemy import Connection, Select, and_, bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from mailer.domain.clock import now
@@ -17,7 +18,7 @@ from mailer.storage.models import Release, Subscriber, Subscription
 
 _BATCHES_AN_INSERT = 100
 _IDS_A_READ = 20_000
-_BATCHES_A_CONNECTION = 4
+_BATCHES_A_CONNECTION = 2
 
 _WAITED = and_(Release.state.in_(("scheduled", "held")), Release.starts_at <= bindparam("moment"))
 _DUE = (
@@ -66,14 +67,13 @@ def batch_size(total: int, connections: int) -> int:
 
 def _write_batches(session: Session, release: Release, connections: int) -> int:
     """Read the audience as a stream, write it as batches, and return how many they are."""
-    audience = _audience(release.publisher_id)
+    audience = _audience(release.publisher_id).execution_options(yield_per=_IDS_A_READ)
+    ids = iter(session.scalars(audience))
     # Beyond this number every batch is of the largest size, and nothing more is to be known.
-    enough = _BATCHES_A_CONNECTION * connections * LARGEST_BATCH
-    expected = session.scalar(select(func.count()).select_from(audience.limit(enough).subquery()))
-    size = batch_size(expected or 0, connections)
-    ids = iter(session.scalars(audience.execution_options(yield_per=_IDS_A_READ)))
+    first = array("q", islice(ids, _BATCHES_A_CONNECTION * connections * LARGEST_BATCH))
+    pieces = _pieces(chain(first, ids), batch_size(len(first), connections))
     total = 0
-    while block := list(islice(_pieces(ids, size), _BATCHES_AN_INSERT)):
+    while block := list(islice(pieces, _BATCHES_AN_INSERT)):
         add_batches(session, release.id, "first", block)
         total += sum(map(len, block))
     return total

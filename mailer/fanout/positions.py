@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 
 from mailer.fanout.acknowledgements import Progress
-from mailer.storage.database import NOW, driver
+from mailer.storage.database import NOW, bigint_array, driver
 
 # This runs once for every handful of messages, so each database gets what it does fastest.
 MOVE_ON = {
@@ -40,7 +40,7 @@ def move_on(connection: Connection, together: Sequence[Progress], lease_seconds:
     rows = [(one.claim.batch_id, one.claim.epoch, one.position) for one in together]
     lease = lease_seconds * 1000
     if connection.dialect.name == "postgresql":
-        columns = map(list, zip(*rows, strict=True))
+        columns = map(bigint_array, zip(*rows, strict=True))
         moved = driver(connection).execute(MOVE_ON["postgresql"], (lease, *columns)).rowcount
     else:
         sqlite = driver(connection)

@@ -7,15 +7,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
-from typing import Any
 
 from sqlalchemy import Connection
 
 from mailer.fanout.ledger import Ledger
-from mailer.storage.database import driver
+from mailer.storage.database import bigint_array, driver
 
 _GATHER_SECONDS = 0.001
+_AT_MOST = 1_000
+"""About as many as are looked up while the event loop may stand still."""
 _AMONG = {
     "postgresql": "= ANY(%s::bigint[])",
     "sqlite": "IN (SELECT value FROM json_each(?))",
@@ -52,27 +52,29 @@ class Directory:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._asked: list[Sequence[int]] = []
-        self._answer: asyncio.Task[Mapping[int, Recipient]] | None = None
+        self._asked: list[int] = []
+        self._answer: asyncio.Task[Mapping[int, Recipient]]
 
     async def look_up(self, ids: Sequence[int]) -> list[Recipient]:
         """Return who stands behind the ids at this moment, in their order."""
-        self._asked.append(ids)
-        if self._answer is None:
-            self._answer = asyncio.create_task(self._ask())
-        found = await asyncio.shield(self._answer)
+        if not self._asked:
+            self._answer = asyncio.create_task(self._ask(self._asked))
+        self._asked += ids
+        answer = self._answer
+        if len(self._asked) >= _AT_MOST:
+            self._asked = []
+        found = await asyncio.shield(answer)
         return [found.get(one, _MISSING) for one in ids]
 
-    async def _ask(self) -> Mapping[int, Recipient]:
+    async def _ask(self, ids: list[int]) -> Mapping[int, Recipient]:
         await asyncio.sleep(_GATHER_SECONDS)
-        ids = list(chain.from_iterable(self._asked))
-        self._asked.clear()
-        self._answer = None
+        if ids is self._asked:
+            self._asked = []
         return await self._ledger.state(partial(look_up, ids=ids))
 
 
 def look_up(connection: Connection, ids: Sequence[int]) -> dict[int, Recipient]:
     """Read the subscriptions as they are now, by their ids; one that is missing is gone."""
-    among: Any = ids if connection.dialect.name == "postgresql" else json.dumps(ids)
+    among = bigint_array(ids) if connection.dialect.name == "postgresql" else json.dumps(ids)
     rows = driver(connection).execute(AS_THEY_ARE[connection.dialect.name], (among,)).fetchall()
     return {one: Recipient(address or "", locale, skip) for one, address, locale, skip in rows}

@@ -21,7 +21,8 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.utils import import_attribute
 
-from mailer.config import Settings
+from mailer.config import TEMPLATES, Settings
+from mailer.mail import letters
 from mailer.storage.database import db
 from mailer.storage.queues import JOBS, patient_connection
 
@@ -119,6 +120,7 @@ class Shift:
         self._queue_name = queue_name
         # Imported here, before any fork: else every horse would import the service anew.
         self._drain: Callable[[], bool] = import_attribute(JOBS[queue_name])
+        letters.preload(TEMPLATES)
         # What is imported stays for good: no horse need look through it for garbage again.
         gc.freeze()
         self._told = threading.Event()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -139,11 +139,20 @@ class Letters:
         return re.sub(r"\s*\n\s*", "\n", self._inliner.inline(html)) + "\n"
 
 
+def preload(templates: Path) -> None:
+    """Read every template now, so that processes that are forked later need not."""
+    for locale in available():
+        environment = _environment(templates / "emails", locale)
+        for name in environment.list_templates(extensions=("txt", "html")):
+            environment.get_template(name)
+
+
 def _tidy_text(text: str) -> str:
     """Close the gaps that absent sections leave."""
     return re.sub(r"\n{3,}", "\n\n", text).strip("\n") + "\n"
 
 
+@lru_cache(maxsize=32)
 def _environment(folder: Path, locale: str) -> Environment:
     """Templates come from files alone; only `.html` is escaped, and nothing may be undefined."""
     environment = Environment(

@@ -142,7 +142,7 @@ class Stand:
 
         def done() -> Figures | None:
             # Each look costs the service, so one now and then will do: it knows when it was done.
-            time.sleep(0.2)
+            time.sleep(0.5)
             found = self.ask(slug, path)
             assert found["state"] in ("sending", "done"), found
             return found if found["finished_at"] else None

@@ -18,7 +18,7 @@ from mailer.fanout.outcomes import expire, retry_due
 from mailer.fanout.positions import MOVE_ON
 from mailer.fanout.recipients import AS_THEY_ARE
 from mailer.fanout.sweep import free_lost_batches, hold_due, pause_restored
-from mailer.storage.database import db, single_statements, writing
+from mailer.storage.database import bigint_array, db, single_statements, writing
 from tests.fanout.room import Room
 
 Question = Callable[[Session, Room], object]
@@ -78,8 +78,8 @@ def test_what_is_asked_past_the_orm_reads_no_whole_table_either(room: Room, numb
     with closing(single_statements()) as connection:
         if connection.dialect.name == "postgresql":
             asked: dict[str, Any] = {
-                AS_THEY_ARE["postgresql"]: (ids,),
-                MOVE_ON["postgresql"]: (60_000, ids, ids, ids),
+                AS_THEY_ARE["postgresql"]: (bigint_array(ids),),
+                MOVE_ON["postgresql"]: (60_000, *[bigint_array(ids)] * 3),
             }
         else:
             asked = {AS_THEY_ARE["sqlite"]: (str(ids),), MOVE_ON["sqlite"]: (1, 1, 1, 60_000)}
