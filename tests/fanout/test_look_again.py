@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
+from typing import TypeVar
 
 import pytest
+from sqlalchemy import Connection
 
+from mailer.fanout.ledger import Ledger
+from mailer.fanout.recipients import Directory, Recipient
+from mailer.storage.models import Subscription
 from tests.fanout.room import ADA, BOB, CAI, CAST, DAG, EVA, Room, crowd
 from tests.processes import eventually
 from tests.relay import SILENCE
 
+T = TypeVar("T")
 Goodbye = Callable[[Room, str], None]
 GOODBYES = [(Room.leave, "left"), (Room.erase, "gone"), (Room.suppress, "suppressed")]
 
@@ -71,3 +78,34 @@ def test_nobody_gets_mail_who_left_more_than_fifty_recipients_ago(empty_room: Ro
     assert empty_room.fate(release_id, batch[50]) == ("skipped", "left")
     assert empty_room.fate(release_id, batch[-1]) == ("skipped", "left")
     assert empty_room.receipt(release_id).accepted == 238
+
+
+def test_what_several_ask_at_once_is_one_question_and_everybody_gets_their_own_answer(
+    empty_room: Room,
+) -> None:
+    empty_room.follow(*crowd(90))
+    empty_room.erase(crowd(90)[7])
+    ids = [one.id for one in empty_room.rows(Subscription)]
+    asked = [ids[:50], ids[50:], [*ids[:3], 999_999]]
+
+    async def ask() -> tuple[list[list[Recipient]], int]:
+        ledger = _Counting(asyncio.Event())
+        directory = Directory(ledger)
+        try:
+            return list(await asyncio.gather(*map(directory.look_up, asked))), ledger.questions
+        finally:
+            ledger.close()
+
+    answers, questions = asyncio.run(ask())
+    assert questions == 1
+    assert [one.address for one in answers[1]] == crowd(90)[50:]
+    assert [one.skip for one in answers[0]] == [None] * 7 + ["gone"] + [None] * 42
+    assert [one.skip for one in answers[2]] == [None, None, None, "gone"]
+
+
+class _Counting(Ledger):
+    questions = 0
+
+    async def state(self, work: Callable[[Connection], T]) -> T:
+        self.questions += 1
+        return await super().state(work)
