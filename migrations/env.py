@@ -1,4 +1,4 @@
-"""Runs the migrations on the connection that `mailer.storage.database.upgrade` opened."""
+"""Runs the migrations on the connection that `mailer.storage.migrations.upgrade` opened."""
 
 from alembic import context
 

@@ -100,7 +100,7 @@ class Databases:
             server.drop_database(name)
 
     def _migrate(self, kind: str, url: str) -> None:
-        from mailer.storage.database import upgrade  # noqa: PLC0415 - servers test without it
+        from mailer.storage.migrations import upgrade  # noqa: PLC0415 - servers test without it
 
         if kind not in self._migrated:
             upgrade(url)

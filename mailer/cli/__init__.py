@@ -4,30 +4,45 @@ from __future__ import annotations
 
 import logging
 import sys
+from importlib import import_module
 from typing import NoReturn
 
 import click
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from mailer.cli.database import database
-from mailer.cli.demo import demo
-from mailer.cli.dkim import dkim
-from mailer.cli.doctor import doctor
-from mailer.cli.processes import sweep, worker
-from mailer.cli.publishers import publisher
-from mailer.cli.releases import release
-from mailer.cli.subscribers import subscriber
 from mailer.errors import InvalidInput, MailerError
 
+_COMMANDS = {
+    "db": "database:database",
+    "publisher": "publishers:publisher",
+    "subscriber": "subscribers:subscriber",
+    "release": "releases:release",
+    "worker": "processes:worker",
+    "sweep": "processes:sweep",
+    "dkim": "dkim:dkim",
+    "doctor": "doctor:doctor",
+    "demo": "demo:demo",
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class _Commands(click.Group):
+    """Imports a command when it is asked for: what runs for long carries none of the others."""
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        module, _, attribute = _COMMANDS[name].partition(":")
+        command: click.Command = getattr(import_module(f"mailer.cli.{module}"), attribute)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="mailer")
 def commands() -> None:
     """Email subscriptions for press rooms: sign-up, fan-out, receipts that balance."""
-
-
-for command in (database, publisher, subscriber, release, worker, sweep, dkim, doctor, demo):
-    commands.add_command(command)
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from mailer.config import Settings
-from mailer.storage.database import upgrade
+from mailer.storage.migrations import upgrade
 
 
 @click.group("db")

@@ -16,7 +16,7 @@ from mailer.config import Settings
 from mailer.errors import Misconfigured
 from mailer.mail.replies import Rejected, SmtpError
 from mailer.mail.smtp import SmtpConnection
-from mailer.storage.database import newest_migration, present_migration
+from mailer.storage.migrations import newest_migration, present_migration
 
 _PATIENCE_SECONDS = 5
 

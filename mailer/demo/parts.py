@@ -26,7 +26,7 @@ from mailer.demo.inbox import Inbox
 from mailer.demo.inbox_page import InboxPage
 from mailer.demo.telling import StepFailed
 from mailer.errors import Misconfigured
-from mailer.storage.database import upgrade
+from mailer.storage.migrations import upgrade
 from mailer.storage.queues import JOBS
 
 _LOOPBACK = "127.0.0.1"

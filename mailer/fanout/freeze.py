@@ -16,8 +16,8 @@ from mailer.fanout.batches import LARGEST_BATCH, SMALL_RELEASE, add_batches
 from mailer.storage.database import database_moment, identity
 from mailer.storage.models import Release, Subscriber, Subscription
 
-_BATCHES_AN_INSERT = 100
-_IDS_A_READ = 20_000
+_BATCHES_AN_INSERT = 20
+_IDS_A_READ = 2_000
 _BATCHES_A_CONNECTION = 2
 
 _WAITED = and_(Release.state.in_(("scheduled", "held")), Release.starts_at <= bindparam("moment"))

@@ -1,4 +1,4 @@
-"""The database: how a transaction begins, what time it is there, and how it is migrated."""
+"""The database: how a transaction begins, and what time it is there."""
 
 from __future__ import annotations
 
@@ -9,10 +9,6 @@ from pathlib import Path
 from typing import Any
 from typing import cast as typed
 
-import alembic.command
-import alembic.config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import (
     JSON,
@@ -30,7 +26,6 @@ from sqlalchemy import (
     bindparam,
     cast,
     column,
-    create_engine,
     event,
     func,
     select,
@@ -42,7 +37,6 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from mailer.config import MIGRATIONS
 from mailer.storage.models import Base
 
 SQLITE_BUSY_MILLISECONDS = 30_000
@@ -224,33 +218,3 @@ def database_moment(connection: Connection) -> datetime:
     """Return the moment by the database's own clock, which all machines share."""
     milliseconds = connection.execute(select(database_now())).scalar_one()
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
-
-
-def upgrade(url: str) -> None:
-    """Bring the database at `url` to the newest migration; again is fine."""
-    engine = create_engine(url)
-    try:
-        with engine.connect() as connection:
-            configuration = _migrations()
-            configuration.attributes["connection"] = connection
-            alembic.command.upgrade(configuration, "head")
-    finally:
-        engine.dispose()
-
-
-def newest_migration() -> str | None:
-    """Return the revision that this code wants the database to be at."""
-    return ScriptDirectory.from_config(_migrations()).get_current_head()
-
-
-def present_migration() -> str | None:
-    """Return the revision that the database is at; raises SQLAlchemyError if it is away."""
-    with db.engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
-
-
-def _migrations() -> alembic.config.Config:
-    configuration = alembic.config.Config()
-    configuration.set_main_option("script_location", str(MIGRATIONS))
-    configuration.set_main_option("path_separator", "os")
-    return configuration

@@ -22,7 +22,7 @@ from sqlalchemy import create_engine, text
 from mailer.demo import samples
 from mailer.domain import publishers
 from mailer.domain.followers import import_followers
-from mailer.storage.database import upgrade
+from mailer.storage.migrations import upgrade
 from tests.benchmarks.parts import Figures
 from tests.benchmarks.processor import Meter, Ran, run
 from tests.processes import Process, eventually, free_port, listens

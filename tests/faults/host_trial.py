@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from mailer.storage.database import upgrade
+from mailer.storage.migrations import upgrade
 from tests.faults.hosts import Host, Network
 from tests.faults.post import Post
 from tests.faults.trial import LONG, QUICK, Parts, Trial

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mailer.storage.database import upgrade
+from mailer.storage.migrations import upgrade
 from tests.conftest import Databases
 from tests.disks import SmallDisk, small_disk
 from tests.faults.fault import Database, Fault

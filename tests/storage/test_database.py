@@ -19,12 +19,10 @@ from mailer.storage.database import (
     database_now,
     db,
     identity,
-    newest_migration,
-    present_migration,
     reading,
-    upgrade,
     writing,
 )
+from mailer.storage.migrations import newest_migration, present_migration, upgrade
 from mailer.storage.models import ApiKey, Subscriber
 from tests.conftest import Databases
 from tests.domain.cast import ADA, KARI, OLA, press_room
