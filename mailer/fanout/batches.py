@@ -62,7 +62,7 @@ class Claim:
     epoch: int
     release_id: int
     retry: bool
-    members: list[int]
+    members: Sequence[int]
     position: int
     claimed_at: int
     """By the database's clock, in milliseconds."""
@@ -99,7 +99,8 @@ def claim(
     waiting = session.execute(_WAITING.order_by(Release.id), {"here": here})
     fit = [one for one, total in waiting if total < SMALL_RELEASE or not small]
     taken: list[Claim] = []
-    for release_id, share in _shares(fit, in_hand or {}, at_most).items():
+    # In order, as everybody who locks several releases does it.
+    for release_id, share in sorted(_shares(fit, in_hand or {}, at_most).items()):
         # Shared with other claims, and closed to a stop, which must see every lease.
         if session.scalar(_SENDING, {"release": release_id}) is not None:
             taken += _take(session, release_id, lease_seconds, share)

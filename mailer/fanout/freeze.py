@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
 
@@ -79,8 +79,8 @@ def _write_batches(session: Session, release: Release, connections: int) -> int:
     return total
 
 
-def _pieces(ids: Iterator[int], size: int) -> Iterator[list[int]]:
-    while piece := list(islice(ids, size)):
+def _pieces(ids: Iterator[int], size: int) -> Iterator[Sequence[int]]:
+    while piece := array("q", islice(ids, size)):
         yield piece
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import struct
+import sys
+from array import array
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from sqlalchemy import BigInteger, DateTime, Dialect, Integer, LargeBinary, TypeDecorator
@@ -28,17 +30,23 @@ class Instant(TypeDecorator[datetime]):
         return value and (value.replace(tzinfo=UTC) if value.tzinfo is None else value)
 
 
-class PackedIds(TypeDecorator[list[int]]):
-    """Sorted ids in one value, eight bytes each, little-endian."""
+class PackedIds(TypeDecorator[Sequence[int]]):
+    """Sorted ids in one value, eight bytes each, little-endian; and in arrays when read."""
 
     impl = LargeBinary
     cache_ok = True
 
-    def process_bind_param(self, value: list[int] | None, dialect: Dialect) -> bytes | None:
+    def process_bind_param(self, value: Sequence[int] | None, dialect: Dialect) -> bytes | None:
         """Pack the ids."""
-        return None if value is None else struct.pack(f"<{len(value)}q", *value)
+        return None if value is None else _little_endian(array("q", value)).tobytes()
 
-    def process_result_value(self, value: bytes | None, dialect: Dialect) -> list[int]:
+    def process_result_value(self, value: bytes | None, dialect: Dialect) -> Sequence[int]:
         """Unpack the ids."""
-        packed = value or b""
-        return list(struct.unpack(f"<{len(packed) // 8}q", packed))
+        return _little_endian(array("q", value or b""))
+
+
+def _little_endian(numbers: array[int]) -> array[int]:
+    """Turn each number around, to and fro, on a machine that has the other order."""
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers

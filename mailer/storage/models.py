@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -239,7 +240,7 @@ class BatchMembers(Base):
     batch_id: Mapped[int] = mapped_column(
         ForeignKey(Batch.id), primary_key=True, autoincrement=False
     )
-    ids: Mapped[list[int]] = mapped_column(PackedIds)
+    ids: Mapped[Sequence[int]] = mapped_column(PackedIds)
     """Subscription ids, sorted."""
 
 

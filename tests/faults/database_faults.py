@@ -15,6 +15,8 @@ from tests.faults.trial import LONG, Parts, Trial
 from tests.servers import PostgreSQL
 
 DOWN_SECONDS, DOWN_LEASE_SECONDS = (300, 60) if LONG else (4, 2)
+_PIECES_OF_LOG = 64
+"""Of 16 MiB each, as many as PostgreSQL keeps: `max_wal_size` is 1 GiB."""
 _HELD_SECONDS = 4
 
 
@@ -63,7 +65,10 @@ def fill_disk(trial: Trial) -> None:
 def _want_a_new_log(parts: Parts) -> None:
     """Let PostgreSQL need a piece of the disk that it does not have: it ends rather than forget."""
     with suppress(psycopg.OperationalError), open_postgresql(parts) as connection:
-        connection.execute("SELECT pg_switch_wal()")
+        # It has kept pieces from before, and writes those again first.
+        for _ in range(_PIECES_OF_LOG):
+            connection.execute("SELECT pg_logical_emit_message(false, 'full', '')")
+            connection.execute("SELECT pg_switch_wal()")
         connection.execute("CHECKPOINT")
 
 

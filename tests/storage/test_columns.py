@@ -12,4 +12,4 @@ from mailer.storage.columns import PackedIds
 @given(st.lists(st.integers(0, 2**63 - 1), max_size=50).map(sorted))
 def test_packed_ids_come_back(ids: list[int]) -> None:
     kind, dialect = PackedIds(), sqlite.dialect()
-    assert kind.process_result_value(kind.process_bind_param(ids, dialect), dialect) == ids
+    assert list(kind.process_result_value(kind.process_bind_param(ids, dialect), dialect)) == ids
