@@ -18,7 +18,8 @@ from mailer.storage.models import Release, Subscriber, Subscription
 
 _BATCHES_AN_INSERT = 20
 _IDS_A_READ = 2_000
-_BATCHES_A_CONNECTION = 2
+_MOST_BATCHES_A_CONNECTION = 4
+_MANY_BATCHES = 128
 
 _WAITED = and_(Release.state.in_(("scheduled", "held")), Release.starts_at <= bindparam("moment"))
 _DUE = (
@@ -59,10 +60,12 @@ def release_is_due(connection: Connection) -> bool:
 def batch_size(total: int, connections: int) -> int:
     """Choose a size by which even a small list keeps every connection busy to the end.
 
-    The last connection carries no large release.
+    The last connection carries no large release. Four batches for each of the others let more
+    workers take part; where that makes many, two are enough, for each costs a transaction.
     """
     used = connections if total < SMALL_RELEASE else max(1, connections - 1)
-    return max(1, min(LARGEST_BATCH, -(-total // (_BATCHES_A_CONNECTION * used))))
+    batches = max(2 * used, min(_MOST_BATCHES_A_CONNECTION * used, _MANY_BATCHES))
+    return max(1, min(LARGEST_BATCH, -(-total // batches)))
 
 
 def _write_batches(session: Session, release: Release, connections: int) -> int:
@@ -70,7 +73,7 @@ def _write_batches(session: Session, release: Release, connections: int) -> int:
     audience = _audience(release.publisher_id).execution_options(yield_per=_IDS_A_READ)
     ids = iter(session.scalars(audience))
     # Beyond this number every batch is of the largest size, and nothing more is to be known.
-    first = array("q", islice(ids, _BATCHES_A_CONNECTION * connections * LARGEST_BATCH))
+    first = array("q", islice(ids, _MOST_BATCHES_A_CONNECTION * connections * LARGEST_BATCH))
     pieces = _pieces(chain(first, ids), batch_size(len(first), connections))
     total = 0
     while block := list(islice(pieces, _BATCHES_AN_INSERT)):

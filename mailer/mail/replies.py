@@ -94,6 +94,12 @@ class Dialog(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self.transport: asyncio.Transport
 
+    def write(self, data: bytes) -> None:
+        """Send octets; if the connection is lost, only the wait for a reply will tell."""
+        # A transport of uvloop that is closed raises an error of its own kind.
+        if self._ended is None and not self.transport.is_closing():
+            self.transport.write(data)
+
     def heard(self) -> Reply | None:
         """Return the next reply if it is here already."""
         return self._replies.popleft() if self._replies else None

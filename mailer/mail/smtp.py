@@ -127,7 +127,7 @@ class SmtpConnection:
             behind = self._commands(following)
             self._ahead = following
         # In one piece: every piece costs both sides a system call and a packet.
-        self._dialog.transport.write(mail.content + _lines(".", *behind))
+        self._dialog.write(mail.content + _lines(".", *behind))
         await self._dialog.drained("data", self._block_seconds)
         reply = await self._dialog.reply("dot", self._seconds["dot"])
         self._fits("dot", reply)
@@ -224,7 +224,7 @@ class SmtpConnection:
         return await self._reply(stage)
 
     def _write(self, *commands: str) -> None:
-        self._dialog.transport.write(_lines(*commands))
+        self._dialog.write(_lines(*commands))
 
     async def _reply(self, stage: Stage) -> Reply:
         return await self._dialog.reply(stage, self._seconds[stage])

@@ -86,7 +86,7 @@ class Room:
         }
         return releases.publish(self.settings, self.publisher, ReleaseBody.read(content)).id
 
-    def freeze(self, connections: int = 2) -> int:
+    def freeze(self, connections: int = 1) -> int:
         """Publish a release and freeze its audience; returns its id."""
         release_id = self.publish()
         with writing() as session:

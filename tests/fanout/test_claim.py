@@ -31,7 +31,7 @@ def test_each_claim_raises_the_epoch_and_sets_a_lease(room: Room) -> None:
 
 def test_claims_at_the_same_time_never_take_the_same_batch(empty_room: Room) -> None:
     empty_room.follow(*crowd(24))
-    empty_room.freeze(connections=12)
+    empty_room.freeze(connections=6)
     assert len(empty_room.rows(Batch)) == 24
 
     def take_six() -> list[Claim | None]:

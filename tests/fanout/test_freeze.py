@@ -24,7 +24,7 @@ def test_only_who_has_confirmed_and_stayed_and_exists_is_frozen(room: Room) -> N
 
 
 def test_members_are_sorted_and_each_is_in_one_batch(room: Room) -> None:
-    room.freeze(connections=2)
+    room.freeze(connections=1)
     batches = room.rows(Batch)
     assert [batch.size for batch in batches] == [2, 2, 1]
     pieces = [batch.ids for batch in room.rows(BatchMembers)]
@@ -39,18 +39,20 @@ def test_members_are_sorted_and_each_is_in_one_batch(room: Room) -> None:
     [
         (0, 16, 1),
         (1, 1, 1),
-        (5, 1, 3),
-        (32, 16, 1),
-        (33, 16, 2),
-        (999, 16, 32),
-        (1_020, 16, 34),
-        (2_000, 1, 1_000),
-        (2_000, 2, 1_000),
-        (30_001, 16, 1_000),
+        (5, 1, 2),
+        (64, 16, 1),
+        (65, 16, 2),
+        (999, 16, 16),
+        (1_020, 16, 17),
+        (4_000, 1, 1_000),
+        (4_000, 2, 1_000),
+        (12_800, 41, 100),
+        (25_600, 129, 100),
+        (60_001, 16, 1_000),
         (10_000_000, 16, 1_000),
     ],
 )
-def test_a_batch_is_half_of_a_connections_share_up_to_a_thousand(
+def test_a_connection_has_four_batches_or_two_where_there_are_many(
     total: int, connections: int, size: int
 ) -> None:
     assert batch_size(total, connections) == size

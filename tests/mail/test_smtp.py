@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import pytest
+import uvloop
 
 from mailer.mail.replies import Rejected, Reply, Unanswered
 from mailer.mail.smtp import Mail, SmtpConnection
@@ -112,6 +113,24 @@ def test_a_message_that_is_cut_off_is_never_delivered(relay: Relay) -> None:
 
     run(work())
     assert [one.recipient for one in relay.received] == [BOB]
+
+
+@pytest.mark.parametrize("runs", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_a_connection_that_is_lost_before_the_content_leaves_is_told_as_lost(
+    relay: Relay, runs: Callable[[Coroutine[Any, Any, None]], None]
+) -> None:
+    async def work() -> None:
+        connection = await SmtpConnection.open(RelaySetting.from_url(relay.url))
+        mail = Mail(FROM, ADA, MESSAGE)
+        await connection.envelope(mail)
+        relay.break_connections()
+        while not connection._dialog.transport.is_closing():
+            await asyncio.sleep(0.01)
+        with pytest.raises(Unanswered):
+            await connection.content(mail)
+
+    runs(work())
+    assert not relay.received
 
 
 @pytest.mark.parametrize("slowly", [False, True])
