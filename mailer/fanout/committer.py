@@ -42,6 +42,10 @@ class Committer:
         asked = self._leased.get(claim)
         return asked is not None and time.monotonic() - asked < self._settings.lease_seconds / 2
 
+    def holds(self, claim: Claim) -> bool:
+        """Tell whether a claim is ours, as far as we have heard."""
+        return claim in self._leased
+
     def record(self, progress: Progress) -> asyncio.Future[str]:
         """Promise to write a progress down.
 

@@ -18,6 +18,8 @@ from mailer.mail.smtp import Mail, SmtpConnection
 
 _LOSSES = 3
 _REST_SECONDS = 10
+_AWAY_SECONDS = 2
+"""How long a batch rests if nobody answers: a relay that was started anew is soon back."""
 _TURN_SECONDS = 5
 _LOST = Verdict("deferred", "4.4.2")
 _UNANSWERED = Verdict("back", "4.4.1")
@@ -50,9 +52,16 @@ class Courier:
     async def connect(self) -> SmtpConnection:
         """Open the connection; raises Rejected or Unanswered."""
         settings = self._shop.settings
-        self.connection = await SmtpConnection.open(
-            settings.relay, longest_wait=settings.smtp_timeout_seconds
-        )
+        try:
+            self.connection = await SmtpConnection.open(
+                settings.relay, longest_wait=settings.smtp_timeout_seconds
+            )
+        except Unanswered as loss:
+            if not self._shop.relay_is_away:
+                log.warning("The relay does not take us: %s", loss)
+            self._shop.relay_is_away = True
+            raise
+        self._shop.relay_is_away = False
         return self.connection
 
     def drop(self) -> None:
@@ -117,7 +126,7 @@ class _Round:
         progress = self._progress()
         progress.hand_back = True
         if verdict is not None and verdict.kind == "back":
-            progress.rest_seconds = _REST_SECONDS
+            progress.rest_seconds = _AWAY_SECONDS if verdict is _UNANSWERED else _REST_SECONDS
         elif verdict is not None:
             progress.pause_because = verdict.sentence
         await self._shop.committer.record(progress)
@@ -157,7 +166,6 @@ class _Round:
                 # RFC 5321 section 3.8: a lost connection is a 451, and the same message follows.
                 self._courier.drop()
                 if loss.stage in ("connect", "auth"):
-                    log.warning("The relay does not take us: %s", loss)
                     return _UNANSWERED
                 if loss.stage == "dot":
                     self._uncertain.append(self._claim.members[self._position])

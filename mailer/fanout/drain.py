@@ -108,10 +108,14 @@ class _Crew:
                 self._busy[asyncio.create_task(courier.deliver(claimed))] = courier, claimed
 
     async def _look_round(self) -> None:
-        """See who waits behind what is on its way, and wake another process to help."""
+        """See what is ours no longer, who waits behind the rest, and wake another to help."""
         if time.monotonic() < self._next_look:
             return
         self._next_look = time.monotonic() + _LOOK_ROUND_SECONDS
+        for courier, claim in self._busy.values():
+            # Others have taken it over: nobody here waits for what the relay may still answer.
+            if not self._shop.committer.holds(claim):
+                courier.drop()
         self._shop.waiting = await self._shop.ledger.state(releases_waiting)
         self._shop.crowded = len(self._busy) > self._shop.pace.connections
         while self._idle and len(self._busy) + len(self._idle) > self._shop.pace.connections:

@@ -35,6 +35,8 @@ class Workshop:
     leaving: asyncio.Event
     waiting: dict[int, int] = field(default_factory=dict)
     """The releases that have a free batch and nobody here to carry it, with their size."""
+    relay_is_away: bool = False
+    """Whether the last who wanted to connect was not answered; the log is told once."""
     crowded: bool = False
     """Whether more connections are open than our share of the whole."""
 

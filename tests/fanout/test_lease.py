@@ -11,6 +11,8 @@ from mailer.fanout.verdicts import Verdict
 from mailer.storage.database import writing
 from mailer.storage.models import Batch, Outcome, Uncertain
 from tests.fanout.room import ADA, BOB, CAST, Room
+from tests.processes import eventually
+from tests.relay import SILENCE
 
 
 def written(room: Room, *progresses: Progress) -> list[str]:
@@ -55,10 +57,27 @@ def test_another_sender_finishes_what_one_that_died_began(room: Room) -> None:
     assert set(twice) <= room.uncertain(release_id)
 
 
+def test_who_has_lost_a_batch_does_not_wait_for_the_relays_answer(room: Room) -> None:
+    room.adjust(lease_seconds=2, smtp_timeout_seconds=600)
+    room.relay.answer(BOB, at="taken", reply=SILENCE, times=1)
+    release_id = room.publish()
+
+    def lost() -> bool:
+        room.later(minutes=2)
+        room.sweep()
+        return room.uncertain(release_id) == {BOB}
+
+    with room.draining():
+        eventually(lambda: room.relay.silences, "Bob's message waits for its answer")
+        eventually(lost, "the lease ran out")
+        eventually(lambda: room.receipt(release_id).state == "done", "the batch goes on")
+    assert room.received() == Counter([*CAST, BOB])
+
+
 def test_who_is_sent_to_behind_somebody_who_left_is_the_one_who_is_uncertain(room: Room) -> None:
     release_id = room.freeze()
     room.leave(ADA)
-    room.relay.answer(BOB, at="taken", reply="(nothing is said, the connection stays open)")
+    room.relay.answer(BOB, at="taken", reply=SILENCE)
     room.dies_when(lambda: room.received()[BOB])
     room.relay.answer(BOB, at="taken", reply="250 2.0.0 OK")
     room.later(minutes=2)

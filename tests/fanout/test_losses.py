@@ -96,7 +96,7 @@ def test_a_relay_that_is_away_marks_nobody_and_the_release_waits_for_it(room: Ro
     receipt = room.receipt(release_id)
     assert (receipt.state, receipt.waiting) == ("sending", 5)
     room.relay.start()
-    room.later(seconds=11)
+    room.later(seconds=3)
     room.drain()
     assert room.receipt(release_id).state == "done"
     assert room.received() == Counter(CAST)
@@ -116,6 +116,17 @@ def test_a_relay_that_dies_in_the_middle_costs_at_most_what_was_on_its_way(room:
     assert set(room.received()) == set(CAST)
     assert twice.total() <= 1
     assert set(twice) <= room.uncertain(release_id)
+
+
+def test_many_who_find_the_relay_away_say_so_once(
+    room: Room, caplog: pytest.LogCaptureFixture
+) -> None:
+    room.adjust(connections=4)
+    room.relay.stop()
+    room.freeze(connections=4)
+    with caplog.at_level("WARNING"):
+        room.drain()
+    assert sum("does not take us" in message for message in caplog.messages) == 1
 
 
 def test_an_answer_that_never_comes_does_not_hold_the_batch_for_ever(room: Room) -> None:

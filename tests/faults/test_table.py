@@ -85,6 +85,7 @@ def test_nobody_is_lost_and_duplicates_keep_their_bound(
         assert count.lost == 0, finding
         assert fault.bound.holds(trial.story, count.duplicates), finding
         assert not trial.unannounced(count.doubled), "duplicates that no receipt tells of"
+    assert finding.counted, "the trial ended before anybody was counted"
     held = replace(finding, held=True)
     note(held)
     print(held)

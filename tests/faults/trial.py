@@ -152,6 +152,7 @@ class Trial:
 
         def goes_on() -> str:
             receipt = self.receipt()
+            assert receipt["state"] != "paused", self.press.release(self.release)["paused_because"]
             if receipt["accepted"] > accepted:
                 return "resumed"
             return "done" if receipt["state"] == "done" else ""
