@@ -85,7 +85,7 @@ class Signed(Composed):
 
     def fill(self, values: Mapping[str, str]) -> bytes:
         """Return the message for one recipient, signed; the same values give the same octets."""
-        encoded = self.encode(values)
+        encoded = self.encode(values, self.octets.names)
         rest = self.rest.fill(encoded)
         body, headers = self.body.copy(), self.headers.copy()
         body.update(rest)

@@ -82,18 +82,17 @@ class Composed:
         sender. `values` may hold more than the slots. Raises `UnsafeValue` for a slot
         without a value, and for a value that is not what its place takes.
         """
-        return self.octets.fill(self.encode(values))
+        return self.octets.fill(self.encode(values, self.octets.names))
 
     def given(self, values: Mapping[str, str]) -> Composed:
         """Return the message with some slots filled for everybody; raises `UnsafeValue`."""
-        fixed = Slotted(b"".join(slot(name).encode() for name in values))
-        encoded = Composed(fixed, self.tokens).encode(values)
+        encoded = self.encode(values, tuple(values))
         return Composed(Slotted(self.octets.marked(encoded)), self.tokens)
 
-    def encode(self, values: Mapping[str, str]) -> dict[str, bytes]:
-        """Return the values of the slots as octets, each fit for every place it fills."""
+    def encode(self, values: Mapping[str, str], names: Sequence[str]) -> dict[str, bytes]:
+        """Return the values of some slots as octets, each fit for every place it fills."""
         encoded = {}
-        for name in self.octets.names:
+        for name in names:
             value = values.get(name)
             if value is None:
                 raise UnsafeValue(f"The slot {name!r} has no value.")

@@ -69,7 +69,7 @@ def describe(figures: Figures) -> str:
         f"{MANY_CONNECTIONS} connections. "
         "Memory is the largest resident size (VmHWM) of the releases worker, and of the child it "
         "forks to send; the freeze is the time from the publish call until the audience is fixed, "
-        "and what is frozen is the table of batches with its indexes. The import is "
+        "and what is frozen are the batches and their members, with indexes. The import is "
         "`mailer subscriber import`."
     ]
     for kind, runs in figures["databases"].items():

@@ -39,7 +39,8 @@ MANY = {"MAILER_CONNECTIONS": str(MANY_CONNECTIONS)}
 _PATIENCE_SECONDS = 3600
 _OCTETS = {
     "sqlite": "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
-    "postgresql": "SELECT pg_total_relation_size('batches')",
+    "postgresql": "SELECT pg_total_relation_size('batches') "
+    "+ pg_total_relation_size('batch_members')",
 }
 
 
