@@ -19,6 +19,9 @@ _ENOUGH = 0.5
 """Of the connections that carry something: a commit costs the same for one as for many, and while
 it is written, the relay still has the messages of the others."""
 _GATHER_SECONDS = 0.002
+_GATHER_AT_MOST_SECONDS = 0.02
+_BUSY = 0.75
+"""Of one processor: whoever is that busy with other connections loses nothing by gathering on."""
 
 
 class Committer:
@@ -29,6 +32,7 @@ class Committer:
         self._settings = settings
         self._waiting: list[tuple[Progress, asyncio.Future[str]]] = []
         self._arrived = asyncio.Event()
+        self._gathering: asyncio.TimerHandle | None = None
         self._leased: dict[Claim, float] = {}
         """When each lease that is held was last asked for."""
         self._runs: dict[int, Run] = {}
@@ -58,7 +62,7 @@ class Committer:
         if len(self._waiting) >= len(self._leased) * _ENOUGH:
             self._arrived.set()
         elif len(self._waiting) == 1:
-            asyncio.get_running_loop().call_later(_GATHER_SECONDS, self._arrived.set)
+            self._gather(time.monotonic())
         return durable
 
     async def run(self) -> None:
@@ -66,6 +70,9 @@ class Committer:
         while True:
             await self._arrived.wait()
             self._arrived.clear()
+            if self._gathering is not None:
+                self._gathering.cancel()
+                self._gathering = None
             together, self._waiting = self._waiting, []
             if not together:
                 continue
@@ -89,6 +96,20 @@ class Committer:
             self._leased.update(dict.fromkeys(self._leased.keys() & alive, asked))
             for claim in set(claims).difference(alive):
                 self._leased.pop(claim, None)
+
+    def _gather(self, began: float) -> None:
+        """Wait a little for others; longer while this thread has enough to do as it is."""
+        moment, worked = time.monotonic(), time.thread_time()
+
+        def look() -> None:
+            now = time.monotonic()
+            busy = time.thread_time() - worked >= _BUSY * (now - moment)
+            if busy and now - began < _GATHER_AT_MOST_SECONDS:
+                self._gather(began)
+            else:
+                self._arrived.set()
+
+        self._gathering = asyncio.get_running_loop().call_later(_GATHER_SECONDS, look)
 
     async def _write(self, together: Sequence[Progress]) -> Sequence[str]:
         """Write what arrived together, by one statement if all of it goes on."""
