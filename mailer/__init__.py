@@ -14,7 +14,7 @@ Imports only go down, and rooms on one floor never meet (`tests/test_promises.py
 Three ways through the house:
 
 - *Signing up*: `web.follow` → `domain.subscriptions` → an outbox row → `fanout.letters`.
-- *Publishing*: `api.releases` → `domain.releases` → a doorbell (`storage.queues`) →
+- *Publishing*: `api.releases` → `domain.publishing` → a doorbell (`storage.queues`) →
   `fanout.freeze` settles who gets it → `fanout.batches` is claimed → `fanout.delivery` sends →
   `fanout.committer` records.
 - *Accounting*: `domain.receipts` reads what `fanout.acknowledgements` wrote.

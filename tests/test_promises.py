@@ -21,7 +21,7 @@ from sqlalchemy import create_engine
 from mailer.app import create_app
 from mailer.config import Settings
 from mailer.domain.outbox import LetterKind
-from mailer.storage.models import Base
+from mailer.storage.models import Base, Letter
 from mailer.storage.queues import JOBS
 from tests.service import contract
 
@@ -63,7 +63,7 @@ STORAGE_MAY_KNOW = {"flask.current_app", "flask_sqlalchemy.SQLAlchemy"}
 OPEN = {"health.alive", "health.ready"} | {
     f"web.{view}"
     for view in (
-        *("stylesheet", "press_room", "nearly", "back", "follow"),
+        *("stylesheet", "press_room", "nearly", "back", "follow", "release"),
         *("confirm", "unsubscribe", "one_click"),
     )
 }
@@ -236,7 +236,7 @@ def test_every_route_is_guarded_or_deliberately_open(tmp_path: Path) -> None:
 
 def test_every_kind_of_letter_has_its_folder() -> None:
     folders = {path.name for path in (ROOT / "templates" / "emails").iterdir() if path.is_dir()}
-    assert folders == {"release", *get_args(LetterKind)}
+    assert folders == {*get_args(Letter), *get_args(LetterKind)}
 
 
 @pytest.mark.parametrize("name", ["subject.txt", "body.txt", "body.html"])

@@ -10,7 +10,7 @@ from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
 from mailer.api import api
 from mailer.config import Settings
-from mailer.domain import publishers, receipts, releases
+from mailer.domain import publishers, publishing, receipts, releases
 from mailer.domain.content import ReleaseBody
 from mailer.errors import InvalidInput
 from mailer.storage.models import Publisher, Release
@@ -23,7 +23,7 @@ def publish() -> tuple[Response, int]:
     """Accept a release; the same call again gets the same answer."""
     publisher = _publisher("publish")
     body = ReleaseBody.read(_json())
-    release = releases.publish(_settings(), publisher, body)
+    release = publishing.publish(_settings(), publisher, body)
     return jsonify(_described(release, release.first_state)), 202
 
 
@@ -39,6 +39,7 @@ def progress(release_id: int) -> Response:
         starts_at=release.starts_at.isoformat(),
         finished_at=release.finished_at and release.finished_at.isoformat(),
         paused_because=release.paused_because,
+        replaced_by=releases.successor(release),
         total=receipt.total,
         accepted=receipt.accepted,
     )
@@ -74,6 +75,33 @@ def resume(release_id: int) -> Response:
     return jsonify(_described(release, release.state))
 
 
+@api.post("/releases/<int:release_id>/correct")
+def correct(release_id: int) -> tuple[Response, int]:
+    """Put a better version in the place of a release; the same call again gets the same answer."""
+    publisher = _publisher("publish")
+    body = ReleaseBody.read(_json())
+    release = publishing.correct(_settings(), publisher, release_id, body)
+    return jsonify(_described(release, release.first_state)), 202
+
+
+@api.post("/releases/<int:release_id>/retract")
+def retract(release_id: int) -> tuple[Response, int]:
+    """Take a release back; the body may be empty, or say why: {"note": "…"}."""
+    publisher = _publisher("publish")
+    note = _note(_json()) if request.content_length else None
+    release = publishing.retract(_settings(), publisher, release_id, note)
+    return jsonify(_described(release, release.first_state)), 202
+
+
+def _note(content: Any) -> str | None:
+    if not isinstance(content, dict):
+        raise InvalidInput({"": "Send one JSON object."})
+    if unknown := content.keys() - {"note"}:
+        raise InvalidInput(dict.fromkeys(sorted(unknown), "There is no such field."))
+    note: str | None = content.get("note")
+    return note
+
+
 def _publisher(scope: publishers.Scope) -> Publisher:
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     return publishers.authenticate(key.strip() if scheme.lower() == "bearer" else None, scope)
@@ -104,6 +132,9 @@ def _described(release: Release, state: str) -> dict[str, Any]:
     return {
         "id": release.id,
         "reference": release.reference,
+        "version": release.version,
+        "letter": release.letter,
+        "replaces": release.replaces_id,
         "state": state,
         "links": {
             "self": itself,
@@ -111,5 +142,7 @@ def _described(release: Release, state: str) -> dict[str, Any]:
             "recipients": f"{itself}/recipients",
             "stop": f"{itself}/stop",
             "resume": f"{itself}/resume",
+            "correct": f"{itself}/correct",
+            "retract": f"{itself}/retract",
         },
     }

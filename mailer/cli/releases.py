@@ -10,7 +10,7 @@ import click
 
 from mailer.cli.context import with_settings
 from mailer.config import Settings
-from mailer.domain import publishers, receipts, releases
+from mailer.domain import publishers, publishing, receipts, releases
 from mailer.domain.content import ReleaseBody
 from mailer.domain.receipts import Receipt
 from mailer.errors import InvalidInput
@@ -31,14 +31,35 @@ def release() -> None:
 @with_settings
 def publish(settings: Settings, slug: str, file: Path, *, watch: bool) -> None:
     """Publish a release from a JSON file; the same file again is the same release."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        raise InvalidInput({"": f"{file} is not valid JSON in UTF-8."}) from None
-    published = releases.publish(settings, publishers.find(slug), ReleaseBody.read(content))
+    published = publishing.publish(settings, publishers.find(slug), _body(file))
     click.echo(f"Release {published.id} is {published.first_state}.")
     if watch:
         _watch(published.id)
+
+
+@release.command("correct")
+@click.argument("release_id", type=int)
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@with_settings
+def correct(settings: Settings, release_id: int, file: Path) -> None:
+    """Put a better version in the place of a release, from a JSON file with its reference.
+
+    Whoever has the release gets a correction; "note" in the file says what is different.
+    """
+    publisher = releases.publisher_of(release_id)
+    better = publishing.correct(settings, publisher, release_id, _body(file))
+    click.echo(f"Release {better.id} corrects release {release_id}, and is {better.first_state}.")
+
+
+@release.command("retract")
+@click.argument("release_id", type=int)
+@click.option("--note", help="Why, in a sentence for everyone who has it.")
+@with_settings
+def retract(settings: Settings, release_id: int, note: str | None) -> None:
+    """Take a release back: nothing more of it is sent, and whoever has it is told."""
+    publisher = releases.publisher_of(release_id)
+    last = publishing.retract(settings, publisher, release_id, note)
+    click.echo(f"Release {last.id} takes back release {release_id}, and is {last.first_state}.")
 
 
 @release.command("receipt")
@@ -67,6 +88,13 @@ def resume(settings: Settings, release_id: int) -> None:
     """Send a held release now, or go on with a paused one."""
     resumed = releases.resume(settings, releases.publisher_of(release_id), release_id)
     click.echo(f"Release {release_id} is {resumed.state}.")
+
+
+def _body(file: Path) -> ReleaseBody:
+    try:
+        return ReleaseBody.read(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, RecursionError):
+        raise InvalidInput({"": f"{file} is not valid JSON in UTF-8."}) from None
 
 
 def _watch(release_id: int) -> None:

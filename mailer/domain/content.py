@@ -149,6 +149,8 @@ class ReleaseBody(_Part):
     documents: Annotated[tuple[Document, ...], Field(max_length=50)] = ()
     web_url: WebAddress | None = None
     published_at: Moment | None = None
+    note: Paragraph | None = None
+    """What is different from the version before; only corrections and retractions have one."""
     notify: StrictBool = True
     hold_minutes: Annotated[StrictInt, Field(ge=0, le=1_440)] | None = None
 
@@ -167,8 +169,11 @@ class ReleaseBody(_Part):
         return self.model_dump(mode="json")
 
     def sha256(self) -> str:
-        """Return the digest by which the same content is recognised; times in UTC."""
-        plain = self.stored()
+        """Return the digest by which the same content is recognised; times in UTC.
+
+        What was left out does not count, so that it stays the same when the contract grows.
+        """
+        plain = self.model_dump(mode="json", exclude_defaults=True)
         if self.published_at is not None:
             plain["published_at"] = self.published_at.astimezone(UTC).isoformat()
         text = json.dumps(plain, sort_keys=True, ensure_ascii=False)

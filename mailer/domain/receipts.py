@@ -140,7 +140,8 @@ def _fate(session: Session, release: Release, subscription_id: int) -> dict[str,
 
 def _place(session: Session, release_id: int, subscription_id: int) -> bool | None:
     """Tell whether the recipient's turn has come; None if the release is not for them."""
-    batch = session.execute(
+    # Where several letters are sent, the batches of one lie between those of another.
+    batches = session.execute(
         select(BatchMembers.ids, Batch.position)
         .join(Batch, Batch.id == BatchMembers.batch_id)
         .where(
@@ -149,7 +150,8 @@ def _place(session: Session, release_id: int, subscription_id: int) -> bool | No
             Batch.lowest <= subscription_id,
             Batch.highest >= subscription_id,
         )
-    ).one_or_none()
-    if batch is None or subscription_id not in batch.ids:
-        return None
-    return bool(batch.ids.index(subscription_id) < batch.position)
+    )
+    for ids, position in batches:
+        if subscription_id in ids:
+            return bool(ids.index(subscription_id) < position)
+    return None

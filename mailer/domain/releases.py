@@ -1,48 +1,20 @@
-"""The life of a release: published once, scheduled or held, stopped or resumed, finished."""
+"""The life of a release: scheduled or held, stopped or resumed, paused, finished."""
 
 from __future__ import annotations
 
-import secrets
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import ColumnElement, Exists, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from mailer.config import Settings
-from mailer.domain.addresses import domain
 from mailer.domain.clock import now
-from mailer.domain.content import ReleaseBody
-from mailer.errors import Conflict, NotFound, ReferenceTaken
-from mailer.storage.database import database_now, identity, insert, reading, writing
+from mailer.errors import Conflict, NotFound
+from mailer.storage.database import database_now, identity, reading, writing
 from mailer.storage.models import Batch, Outcome, Publisher, Release
 from mailer.storage.queues import ring
 
-NEWS_FOR = timedelta(days=2)
-"""A release dated further back than this is for the record, and mails nobody."""
-_KEY_OCTETS = 32
 _LARGEST_ID = 2**63 - 1
-
-
-def publish(settings: Settings, publisher: Publisher, body: ReleaseBody) -> Release:
-    """Accept a release once: the same content again is answered with the same release.
-
-    Raises ReferenceTaken if the reference belongs to other content.
-    """
-    with writing() as session:
-        session.execute(
-            insert(session, Release)
-            .values(**_row(publisher, body, now()), kept_in=identity(session.connection()))
-            .on_conflict_do_nothing(index_elements=["publisher_id", "reference"])
-        )
-        release = session.scalars(
-            select(Release).where(
-                Release.publisher_id == publisher.id, Release.reference == body.reference
-            )
-        ).one()
-    if release.body_sha256 != body.sha256():
-        raise ReferenceTaken(body.reference, release.id)
-    ring(settings.redis_url, "releases")
-    return release
 
 
 def stop(settings: Settings, publisher: Publisher, release_id: int) -> Release:
@@ -51,7 +23,7 @@ def stop(settings: Settings, publisher: Publisher, release_id: int) -> Release:
     Raises NotFound, and Conflict for a release that is already done.
     """
     with writing() as session:
-        release = _locked(session, publisher, release_id)
+        release = locked_for(session, publisher, release_id)
         if release.state == "done":
             raise Conflict("This release is done: everyone who should have it has it.")
         if release.state != "stopped":
@@ -67,7 +39,7 @@ def resume(settings: Settings, publisher: Publisher, release_id: int) -> Release
     Raises NotFound, and Conflict where there is nothing to resume.
     """
     with writing() as session:
-        release = _locked(session, publisher, release_id)
+        release = locked_for(session, publisher, release_id)
         if release.state == "held":
             release.state, release.starts_at = "sending", now()
         elif release.state == "paused":
@@ -85,6 +57,12 @@ def find(publisher: Publisher, release_id: int) -> Release:
     """Return a press room's release; raises NotFound."""
     with reading() as session:
         return by_id(session, publisher, release_id)
+
+
+def successor(release: Release) -> int | None:
+    """Return the id of the version that is in a release's place, none if it is the newest."""
+    with reading() as session:
+        return session.scalar(select(Release.id).where(Release.replaces_id == release.id))
 
 
 def publisher_of(release_id: int) -> Publisher:
@@ -115,6 +93,12 @@ def locked(session: Session, release_id: int) -> Release:
     )
 
 
+def locked_for(session: Session, publisher: Publisher, release_id: int) -> Release:
+    """Return a press room's release likewise; raises NotFound, also for another's."""
+    by_id(session, publisher, release_id)
+    return locked(session, release_id)
+
+
 def pause(session: Session, release_id: int, because: str, begun_at: int | None = None) -> None:
     """Halt an unfinished release and say why; it goes on when somebody resumes it.
 
@@ -127,6 +111,13 @@ def pause(session: Session, release_id: int, because: str, begun_at: int | None 
     if begun_at is not None:
         statement = statement.where(func.coalesce(Release.resumed_at, 0) <= begun_at)
     session.execute(statement.values(state="paused", paused_because=because))
+
+
+def first_state(moment: datetime, published_at: datetime, starts_at: datetime) -> str:
+    """Return the state in which a release begins that is published, and may go out, then."""
+    if published_at > moment:
+        return "scheduled"
+    return "held" if starts_at > moment else "sending"
 
 
 def settle(session: Session, release_id: int) -> None:
@@ -178,42 +169,7 @@ def _skip_the_rest(session: Session, release_id: int) -> None:
     )
 
 
-def _locked(session: Session, publisher: Publisher, release_id: int) -> Release:
-    by_id(session, publisher, release_id)
-    return locked(session, release_id)
-
-
-def _row(publisher: Publisher, body: ReleaseBody, moment: datetime) -> dict[str, object]:
-    """Lay out a new release; its Message-IDs and sender domain are settled here for ever."""
-    published_at = body.published(moment)
-    hold = publisher.hold_minutes if body.hold_minutes is None else body.hold_minutes
-    starts_at = max(published_at, moment + timedelta(minutes=hold))
-    mails = body.notify and published_at > moment - NEWS_FOR
-    state = _first_state(moment, published_at, starts_at) if mails else "done"
-    return {
-        "publisher_id": publisher.id,
-        "reference": body.reference,
-        "body_sha256": body.sha256(),
-        "content": body.stored(),
-        "state": state,
-        "first_state": state,
-        "created_at": moment,
-        "published_at": published_at,
-        "starts_at": starts_at,
-        "finished_at": None if mails else moment,
-        "message_key": secrets.token_bytes(_KEY_OCTETS),
-        "message_domain": domain(publisher.from_address),
-        "total": 0,
-    }
-
-
 def _state_to_go_on_in(release: Release) -> str:
     if release.frozen_at is not None:
         return "sending"
-    return _first_state(now(), release.published_at, release.starts_at)
-
-
-def _first_state(moment: datetime, published_at: datetime, starts_at: datetime) -> str:
-    if published_at > moment:
-        return "scheduled"
-    return "held" if starts_at > moment else "sending"
+    return first_state(now(), release.published_at, release.starts_at)

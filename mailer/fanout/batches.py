@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, exists, insert, or_, select, updat
 from sqlalchemy.orm import Session
 
 from mailer.storage.database import database_now, identity
-from mailer.storage.models import Batch, BatchMembers, Release
+from mailer.storage.models import Batch, BatchMembers, Letter, Release
 
 LARGEST_BATCH = 1_000
 SMALL_RELEASE = 1_000
@@ -49,7 +49,7 @@ _TAKE = (
         lease_until=database_now() + bindparam("lease"),
         not_before=None,
     )
-    .returning(Batch.id, Batch.epoch, Batch.kind, Batch.position, Batch.lease_until)
+    .returning(Batch.id, Batch.epoch, Batch.kind, Batch.letter, Batch.position, Batch.lease_until)
     .execution_options(synchronize_session=False)
 )
 
@@ -62,6 +62,7 @@ class Claim:
     epoch: int
     release_id: int
     retry: bool
+    letter: Letter
     members: Sequence[int]
     position: int
     claimed_at: int
@@ -69,12 +70,16 @@ class Claim:
 
 
 def add_batches(
-    session: Session, release_id: int, kind: str, pieces: Sequence[Sequence[int]]
+    session: Session,
+    release_id: int,
+    kind: str,
+    pieces: Sequence[Sequence[int]],
+    letter: Letter = "release",
 ) -> Sequence[int]:
     """Write batches of sorted subscription ids; returns the ids of the batches, in order."""
     ids = session.scalars(
         insert(Batch).returning(Batch.id, sort_by_parameter_order=True),
-        [_row(release_id, kind, piece) for piece in pieces],
+        [_row(release_id, kind, piece, letter) for piece in pieces],
     ).all()
     members = zip(ids, pieces, strict=True)
     session.execute(insert(BatchMembers), [{"batch_id": one, "ids": ids} for one, ids in members])
@@ -135,6 +140,7 @@ def _take(session: Session, release_id: int, lease_seconds: int, at_most: int) -
             epoch=row.epoch,
             release_id=release_id,
             retry=row.kind == "retry",
+            letter=row.letter,
             members=members[row.id],
             position=row.position,
             claimed_at=row.lease_until - lease,
@@ -143,10 +149,11 @@ def _take(session: Session, release_id: int, lease_seconds: int, at_most: int) -
     ]
 
 
-def _row(release_id: int, kind: str, members: Sequence[int]) -> dict[str, Any]:
+def _row(release_id: int, kind: str, members: Sequence[int], letter: Letter) -> dict[str, Any]:
     return {
         "release_id": release_id,
         "kind": kind,
+        "letter": letter,
         "lowest": members[0],
         "highest": members[-1],
         "size": len(members),

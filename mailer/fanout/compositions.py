@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
+from functools import partial
 from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -18,9 +20,32 @@ from mailer.fanout.ledger import Ledger
 from mailer.mail import letters
 from mailer.mail.dkim import serving, sign
 from mailer.mail.message import Composed
-from mailer.storage.models import Publisher, Release
+from mailer.storage.models import Letter, Publisher, Release
 
 _MESSAGE_ID_OCTETS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """A release with its press room, and the versions that went out before it, newest first."""
+
+    release: Release
+    publisher: Publisher
+    before: Sequence[Release]
+
+
+class MessageIds:
+    """The Message-IDs of one release: a keyed hash for each recipient (RFC 5322, 3.6.4)."""
+
+    def __init__(self, release: Release) -> None:
+        self._keyed = HMAC(release.message_key, SHA256())
+        self._domain = release.message_domain
+
+    def of(self, subscription_id: int) -> str:
+        """Return the identifier of the message to one recipient, without angle brackets."""
+        numbering = self._keyed.copy()
+        numbering.update(b"%d" % subscription_id)
+        return f"{numbering.finalize()[:_MESSAGE_ID_OCTETS].hex()}@{self._domain}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +55,19 @@ class Composition:
     sender: str
     _links: Links
     _composed: Composed
-    _message_ids: HMAC
-    _message_domain: str
+    _message_ids: Mapping[str, MessageIds]
+    """By slot: its own, and those of the versions before."""
 
     def message(self, subscription_id: int, address: str) -> bytes:
         """Return the same message for the same recipient at every attempt; or `UnsafeValue`."""
-        numbering = self._message_ids.copy()
-        numbering.update(b"%d" % subscription_id)
-        local = numbering.finalize()[:_MESSAGE_ID_OCTETS].hex()
-        return self._composed.fill(
-            {
-                "to": address,
-                "message_id": f"{local}@{self._message_domain}",
-                "unsubscribe_token": self._links.token("unsubscribe", subscription_id),
-                "one_click_token": self._links.token("one-click", subscription_id),
-            }
-        )
+        values = {
+            "to": address,
+            "unsubscribe_token": self._links.token("unsubscribe", subscription_id),
+            "one_click_token": self._links.token("one-click", subscription_id),
+        }
+        for name, numbering in self._message_ids.items():
+            values[name] = numbering.of(subscription_id)
+        return self._composed.fill(values)
 
 
 class Compositor:
@@ -63,14 +85,16 @@ class Compositor:
                 one_click=self.links.prefix("one-click"),
             ),
         )
-        self._kept: dict[tuple[int, str], Composition] = {}
+        self._kept: dict[tuple[int, Letter, str], Composition] = {}
 
-    async def release(self, ledger: Ledger, release_id: int, locale: str) -> Composition:
-        """Return a release in a locale, composed the first time it is asked for."""
-        key = (release_id, locale)
+    async def compose(
+        self, ledger: Ledger, release_id: int, letter: Letter, locale: str
+    ) -> Composition:
+        """Return a letter of a release in a locale, composed the first time it is asked for."""
+        key = (release_id, letter, locale)
         if key not in self._kept:
-            release, publisher = await ledger.transact(lambda session: _rows(session, release_id))
-            self._kept[key] = self._compose(release, publisher, locale)
+            lineage = await ledger.transact(partial(_lineage, release_id=release_id))
+            self._kept[key] = self._compose(lineage, letter, locale)
         return self._kept[key]
 
     def press_room(self, publisher: Publisher) -> letters.PressRoom:
@@ -89,10 +113,19 @@ class Compositor:
         """Have a letter signed by the keys that serve its sender, at the moment of its Date."""
         return sign(composed, serving(self._dkim_keys, publisher.from_address), moment)
 
-    def _compose(self, release: Release, publisher: Publisher, locale: str) -> Composition:
-        body = ReleaseBody.model_validate(release.content)
-        story = story_of(body, body.published_at or release.published_at)
-        composed = self.letters.release(self.press_room(publisher), story, locale)
+    def _compose(self, lineage: Lineage, letter: Letter, locale: str) -> Composition:
+        release, publisher = lineage.release, lineage.publisher
+        room, (story, note) = self.press_room(publisher), _told(release)
+        message_ids = {"message_id": MessageIds(release)}
+        if letter == "release":
+            composed = self.letters.release(room, story, locale)
+        else:
+            before, first = lineage.before[0], lineage.before[-1]
+            message_ids |= {"in_reply_to": MessageIds(before), "thread": MessageIds(first)}
+            old, _ = _told(before)
+            replaced = letters.Replaced(old.title, old.published_at, len(lineage.before), note)
+            tell = self.letters.correction if letter == "correction" else self.letters.retraction
+            composed = tell(room, story, replaced, locale)
         moment = release.frozen_at or release.starts_at
         return Composition(
             sender=publisher.from_address,
@@ -100,8 +133,7 @@ class Compositor:
             _composed=self.signed(
                 composed.given({"date": message_date(moment)}), publisher, moment
             ),
-            _message_ids=HMAC(release.message_key, SHA256()),
-            _message_domain=release.message_domain,
+            _message_ids=message_ids,
         )
 
 
@@ -127,6 +159,18 @@ def story_of(body: ReleaseBody, published_at: datetime) -> letters.Story:
     )
 
 
-def _rows(session: Session, release_id: int) -> tuple[Release, Publisher]:
+def _told(release: Release) -> tuple[letters.Story, str | None]:
+    """Return what a version says, and what it says of the version before."""
+    body = ReleaseBody.model_validate(release.content)
+    return story_of(body, body.published_at or release.published_at), body.note
+
+
+def _lineage(session: Session, release_id: int) -> Lineage:
     release = session.get_one(Release, release_id)
-    return release, session.get_one(Publisher, release.publisher_id)
+    before: list[Release] = []
+    one = release
+    while one.replaces_id is not None:
+        one = session.get_one(Release, one.replaces_id)
+        if one.frozen_at is not None:
+            before.append(one)
+    return Lineage(release, session.get_one(Publisher, release.publisher_id), before)

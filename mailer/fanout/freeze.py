@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, bindparam, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, and_, bindparam, exists, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from mailer.domain.clock import now
 from mailer.domain.releases import settle
+from mailer.fanout.audiences import audience
 from mailer.fanout.batches import LARGEST_BATCH, SMALL_RELEASE, add_batches
 from mailer.storage.database import database_moment, identity
-from mailer.storage.models import Release, Subscriber, Subscription
+from mailer.storage.models import Letter, Release
 
 _BATCHES_AN_INSERT = 20
-_IDS_A_READ = 2_000
 _MOST_BATCHES_A_CONNECTION = 4
 _MANY_BATCHES = 128
 
+_BEFORE = aliased(Release)
 _WAITED = and_(Release.state.in_(("scheduled", "held")), Release.starts_at <= bindparam("moment"))
 _DUE = (
     select(Release)
@@ -29,6 +30,11 @@ _DUE = (
         Release.frozen_at.is_(None),
         Release.kept_in == bindparam("here"),
         or_(Release.state == "sending", _WAITED),
+        # The account of the version before must be closed: its audience is told apart by it.
+        or_(
+            Release.replaces_id.is_(None),
+            exists().where(_BEFORE.id == Release.replaces_id, _BEFORE.finished_at.is_not(None)),
+        ),
     )
     .order_by(Release.starts_at)
     .limit(1)
@@ -44,7 +50,10 @@ def freeze_next(session: Session, connections: int) -> int | None:
     release = session.scalar(next_one, _values(session.connection()))
     if release is None:
         return None
-    release.total = _write_batches(session, release, connections)
+    release.total = sum(
+        _write_batches(session, release.id, letter, ids, connections)
+        for letter, ids in audience(session, release).items()
+    )
     release.state = "sending"
     release.frozen_at = now()
     session.flush()
@@ -68,16 +77,17 @@ def batch_size(total: int, connections: int) -> int:
     return max(1, min(LARGEST_BATCH, -(-total // batches)))
 
 
-def _write_batches(session: Session, release: Release, connections: int) -> int:
-    """Read the audience as a stream, write it as batches, and return how many they are."""
-    audience = _audience(release.publisher_id).execution_options(yield_per=_IDS_A_READ)
-    ids = iter(session.scalars(audience))
+def _write_batches(
+    session: Session, release_id: int, letter: Letter, audience: Iterable[int], connections: int
+) -> int:
+    """Read an audience as a stream, write it as batches, and return how many they are."""
+    ids = iter(audience)
     # Beyond this number every batch is of the largest size, and nothing more is to be known.
     first = array("q", islice(ids, _MOST_BATCHES_A_CONNECTION * connections * LARGEST_BATCH))
     pieces = _pieces(chain(first, ids), batch_size(len(first), connections))
     total = 0
     while block := list(islice(pieces, _BATCHES_AN_INSERT)):
-        add_batches(session, release.id, "first", block)
+        add_batches(session, release_id, "first", block, letter)
         total += sum(map(len, block))
     return total
 
@@ -89,17 +99,3 @@ def _pieces(ids: Iterator[int], size: int) -> Iterator[Sequence[int]]:
 
 def _values(connection: Connection) -> dict[str, Any]:
     return {"here": identity(connection), "moment": database_moment(connection)}
-
-
-def _audience(publisher_id: int) -> Select[int]:
-    return (
-        select(Subscription.id)
-        .join(Subscriber, Subscriber.id == Subscription.subscriber_id)
-        .where(
-            Subscription.publisher_id == publisher_id,
-            Subscription.confirmed_at.is_not(None),
-            Subscription.ended_at.is_(None),
-            Subscriber.suppressed_at.is_(None),
-        )
-        .order_by(Subscription.id)
-    )

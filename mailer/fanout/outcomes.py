@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -14,7 +15,7 @@ from mailer.domain.releases import locked
 from mailer.fanout.batches import LARGEST_BATCH, Claim, add_batches
 from mailer.fanout.verdicts import Verdict
 from mailer.storage.database import database_now, insert
-from mailer.storage.models import Outcome, Subscriber, Subscription, Uncertain
+from mailer.storage.models import Letter, Outcome, Subscriber, Subscription, Uncertain
 
 DEFERRED_AT_MOST = timedelta(hours=48)
 _LONGEST_WAIT_SECONDS = 4 * 3600
@@ -40,7 +41,9 @@ def write_findings(
             continue
         outcome = session.get(Outcome, key)
         if outcome is None:
-            outcome = Outcome(release_id=key[0], subscription_id=key[1], attempts=0)
+            outcome = Outcome(
+                release_id=key[0], subscription_id=key[1], letter=claim.letter, attempts=0
+            )
             session.add(outcome)
         _describe(outcome, finding.verdict, retry_seconds)
         session.flush()
@@ -121,12 +124,20 @@ def retry_due(session: Session, release_id: int) -> int:
         .limit(LARGEST_BATCH)
         .with_for_update()
     ).all()
-    if due:
-        piece = [outcome.subscription_id for outcome in due]
-        [batch_id] = add_batches(session, release_id, "retry", [piece])
-        for outcome in due:
+    for letter, together in _by_letter(due).items():
+        piece = [outcome.subscription_id for outcome in together]
+        [batch_id] = add_batches(session, release_id, "retry", [piece], letter)
+        for outcome in together:
             outcome.batch_id, outcome.next_at = batch_id, None
     return len(due)
+
+
+def _by_letter(outcomes: Iterable[Outcome]) -> Mapping[Letter, Sequence[Outcome]]:
+    """Part those who get different letters of one release."""
+    parts: defaultdict[Letter, list[Outcome]] = defaultdict(list)
+    for outcome in outcomes:
+        parts[outcome.letter].append(outcome)
+    return parts
 
 
 def _describe(outcome: Outcome, verdict: Verdict, retry_seconds: int) -> None:

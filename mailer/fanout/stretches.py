@@ -56,7 +56,9 @@ async def look_along(shop: Workshop, claim: Claim, position: int) -> Stretch:
         members=members,
         recipients=recipients,
         compositions={
-            locale: await shop.compositor.release(shop.ledger, claim.release_id, locale)
+            locale: await shop.compositor.compose(
+                shop.ledger, claim.release_id, claim.letter, locale
+            )
             for locale in sorted(locales)
         },
     )

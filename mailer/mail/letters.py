@@ -22,6 +22,7 @@ from mailer.mail.values import (
     Image,
     Links,
     PressRoom,
+    Replaced,
     Source,
     Story,
     cleaned,
@@ -35,13 +36,14 @@ __all__ = [
     "Letters",
     "Links",
     "PressRoom",
+    "Replaced",
     "Source",
     "Story",
 ]
 
 _PREHEADER = 140
 _AUTOMATIC = ("Auto-Submitted", "auto-generated")  # RFC 3834: answer machines, keep still
-_TO_FOLLOWERS = frozenset({"release", "welcome"})
+_TO_FOLLOWERS = frozenset({"release", "correction", "retraction", "welcome"})
 
 Headers = list[tuple[str, str]]
 
@@ -68,19 +70,51 @@ class Letters:
 
         Slots: `unsubscribe_token`, `one_click_token`.
         """
+        return self._release("release", press_room, story, locale, [])
+
+    def correction(
+        self, press_room: PressRoom, story: Story, replaced: Replaced, locale: str
+    ) -> Composed:
+        """Compose the better version for whoever has the one before, under that in its thread.
+
+        Slots beside those of a release: `in_reply_to` and `thread`, the Message-IDs of the
+        version before and of the first one.
+        """
+        return self._release(
+            "correction", press_room, story, locale, _thread(replaced), replaced=cleaned(replaced)
+        )
+
+    def retraction(
+        self, press_room: PressRoom, story: Story, replaced: Replaced, locale: str
+    ) -> Composed:
+        """Compose the news that a release is taken back. Slots as in a correction."""
+        return self._release(
+            "retraction", press_room, story, locale, _thread(replaced), replaced=cleaned(replaced)
+        )
+
+    def _release(
+        self,
+        letter: str,
+        press_room: PressRoom,
+        story: Story,
+        locale: str,
+        headers: Headers,
+        **context: object,
+    ) -> Composed:
         story = cleaned(story)
         body_text = plain_text(story.body_html)
         return self._compose(
-            "release",
+            letter,
             press_room,
             locale,
-            [("Precedence", "list"), ("Feedback-ID", _feedback(press_room, story))],
+            [*headers, ("Precedence", "list"), ("Feedback-ID", _feedback(press_room, story))],
             language=story.language,
             story=story,
             body=Markup(story.body_html),  # noqa: S704 - sanitised before it was stored
             body_text=body_text,
             preheader=story.lead or _beginning(body_text),
             share=_share(story),
+            **context,
         )
 
     def confirm(self, press_room: PressRoom, locale: str) -> Composed:
@@ -180,6 +214,13 @@ def _beginning(text: str) -> str:
     """Return how a story begins, as an inbox shows it beside the subject."""
     paragraph = re.sub(r" \[\d+\]", "", text.partition("\n\n")[0])
     return textwrap.shorten(paragraph, _PREHEADER, placeholder=" …")
+
+
+def _thread(replaced: Replaced) -> Headers:
+    """Put a message under the one it replaces (RFC 5322, 3.6.4)."""
+    before = f"<{slot('in_reply_to')}>"
+    references = before if replaced.number == 1 else f"<{slot('thread')}> {before}"
+    return [("In-Reply-To", before), ("References", references)]
 
 
 def _feedback(press_room: PressRoom, story: Story) -> str:

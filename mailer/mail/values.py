@@ -94,6 +94,19 @@ class Story:
 
 
 @dataclass(frozen=True, slots=True)
+class Replaced:
+    """The version of a release that a correction or a retraction takes the place of.
+
+    `number` says which it is, from 1; the note says what is different, or why it is taken back.
+    """
+
+    title: str
+    published_at: datetime
+    number: int
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Links:
     """Where the links of a letter begin, each ending in "/"; a recipient's token follows."""
 

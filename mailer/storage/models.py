@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from sqlalchemy import (
     JSON,
@@ -20,6 +20,9 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from mailer.storage.columns import Id, Instant, PackedIds
+
+Letter = Literal["release", "correction", "retraction"]
+"""What is sent of a release: all of it, or what is different for whoever has it already."""
 
 
 class Base(DeclarativeBase):
@@ -159,13 +162,17 @@ class OutboxLetter(Base):
 
 
 class Release(Base):
-    """One thing published once."""
+    """One version of one thing published."""
 
     __tablename__ = "releases"
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     publisher_id: Mapped[int] = mapped_column(ForeignKey(Publisher.id))
     reference: Mapped[str] = mapped_column(String(200))
+    version: Mapped[int] = mapped_column(server_default="1")
+    letter: Mapped[Letter] = mapped_column(String(10), server_default="release")
+    """What it is to whoever has the version before."""
+    replaces_id: Mapped[int | None] = mapped_column(ForeignKey("releases.id"))
     body_sha256: Mapped[str] = mapped_column(String(64))
     content: Mapped[dict[str, Any]]
     state: Mapped[str] = mapped_column(String(12))
@@ -186,11 +193,14 @@ class Release(Base):
     message_domain: Mapped[str] = mapped_column(String(255))
 
     __table_args__ = (
-        UniqueConstraint("publisher_id", "reference"),
+        UniqueConstraint("publisher_id", "reference", "version"),
+        CheckConstraint("letter IN ('release', 'correction', 'retraction')", name="letter"),
+        CheckConstraint("(version = 1) = (replaces_id IS NULL)", name="version"),
         CheckConstraint(
             "state IN ('scheduled', 'held', 'sending', 'paused', 'stopping', 'stopped', 'done')",
             name="state",
         ),
+        Index("uq_releases_replaces_id", "replaces_id", unique=True),
         Index(
             "ix_releases_unfinished",
             "state",
@@ -208,6 +218,8 @@ class Batch(Base):
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     release_id: Mapped[int] = mapped_column(ForeignKey(Release.id), index=True)
     kind: Mapped[str] = mapped_column(String(5))
+    letter: Mapped[Letter] = mapped_column(String(10), server_default="release")
+    """Which letter its members get: whoever has no version before gets the plain release."""
     lowest: Mapped[int] = mapped_column(BigInteger)
     highest: Mapped[int] = mapped_column(BigInteger)
     size: Mapped[int]
@@ -219,6 +231,7 @@ class Batch(Base):
 
     __table_args__ = (
         CheckConstraint("kind IN ('first', 'retry')", name="kind"),
+        CheckConstraint("letter IN ('release', 'correction', 'retraction')", name="letter"),
         CheckConstraint("position BETWEEN 0 AND size", name="position"),
         Index(
             "ix_batches_open",
@@ -251,6 +264,7 @@ class Outcome(Base):
 
     release_id: Mapped[int] = mapped_column(ForeignKey(Release.id), primary_key=True)
     subscription_id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
+    letter: Mapped[Letter] = mapped_column(String(10), server_default="release")
     kind: Mapped[str] = mapped_column(String(10))
     reason: Mapped[str] = mapped_column(String(20))
     """The enhanced status code (RFC 3463) of an answer, or one word of our own."""
@@ -262,6 +276,7 @@ class Outcome(Base):
 
     __table_args__ = (
         CheckConstraint("kind IN ('deferred', 'refused', 'skipped')", name="kind"),
+        CheckConstraint("letter IN ('release', 'correction', 'retraction')", name="letter"),
         Index(
             "ix_outcomes_deferred",
             "next_at",

@@ -7,16 +7,22 @@ from flask import Response, request
 from mailer.web import web
 from mailer.web.pages import settings
 
-_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "style-src 'self'",
-        "img-src 'self'",
-        "form-action 'self'",
-        "frame-ancestors 'none'",
-        "base-uri 'none'",
+
+def policy(*, img_src: str = "'self'") -> str:
+    """Return a Content-Security-Policy under which nothing runs."""
+    return "; ".join(
+        (
+            "default-src 'none'",
+            "style-src 'self'",
+            f"img-src {img_src}",
+            "form-action 'self'",
+            "frame-ancestors 'none'",
+            "base-uri 'none'",
+        )
     )
-)
+
+
+_POLICY = policy()
 _A_YEAR = 365 * 24 * 3600
 _TOKEN_PAGES = {"web.confirm", "web.unsubscribe", "web.one_click"}
 

@@ -22,7 +22,7 @@ def test_a_release_is_accepted_with_its_state_and_links(both: Desk) -> None:
     assert told["reference"] == RELEASE["reference"]
     assert told["state"] == "sending"
     assert told["links"]["self"] == itself
-    for name in ("receipt", "recipients", "stop", "resume"):
+    for name in ("receipt", "recipients", "stop", "resume", "correct", "retract"):
         assert told["links"][name] == f"{itself}/{name}"
 
 

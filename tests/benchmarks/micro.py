@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from mailer.config import TEMPLATES, Settings
 from mailer.demo import samples
-from mailer.domain import publishers, releases
+from mailer.domain import publishers, publishing
 from mailer.domain.content import ReleaseBody
 from mailer.domain.followers import import_followers
 from mailer.domain.links import Links
@@ -94,7 +94,7 @@ def _database(kind: str, number: int) -> Figures:
 
 
 def _freeze(settings: Settings, reference: str) -> float:
-    releases.publish(settings, publishers.find(_ROOM), _news(reference))
+    publishing.publish(settings, publishers.find(_ROOM), _news(reference))
     began = time.perf_counter()
     with writing() as session:
         assert freeze_next(session, CONNECTIONS) is not None

@@ -111,6 +111,18 @@ def test_a_held_release_is_sent_now_or_stopped(operator: Operator) -> None:
     assert "stopped cannot be resumed" in operator.run("release", "resume", one).sentence
 
 
+def test_a_release_is_corrected_and_taken_back(operator: Operator) -> None:
+    operator.opens_a_room()
+    said = operator.does("release", "publish", SLUG, operator.release_file(hold_minutes=10))
+    one = number(said.out)
+    better = operator.release_file(hold_minutes=10, title="Skuta er i Bergen", note="Ikke hjemme.")
+    two = number(operator.does("release", "correct", one, better).out)
+    assert two != one
+    said = operator.does("release", "retract", two, "--note", "Den var en prøve.")
+    assert f"takes back release {two}" in said.out
+    assert f"Release {two} is in the place" in operator.run("release", "retract", one).sentence
+
+
 def test_migrating_again_is_fine(operator: Operator) -> None:
     for _ in range(2):
         assert "up to date" in operator.does("db", "upgrade").out

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import update
 
-from mailer.domain import publishers, receipts, releases
+from mailer.domain import publishers, publishing, receipts, releases
 from mailer.domain.clock import now
 from mailer.domain.content import ReleaseBody
 from mailer.domain.receipts import Receipt
@@ -19,7 +19,7 @@ from tests.domain.cast import ADA, KARI, OLA, ROOM, PressRoom, release
 
 def publish(room: PressRoom, **changes: object) -> int:
     body = ReleaseBody.read(release(**changes))
-    return releases.publish(room.settings, room.publisher, body).id
+    return publishing.publish(room.settings, room.publisher, body).id
 
 
 def frozen(release_id: int, members: list[int], position: int) -> None:

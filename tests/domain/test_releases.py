@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import update
 
 from mailer.config import Settings
-from mailer.domain import publishers, releases
+from mailer.domain import publishers, publishing, releases
 from mailer.domain.clock import now
 from mailer.domain.content import ReleaseBody
 from mailer.errors import Conflict, NotFound, ReferenceTaken
@@ -26,7 +26,7 @@ Act = Callable[[Settings, Publisher, int], Release]
 
 def publish(room: PressRoom, **changes: Any) -> Release:
     body = ReleaseBody.read(release(**changes))
-    return releases.publish(room.settings, publishers.find(SLUG), body)
+    return publishing.publish(room.settings, publishers.find(SLUG), body)
 
 
 def ahead(**time: float) -> str:
@@ -80,7 +80,7 @@ def test_another_press_room_may_use_the_same_reference(room: PressRoom) -> None:
     publishers.add(replace(ROOM, slug="fjellavisa"))
     ours = publish(room)
     body = ReleaseBody.read(release(title="Rekordår i fjellet"))
-    theirs = releases.publish(room.settings, publishers.find("fjellavisa"), body)
+    theirs = publishing.publish(room.settings, publishers.find("fjellavisa"), body)
     assert theirs.id != ours.id
 
 
@@ -112,7 +112,7 @@ def test_a_press_room_holds_its_releases_unless_one_says_otherwise(
 ) -> None:
     publishers.add(replace(ROOM, slug="fjellavisa", hold_minutes=own))
     body = ReleaseBody.read(release(hold_minutes=asked))
-    one = releases.publish(room.settings, publishers.find("fjellavisa"), body)
+    one = publishing.publish(room.settings, publishers.find("fjellavisa"), body)
     assert one.state == state
 
 

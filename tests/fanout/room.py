@@ -18,7 +18,7 @@ from sqlalchemy import select, update
 
 from mailer.app import create_app
 from mailer.config import Settings
-from mailer.domain import followers, publishers, receipts, releases
+from mailer.domain import followers, publishers, publishing, receipts, releases
 from mailer.domain.clock import now
 from mailer.domain.content import ReleaseBody
 from mailer.domain.receipts import Receipt
@@ -84,7 +84,16 @@ class Room:
             "body_html": "<p>Skuta ligger ved kai.</p>",
             **fields,
         }
-        return releases.publish(self.settings, self.publisher, ReleaseBody.read(content)).id
+        return publishing.publish(self.settings, self.publisher, ReleaseBody.read(content)).id
+
+    def correct(self, release_id: int, **changes: Any) -> int:
+        """Put a better version in the place of a release; returns its id."""
+        body = ReleaseBody.read({**self.release(release_id).content, **changes})
+        return publishing.correct(self.settings, self.publisher, release_id, body).id
+
+    def retract(self, release_id: int, note: str | None = None) -> int:
+        """Take a release back; returns the id of what takes its place."""
+        return publishing.retract(self.settings, self.publisher, release_id, note).id
 
     def freeze(self, connections: int = 1) -> int:
         """Publish a release and freeze its audience; returns its id."""

@@ -25,6 +25,8 @@ VALUES = {
     "to": "kari.nordmann@example.org",
     "date": "Thu, 13 Nov 2025 09:00:00 +0100",
     "message_id": "k2j4h5.17@follow.example.com",
+    "in_reply_to": "a1b2c3.17@follow.example.com",
+    "thread": "f0e1d2.17@follow.example.com",
     "confirm_token": "eyJpZCI6MX0.confirm-" + "x" * 50,
     "unsubscribe_token": "eyJpZCI6MX0.leave_" + "y" * 52,
     "one_click_token": "eyJpZCI6MX0.click",

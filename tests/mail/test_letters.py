@@ -26,16 +26,18 @@ from mailer.mail.letters import (
     Letters,
     Links,
     PressRoom,
+    Replaced,
     Source,
     Story,
 )
-from mailer.mail.locales import available
+from mailer.mail.locales import available, long_date
 from mailer.mail.message import Composed
 from mailer.mail.plaintext import plain_text
 from tests.mail.conftest import VALUES, parse, part
 
 SEED = Path(__file__).parents[2].parent / "shared" / "seed"
-KINDS = ("release", "confirm", "welcome", "goodbye")
+KINDS = ("release", "correction", "retraction", "confirm", "welcome", "goodbye")
+NOTE = "Skuta heter Hvalen, ikke Hvalrossen."
 CONFIRM = f"https://follow.example.com/confirm/{VALUES['confirm_token']}"
 UNSUBSCRIBE = f"https://follow.example.com/unsubscribe/{VALUES['unsubscribe_token']}"
 ONE_CLICK = f"https://follow.example.com/one-click/{VALUES['one_click_token']}"
@@ -80,7 +82,10 @@ def write(
     """Compose a letter by its name."""
     if kind == "release":
         return letters.release(press_room, story, locale)
-    composed = getattr(letters, kind)(press_room, locale)
+    parts: list[object] = []
+    if kind in ("correction", "retraction"):
+        parts = [story, Replaced(story.title, story.published_at, 1, NOTE)]
+    composed = getattr(letters, kind)(press_room, *parts, locale)
     assert isinstance(composed, Composed)
     return composed
 
@@ -122,7 +127,8 @@ def test_letters_load_nothing_but_the_picture(
     html = part(parse(composed.fill(VALUES)), "html")
     assert page.tags.isdisjoint({"script", "link", "iframe", "form", "input"})
     assert not re.search(r"url\(|@import|@font-face", html)
-    expected = ["https://museet.example/skute.jpg"] if kind == "release" else []
+    pictured = kind in ("release", "correction")
+    expected = ["https://museet.example/skute.jpg"] if pictured else []
     assert [picture["src"] for picture in page.pictures] == expected
     assert "prefers-color-scheme: dark" in html
 
@@ -144,15 +150,36 @@ def test_only_letters_nobody_wrote_say_so(
     sent = {
         kind: parse(write(letters, kind, press_room, story, "nb").fill(VALUES)) for kind in KINDS
     }
-    assert [sent[kind]["Auto-Submitted"] for kind in KINDS] == [None] + ["auto-generated"] * 3
-    assert [sent[kind]["Precedence"] for kind in KINDS] == ["list", None, None, None]
+    releases = KINDS[:3]
+    for kind in KINDS:
+        automatic = None if kind in releases else "auto-generated"
+        assert sent[kind]["Auto-Submitted"] == automatic
+        assert sent[kind]["Precedence"] == ("list" if kind in releases else None)
+        leaves = kind in (*releases, "welcome")
+        assert (sent[kind]["List-Unsubscribe"] is not None) == leaves
     assert sent["release"]["Feedback-ID"] == "20250517:sjofart:release:mailer"
-    assert [sent[kind]["List-Unsubscribe"] is None for kind in KINDS] == [
-        False,
-        True,
-        False,
-        True,
-    ]
+
+
+@pytest.mark.parametrize("kind", ["correction", "retraction"])
+@pytest.mark.parametrize("locale", available())
+def test_what_replaces_a_release_says_so_under_it(
+    letters: Letters, press_room: PressRoom, story: Story, kind: str, locale: str
+) -> None:
+    message, text, page = read(write(letters, kind, press_room, story, locale))
+    assert message["In-Reply-To"] == message["References"] == f"<{VALUES['in_reply_to']}>"
+    assert message["Subject"].endswith(f": {story.title}")
+    assert long_date(story.published_at, locale) in text
+    for body in (text, page.text):
+        assert NOTE in " ".join(body.split())
+
+
+def test_a_later_version_names_the_first_one_too(
+    letters: Letters, press_room: PressRoom, story: Story
+) -> None:
+    third = Replaced("Hvalen er borte", story.published_at, 2)
+    message, text, _ = read(letters.correction(press_room, story, third, "nb"))
+    assert message["References"] == f"<{VALUES['thread']}> <{VALUES['in_reply_to']}>"
+    assert NOTE not in text
 
 
 def test_a_release_carries_all_it_was_given(

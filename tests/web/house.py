@@ -15,8 +15,9 @@ from werkzeug.test import TestResponse
 
 from mailer.app import create_app
 from mailer.config import Settings
-from mailer.domain import publishers, subscriptions
+from mailer.domain import publishers, publishing, releases, subscriptions
 from mailer.domain.clock import now
+from mailer.domain.content import ReleaseBody
 from mailer.domain.links import Links
 from mailer.domain.subscriptions import Evidence
 from mailer.storage.database import db, reading, writing
@@ -79,6 +80,33 @@ class House:
         with self.app.app_context():
             subscriptions.unsubscribe(self.settings, subscription_id, PROOF)
         return subscription_id
+
+    def publish(self, **fields: Any) -> int:
+        """Publish a release, and return its id."""
+        content = {
+            "reference": "skuta",
+            "language": "nb",
+            "title": "Skuta er hjemme",
+            "body_html": "<p>Den ligger ved kai.</p>",
+            **fields,
+        }
+        with self.app.app_context():
+            body = ReleaseBody.read(content)
+            return publishing.publish(self.settings, publishers.find(SLUG), body).id
+
+    def correct(self, release_id: int, **fields: Any) -> int:
+        """Put a better version in the place of a release, and return its id."""
+        with self.app.app_context():
+            publisher = publishers.find(SLUG)
+            content = releases.find(publisher, release_id).content
+            body = ReleaseBody.read({**content, **fields})
+            return publishing.correct(self.settings, publisher, release_id, body).id
+
+    def retract(self, release_id: int, note: str) -> int:
+        """Take a release back, and return the id of what is in its place."""
+        with self.app.app_context():
+            publisher = publishers.find(SLUG)
+            return publishing.retract(self.settings, publisher, release_id, note).id
 
     def suppress(self, address: str) -> None:
         """Note that a mailbox does not exist."""

@@ -151,11 +151,12 @@ def test_no_get_changes_anything(home: House, state: str) -> None:
         "web.unsubscribe": "unsubscribe",
         "web.one_click": "one-click",
     }
+    release_id = home.publish()
     before = home.rows()
     for rule in home.app.url_map.iter_rules():
         if not rule.endpoint.startswith("web.") or "GET" not in (rule.methods or ()):
             continue
-        path = rule.rule.replace("<slug>", SLUG)
+        path = rule.rule.replace("<slug>", SLUG).replace("<int:release_id>", str(release_id))
         if "<token>" in path:
             token = home.links.token(purposes[rule.endpoint], one)
             path = path.replace("<token>", token)
