@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from email.utils import format_datetime
 from functools import partial
-from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
@@ -16,10 +14,11 @@ from sqlalchemy.orm import Session
 from mailer.config import TEMPLATES, Settings
 from mailer.domain.content import ReleaseBody
 from mailer.domain.links import Links
+from mailer.domain.stories import press_room_of, story_of
 from mailer.fanout.ledger import Ledger
 from mailer.mail import letters
 from mailer.mail.dkim import serving, sign
-from mailer.mail.message import Composed
+from mailer.mail.message import Composed, message_date
 from mailer.storage.models import Letter, Publisher, Release
 
 _MESSAGE_ID_OCTETS = 20
@@ -99,15 +98,7 @@ class Compositor:
 
     def press_room(self, publisher: Publisher) -> letters.PressRoom:
         """Describe a publisher to the letters."""
-        host = urlsplit(self._base_url).hostname or "localhost"
-        return letters.PressRoom(
-            name=publisher.name,
-            from_address=publisher.from_address,
-            locale=publisher.locale,
-            page_url=f"{self._base_url}/{publisher.slug}/",
-            website_url=publisher.website_url,
-            list_id=f"{publisher.slug}.{host}",
-        )
+        return press_room_of(publisher, self._base_url)
 
     def signed(self, composed: Composed, publisher: Publisher, moment: datetime) -> Composed:
         """Have a letter signed by the keys that serve its sender, at the moment of its Date."""
@@ -135,28 +126,6 @@ class Compositor:
             ),
             _message_ids=message_ids,
         )
-
-
-def message_date(moment: datetime) -> str:
-    """Write a moment as a Date header does (RFC 5322 section 3.3)."""
-    return format_datetime(moment.replace(microsecond=0))
-
-
-def story_of(body: ReleaseBody, published_at: datetime) -> letters.Story:
-    """Hand a validated release over to the letters, as plain values."""
-    return letters.Story(
-        language=body.language,
-        title=body.title,
-        lead=body.lead,
-        body_html=body.body_html,
-        image=letters.Image(**body.image.model_dump()) if body.image else None,
-        source=letters.Source(**body.source.model_dump()) if body.source else None,
-        keywords=body.keywords,
-        contacts=tuple(letters.Contact(**contact.model_dump()) for contact in body.contacts),
-        documents=tuple(letters.Document(**document.model_dump()) for document in body.documents),
-        web_url=body.web_url,
-        published_at=published_at,
-    )
 
 
 def _told(release: Release) -> tuple[letters.Story, str | None]:

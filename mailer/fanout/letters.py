@@ -14,12 +14,12 @@ from sqlalchemy.orm import Session
 from mailer.config import Settings
 from mailer.domain.clock import now
 from mailer.fanout.chores import beside
-from mailer.fanout.compositions import Compositor, message_date
+from mailer.fanout.compositions import Compositor
 from mailer.fanout.ledger import Abandoned, Ledger
 from mailer.fanout.pace import Pace
 from mailer.fanout.verdicts import Verdict, judge, judge_refusal
 from mailer.mail import letters
-from mailer.mail.message import Composed, UnsafeValue
+from mailer.mail.message import Composed, UnsafeValue, message_date
 from mailer.mail.replies import Rejected, Unanswered
 from mailer.mail.smtp import Mail, SmtpConnection
 from mailer.storage.database import database_now

@@ -7,7 +7,9 @@ import secrets
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from email.header import Header
+from email.utils import format_datetime
 from hashlib import sha256
 from types import MappingProxyType
 
@@ -113,6 +115,11 @@ def slot(name: str) -> str:
     holds a nonce of this process, so no release can contain one, by accident or on purpose.
     """
     return f"{_NONCE}-{name}-{_NONCE}"
+
+
+def message_date(moment: datetime) -> str:
+    """Write a moment as a Date header does (RFC 5322, 3.3)."""
+    return format_datetime(moment.replace(microsecond=0))
 
 
 def compose(headers: Sequence[tuple[str, str]], text: str, html: str) -> Composed:

@@ -13,8 +13,8 @@ from mailer.domain import publishers, publishing
 from mailer.domain.content import ReleaseBody
 from mailer.domain.followers import import_followers
 from mailer.domain.links import Links
+from mailer.domain.stories import story_of
 from mailer.fanout.batches import claim
-from mailer.fanout.compositions import story_of
 from mailer.fanout.freeze import freeze_next
 from mailer.mail import letters
 from mailer.mail.message import Composed

@@ -1,0 +1,40 @@
+"""Stories: rows and validated releases handed over to the letters, as plain values."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from urllib.parse import urlsplit
+
+from mailer.domain.content import ReleaseBody
+from mailer.mail import letters
+from mailer.storage.models import Publisher
+
+
+def story_of(body: ReleaseBody, published_at: datetime) -> letters.Story:
+    """Hand a validated release over to the letters."""
+    return letters.Story(
+        language=body.language,
+        title=body.title,
+        lead=body.lead,
+        body_html=body.body_html,
+        image=letters.Image(**body.image.model_dump()) if body.image else None,
+        source=letters.Source(**body.source.model_dump()) if body.source else None,
+        keywords=body.keywords,
+        contacts=tuple(letters.Contact(**contact.model_dump()) for contact in body.contacts),
+        documents=tuple(letters.Document(**document.model_dump()) for document in body.documents),
+        web_url=body.web_url,
+        published_at=published_at,
+    )
+
+
+def press_room_of(publisher: Publisher, base_url: str) -> letters.PressRoom:
+    """Describe a publisher to the letters, on the service at this address."""
+    host = urlsplit(base_url).hostname or "localhost"
+    return letters.PressRoom(
+        name=publisher.name,
+        from_address=publisher.from_address,
+        locale=publisher.locale,
+        page_url=f"{base_url}/{publisher.slug}/",
+        website_url=publisher.website_url,
+        list_id=f"{publisher.slug}.{host}",
+    )
