@@ -10,8 +10,9 @@ from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
 from mailer.api import api
 from mailer.config import Settings
-from mailer.domain import publishers, publishing, receipts, releases
+from mailer.domain import previews, publishers, publishing, receipts, releases
 from mailer.domain.content import ReleaseBody
+from mailer.domain.stories import press_room_of
 from mailer.errors import InvalidInput
 from mailer.storage.models import Publisher, Release
 
@@ -25,6 +26,16 @@ def publish() -> tuple[Response, int]:
     body = ReleaseBody.read(_json())
     release = publishing.publish(_settings(), publisher, body)
     return jsonify(_described(release, release.first_state)), 202
+
+
+@api.post("/releases/preview")
+def preview() -> Response:
+    """Show a release as a recipient would get it; nothing is stored, nothing is sent."""
+    publisher = _publisher("publish")
+    base_url = _settings().base_url
+    body = ReleaseBody.read(_json())
+    shown = previews.preview(press_room_of(publisher, base_url), base_url, body)
+    return jsonify(shown.as_json())
 
 
 @api.get("/releases/<int:release_id>")

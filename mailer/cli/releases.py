@@ -10,10 +10,12 @@ import click
 
 from mailer.cli.context import with_settings
 from mailer.config import Settings
-from mailer.domain import publishers, publishing, receipts, releases
+from mailer.domain import previews, publishers, publishing, receipts, releases
 from mailer.domain.content import ReleaseBody
 from mailer.domain.receipts import Receipt
+from mailer.domain.stories import press_room_of
 from mailer.errors import InvalidInput
+from mailer.mail.letters import PressRoom
 
 _POLL_SECONDS = 0.5
 _AT_REST = ("done", "stopped", "paused", "scheduled", "held")
@@ -62,6 +64,34 @@ def retract(settings: Settings, release_id: int, note: str | None) -> None:
     click.echo(f"Release {last.id} takes back release {release_id}, and is {last.first_state}.")
 
 
+@release.command("preview")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--publisher", "slug", help="Whose release it is; without one, an example's.")
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where to write it; without one, a new folder named after the reference.",
+)
+def preview(file: Path, slug: str | None, folder: Path | None) -> None:
+    """Write a release as its readers would get it, and say what they would stumble over.
+
+    For each language an HTML page, the plain text, and the whole message for a mail program.
+    Nothing is stored, sent or fetched; without --publisher, not even a database is needed.
+    """
+    body = _body(file)
+    room, base_url = _room(slug) if slug else (previews.EXAMPLE_ROOM, previews.EXAMPLE_URL)
+    shown = previews.preview(room, base_url, body)
+    folder = folder or Path(body.reference)
+    for locale, letter in shown.letters.items():
+        _write(folder, locale, letter)
+        click.echo(
+            f"{folder / locale}.html, .txt and .eml: {letter.html_octets:,} octets of HTML, "
+            f"{len(letter.message):,} of the whole message."
+        )
+    for warning in shown.warnings:
+        click.echo(f"{warning.field}: {warning.message}", err=True)
+
+
 @release.command("receipt")
 @click.argument("release_id", type=int)
 @click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
@@ -95,6 +125,21 @@ def _body(file: Path) -> ReleaseBody:
         return ReleaseBody.read(json.loads(file.read_text(encoding="utf-8")))
     except (ValueError, RecursionError):
         raise InvalidInput({"": f"{file} is not valid JSON in UTF-8."}) from None
+
+
+@with_settings
+def _room(settings: Settings, slug: str) -> tuple[PressRoom, str]:
+    return press_room_of(publishers.find(slug), settings.base_url), settings.base_url
+
+
+def _write(folder: Path, locale: str, letter: previews.Letter) -> None:
+    files = {"html": letter.html.encode(), "txt": letter.text.encode(), "eml": letter.message}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for kind, content in files.items():
+            (folder / f"{locale}.{kind}").write_bytes(content)
+    except OSError as problem:
+        raise InvalidInput({"--folder": f"{folder}: {problem.strerror}."}) from None
 
 
 def _watch(release_id: int) -> None:

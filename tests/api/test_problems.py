@@ -15,6 +15,7 @@ from tests.domain.cast import RELEASE, release
 
 GUARDED = [
     ("POST", RELEASES),
+    ("POST", f"{RELEASES}/preview"),
     ("GET", f"{RELEASES}/1"),
     ("GET", f"{RELEASES}/1/receipt"),
     ("GET", f"{RELEASES}/1/recipients"),

@@ -1,0 +1,61 @@
+"""A preview over HTTP: the whole letter in every language, and nothing is stored."""
+
+from __future__ import annotations
+
+import pytest
+
+from mailer.mail.locales import available
+from mailer.storage.database import reading
+from mailer.storage.models import Release
+from tests.api.desk import RELEASES, Desk, problem
+from tests.domain.cast import RELEASE, ROOM, release
+
+PREVIEW = f"{RELEASES}/preview"
+
+
+def test_a_preview_is_the_letter_in_every_language(quick: Desk) -> None:
+    answer = quick.call("POST", PREVIEW, json=RELEASE)
+    assert answer.status_code == 200
+    told = answer.get_json()
+    assert set(told["letters"]) == set(available())
+    assert told["warnings"] == []
+    for letter in told["letters"].values():
+        assert letter["subject"] == RELEASE["title"]
+        assert RELEASE["lead"] in letter["html"]
+        assert RELEASE["lead"] in letter["text"]
+        assert letter["eml"].startswith(f'From: "{ROOM.name}" <{ROOM.from_address}>\r\n')
+        assert letter["html_octets"] == len(letter["html"].encode())
+        assert letter["message_octets"] == len(letter["eml"].encode())
+
+
+def test_what_readers_would_stumble_over_is_said_field_by_field(quick: Desk) -> None:
+    long, clear = "Rekordår for blåbær " * 5, "http://example.org/blabaer"
+    told = quick.call("POST", PREVIEW, json=release(title=long, web_url=clear)).get_json()
+    assert [one["field"] for one in told["warnings"]] == ["title", "web_url"]
+    assert all(one["message"].endswith(".") for one in told["warnings"])
+
+
+def test_nothing_is_stored(both: Desk) -> None:
+    for _ in range(2):
+        assert both.call("POST", PREVIEW, json=RELEASE).status_code == 200
+    with both.app.app_context(), reading() as session:
+        assert session.query(Release).count() == 0
+
+
+def test_what_would_not_be_published_is_not_shown(quick: Desk) -> None:
+    told = problem(quick.call("POST", PREVIEW, json=release(title="", colour="blue")), 422)
+    assert {one["field"] for one in told["errors"]} == {"title", "colour"}
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"null", b"{", b'{"title": "\\u0000"}'])
+def test_what_is_no_release_is_a_problem(quick: Desk, body: bytes) -> None:
+    answer = quick.call("POST", PREVIEW, data=body, content_type="application/json")
+    assert answer.status_code in (400, 422)
+    problem(answer, answer.status_code)
+
+
+def test_the_largest_release_is_shown_too(quick: Desk) -> None:
+    html = "<p>Bøttene er fulle.</p>" * 40_000
+    answer = quick.call("POST", PREVIEW, json=release(body_html=html))
+    assert answer.status_code == 200
+    assert [one["field"] for one in answer.get_json()["warnings"]] == ["body_html"]
