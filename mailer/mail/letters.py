@@ -56,8 +56,10 @@ class Letters:
     """
 
     def __init__(self, templates: Path, links: Links) -> None:
-        folder = templates / "emails"
-        self._environments = {locale: _environment(folder, locale) for locale in available()}
+        self._catalogues = templates / "locales"
+        self._environments = {
+            locale: _environment(templates, locale) for locale in available(self._catalogues)
+        }
         self._inliner = CSSInliner(keep_at_rules=True, load_remote_stylesheets=False)
         self._one_click = links.one_click + slot("one_click_token")
         self._addresses = {
@@ -138,7 +140,8 @@ class Letters:
         language: str | None = None,
         **context: object,
     ) -> Composed:
-        press_room, locale = cleaned(press_room), best(locale, press_room.locale)
+        press_room = cleaned(press_room)
+        locale = best(locale, press_room.locale, self._catalogues)
         environment = self._environments[locale]
         context |= self._addresses | {"press_room": press_room, "locale": locale}
         subject = environment.get_template(f"{letter}/subject.txt").render(context).strip()
@@ -175,8 +178,8 @@ class Letters:
 
 def preload(templates: Path) -> None:
     """Read every template now, so that processes that are forked later need not."""
-    for locale in available():
-        environment = _environment(templates / "emails", locale)
+    for locale in available(templates / "locales"):
+        environment = _environment(templates, locale)
         for name in environment.list_templates(extensions=("txt", "html")):
             environment.get_template(name)
 
@@ -187,10 +190,10 @@ def _tidy_text(text: str) -> str:
 
 
 @lru_cache(maxsize=32)
-def _environment(folder: Path, locale: str) -> Environment:
+def _environment(templates: Path, locale: str) -> Environment:
     """Templates come from files alone; only `.html` is escaped, and nothing may be undefined."""
     environment = Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader(templates / "emails"),
         autoescape=select_autoescape(("html",), default=False),
         undefined=StrictUndefined,
         extensions=["jinja2.ext.i18n"],
@@ -199,7 +202,7 @@ def _environment(folder: Path, locale: str) -> Environment:
     )
     environment.policies["ext.i18n.trimmed"] = True
     environment.install_gettext_translations(  # type: ignore[attr-defined]
-        translations(locale), newstyle=True
+        translations(locale, templates / "locales"), newstyle=True
     )
     environment.filters["long_date"] = partial(long_date, locale=locale)
     environment.filters["direction"] = direction

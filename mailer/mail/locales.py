@@ -6,6 +6,7 @@ from datetime import datetime
 from functools import cache
 from gettext import GNUTranslations
 from io import BytesIO
+from pathlib import Path
 
 from babel import Locale, UnknownLocaleError
 from babel.dates import format_date
@@ -15,22 +16,22 @@ from babel.messages.pofile import read_po
 from mailer.config import TEMPLATES
 
 SOURCE = "en"
-_CATALOGUES = TEMPLATES / "locales"
+CATALOGUES = TEMPLATES / "locales"
 _ALIASES = {"no": "nb"}
 # Plain "en" would put the month first, as only Americans write it.
 _CONVENTIONS = {"en": "en_GB"}
 
 
 @cache
-def available() -> tuple[str, ...]:
+def available(folder: Path = CATALOGUES) -> tuple[str, ...]:
     """Return the locales that have a catalogue, sorted; adding a file adds a language."""
-    return tuple(sorted(path.stem for path in _CATALOGUES.glob("*.po")))
+    return tuple(sorted(path.stem for path in folder.glob("*.po")))
 
 
 @cache
-def translations(locale: str) -> GNUTranslations:
+def translations(locale: str, folder: Path = CATALOGUES) -> GNUTranslations:
     """Return the messages of an available locale; one without a translation stays English."""
-    with (_CATALOGUES / f"{locale}.po").open("rb") as file:
+    with (folder / f"{locale}.po").open("rb") as file:
         catalogue = read_po(file, locale=locale)
     compiled = BytesIO()
     write_mo(compiled, catalogue)
@@ -38,13 +39,13 @@ def translations(locale: str) -> GNUTranslations:
     return GNUTranslations(compiled)
 
 
-def best(locale: str | None, default: str) -> str:
+def best(locale: str | None, default: str, folder: Path = CATALOGUES) -> str:
     """Return the available locale nearest to a wish such as "nb-NO", else to the default."""
     for wish in (locale or "", default):
         language, _, region = wish.replace("-", "_").lower().partition("_")
         language = _ALIASES.get(language, language)
         for candidate in (f"{language}_{region.upper()}", language):
-            if candidate in available():
+            if candidate in available(folder):
                 return candidate
     return SOURCE
 
