@@ -2,7 +2,7 @@ PYTHON ?= python3
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo test faults bench lint check lock clean
+.PHONY: help install demo test letters faults bench lint check lock clean
 
 help: ## list what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -15,6 +15,10 @@ demo: install ## try everything on this machine; options in ARGS, as in ARGS=--o
 test: install ## run every test, against real servers; options in ARGS, as in ARGS='-k receipt'
 	@tests/apt-parts.sh
 	@.venv/bin/pytest $(ARGS)
+
+letters: install ## make 5,000 letters, and have three readers read each (some minutes)
+	@LETTERS_EXAMPLES=$${LETTERS_EXAMPLES:-5000} .venv/bin/pytest tests/mail/test_three_readers.py \
+		-n 0 -v $(ARGS)
 
 faults: install ## break everything while mail goes out (an hour), and write docs/reliability.md
 	@tests/apt-parts.sh
