@@ -42,14 +42,21 @@ def _line(text: str) -> str:
 
 
 def _body(html: str) -> str:
-    if any(unicodedata.category(one) in ("Cc", "Cs") and one not in "\t\r\n" for one in html):
+    if _controlled(html):
         raise ValueError("The text holds control characters.")
     if found := markup.refused(html):
         raise ValueError(f"A release may not hold {', '.join(found)}.")
     cleaned = markup.clean(html)
     if not cleaned:
         raise ValueError("This may not be empty.")
+    # Written as &#1; it becomes one only where it is read.
+    if _controlled(cleaned):
+        raise ValueError("The text holds control characters.")
     return cleaned
+
+
+def _controlled(html: str) -> bool:
+    return any(unicodedata.category(one) in ("Cc", "Cs") and one not in "\t\r\n" for one in html)
 
 
 def web_address(url: str) -> str:
