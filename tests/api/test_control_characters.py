@@ -32,7 +32,7 @@ BETWEEN_LINES = {
     "line separator": "\u2028",
     "right-to-left override": "\u202e",
 }
-CONTENT = {**RELEASE, "published_at": "2026-11-13T09:00:00+01:00"}
+CONTENT = {**RELEASE, "published_at": "2026-11-13T09:00:00+01:00", "note": "Nye tall."}
 
 
 def texts(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
