@@ -19,11 +19,20 @@ from fast_mail_parser import PyMimePart, parse_email, parse_email_tree
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mailer.mail.letters import Letters, PressRoom, Story
+from mailer.mail.letters import Letters, PressRoom, Replaced, Story
 from mailer.mail.locales import available
 from mailer.mail.message import message_date
 from tests.mail.conftest import VALUES
-from tests.mail.stories import RECIPIENTS, Passage, bodies, press_rooms, stories
+from tests.mail.stories import (
+    RECIPIENTS,
+    Passage,
+    bodies,
+    maybe,
+    moments,
+    one_line,
+    press_rooms,
+    stories,
+)
 from tests.mail.test_letters import Page
 
 USUAL = 300
@@ -219,6 +228,33 @@ def test_three_readers_find_what_was_meant(
     assert all(read.parts[0][2] == first.parts[0][2] for read in others)
     assert all(read.parts[1][2] == first.parts[1][2] for read in others)
     see_the_story(first, story, passage)
+
+
+@settings(made, max_examples=EXAMPLES // 3)
+@given(data=st.data(), passage=bodies, note=maybe, number=st.integers(1, 3))
+def test_what_replaces_a_release_is_found_under_it(
+    letters: Letters,
+    press_room: PressRoom,
+    data: st.DataObject,
+    passage: Passage,
+    note: str | None,
+    number: int,
+) -> None:
+    story = data.draw(stories(passage))
+    tell = data.draw(st.sampled_from([letters.correction, letters.retraction]))
+    replaced = Replaced(data.draw(one_line), data.draw(moments), number, note)
+    message = tell(press_room, story, replaced, data.draw(st.sampled_from(available()))).fill(
+        {**VALUES, "to": data.draw(st.sampled_from(RECIPIENTS))}
+    )
+    see_the_wire(message)
+    found = [reader(message) for reader in READERS]
+    for read in found:
+        assert set(read.headers) == {*HEADERS, "In-Reply-To", "References"}
+        assert read.headers["In-Reply-To"] == f"<{VALUES['in_reply_to']}>"
+        assert read.headers["References"].endswith(f"<{VALUES['in_reply_to']}>")
+        named = story.title if tell == letters.correction else replaced.title
+        assert read.headers["Subject"].endswith(named)
+        assert [body for _, _, body in read.parts] == [body for _, _, body in found[0].parts]
 
 
 @settings(made, max_examples=max(4, EXAMPLES // 250))
