@@ -41,7 +41,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Operator:
-    """Runs commands in one environment, and keeps files in one folder."""
+    """Runs commands in one environment and one folder, where the files are."""
 
     environment: Mapping[str, str]
     folder: Path
@@ -51,6 +51,7 @@ class Operator:
         ended = subprocess.run(
             [sys.executable, "-m", "mailer", *arguments],
             env=complete({**self.environment, **variables}),
+            cwd=self.folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=PATIENCE_SECONDS,

@@ -33,6 +33,11 @@ def test_a_release_is_written_in_every_language_without_any_setting(editor: Oper
     assert said.err == ""
 
 
+def test_without_a_folder_it_is_one_named_after_the_reference(editor: Operator) -> None:
+    editor.does("release", "preview", editor.release_file())
+    assert (editor.folder / RELEASE["reference"] / "nb.html").is_file()
+
+
 def test_warnings_are_said_and_nothing_fails(editor: Operator) -> None:
     file = editor.release_file(web_url="http://example.org/", reference="a" * 200)
     said = editor.does("release", "preview", file, "--folder", str(editor.folder / "a"))
