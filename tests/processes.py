@@ -52,11 +52,16 @@ def listens(port: int) -> bool:
 
 def alive(pid: int) -> bool:
     """Tell whether a process exists and is more than a zombie nobody has buried yet."""
+    return state(pid) not in "ZX"
+
+
+def state(pid: int) -> str:
+    """Return the letter of a process's state as proc(5) has it, X for one that is not there."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
-        return False
-    return status.rpartition(")")[2].split()[0] not in "ZX"
+        return "X"
+    return status.rpartition(")")[2].split()[0]
 
 
 def as_user(name: str | None) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.faults.inserts import inserting, slow_inserts
 from tests.faults.trial import QUICK, Trial
-from tests.processes import alive, eventually
+from tests.processes import alive, eventually, state
 
 _LEASE_SECONDS = float(QUICK["MAILER_LEASE_SECONDS"])
 _KILLS_A_FREEZE = 3
@@ -63,10 +63,18 @@ def two_workers(trial: Trial) -> Iterator[None]:
 
 def freeze_horse(trial: Trial) -> None:
     """Freeze the process that sends for longer than its lease, while another worker takes over."""
-    horse = trial.chance.choice(trial.horses())
-    os.kill(horse, signal.SIGSTOP)
+    horse = eventually(lambda: _frozen(trial), "a process that sends is frozen")
     trial.last(_LEASE_SECONDS + 2)
     os.kill(horse, signal.SIGCONT)
+
+
+def _frozen(trial: Trial) -> int | None:
+    """Freeze one of those who send; one that has just found nothing to send is gone by then."""
+    horse = trial.chance.choice(trial.horses())
+    with suppress(ProcessLookupError):
+        os.kill(horse, signal.SIGSTOP)
+    eventually(lambda: state(horse) in "TZX", "it stands still, or is gone")
+    return horse if state(horse) == "T" else None
 
 
 def deploy(trial: Trial) -> None:
