@@ -57,12 +57,15 @@ def filling(to: str = "kari@example.org", token: str = "eyJ.x_y-z") -> Mapping[s
 
 @pytest.fixture(params=["release", "confirm", "welcome", "goodbye"])
 def letter(
-    request: pytest.FixtureRequest, letters: Letters, press_room: PressRoom, story: Story
+    request: pytest.FixtureRequest,
+    reachable_letters: Letters,
+    press_room: PressRoom,
+    story: Story,
 ) -> Composed:
     """Every letter in turn."""
     if request.param == "release":
-        return letters.release(press_room, story, "nb")
-    composed: Composed = getattr(letters, request.param)(press_room, "nn")
+        return reachable_letters.release(press_room, story, "nb")
+    composed: Composed = getattr(reachable_letters, request.param)(press_room, "nn")
     return composed
 
 

@@ -144,6 +144,19 @@ def test_the_recipient_can_leave_by_header(
         assert message["List-Archive"] == f"<{press_room.page_url}>"
 
 
+def test_the_recipient_can_leave_by_mail_where_mail_arrives(
+    reachable_letters: Letters, press_room: PressRoom, story: Story
+) -> None:
+    mailto = f"mailto:{VALUES['unsubscribe_mailbox']}?subject=unsubscribe"
+    for composed in (
+        reachable_letters.release(press_room, story, "nb"),
+        reachable_letters.welcome(press_room, "nb"),
+    ):
+        octets = composed.fill(VALUES)
+        assert parse(octets)["List-Unsubscribe"] == f"<{ONE_CLICK}>, <{mailto}>"
+        assert max(map(len, octets.split(b"\r\n"))) <= 998
+
+
 def test_only_letters_nobody_wrote_say_so(
     letters: Letters, press_room: PressRoom, story: Story
 ) -> None:
