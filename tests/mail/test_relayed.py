@@ -16,10 +16,10 @@ from mailer.parts import Relay as Hop
 from tests.dkim_keys import dkimpy_verdicts, ed25519, opendkim_verdicts, rsa
 from tests.mail.conftest import VALUES
 from tests.mail.test_dkim import DOMAIN, MOMENT
+from tests.mail.test_letters import KINDS, write
 from tests.mail_server import MailServer
 from tests.relay import Received, Relay
 
-KINDS = ("release", "confirm", "welcome", "goodbye")
 KEYS = (rsa(DOMAIN), ed25519(DOMAIN))
 SENDER = "bounce-abc@in.museet.example"
 KARI, BJORN = "kari@example.org", "bjørn@example.org"
@@ -54,10 +54,7 @@ def letter(
     locale: str,
 ) -> Composed:
     """Every letter in turn, in each of these languages."""
-    if request.param == "release":
-        return reachable_letters.release(press_room, story, locale)
-    composed: Composed = getattr(reachable_letters, request.param)(press_room, locale)
-    return composed
+    return write(reachable_letters, request.param, press_room, story, locale)
 
 
 def send(relay: Hop, content: bytes, recipient: str) -> None:
