@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -50,6 +51,7 @@ class MailServer:
     """Postfix; `main` and `master` are lines for its two files, after those that all need."""
 
     def __init__(self, folder: Path, main: str = "", master: str = "") -> None:
+        assert os.geteuid() == 0, "Postfix is started by root, and then runs as its own users"
         self.port = free_port()
         self.folder = folder
         (folder / "data").mkdir()
