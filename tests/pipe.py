@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from tests.processes import eventually
 from tests.servers import temporary_folder
 
 # Postfix runs nothing as root, and nobody else may be able to read this checkout: so this script
@@ -25,8 +24,9 @@ read -r status <{folder}/status && exit "$status"
 
 @dataclass(frozen=True)
 class Ending:
-    """How the program ended, and what it said."""
+    """How the program ended for a recipient, and what it said."""
 
+    recipient: str
     status: int
     said: str
 
@@ -60,10 +60,9 @@ class Pipe:
                 pipe._message.write_bytes(b"\n")
                 thread.join()
 
-    def wait_for(self, count: int) -> list[Ending]:
-        """Wait until the program has ended so many times, and give the last of its endings."""
-        eventually(lambda: len(self.endings) >= count, f"{count} messages are handled")
-        return self.endings[-1:]
+    def ended_for(self, recipient: str) -> list[Ending]:
+        """List how it has ended for one recipient so far."""
+        return [ending for ending in self.endings if ending.recipient == recipient]
 
     def _serve(self) -> None:
         while (arrived := self._message.read_bytes()) != b"\n":
@@ -75,5 +74,6 @@ class Pipe:
                 capture_output=True,
                 check=False,
             )
-            self.endings.append(Ending(ended.returncode, ended.stderr.decode()))
+            ending = Ending(recipient.decode(), ended.returncode, ended.stderr.decode())
+            self.endings.append(ending)
             self._status.write_text(f"{ended.returncode}\n")

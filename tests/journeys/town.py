@@ -17,6 +17,7 @@ from mailer.domain import publishers
 from tests.journeys.people import PublishingSystem
 from tests.mail_server import MailServer
 from tests.pipe import Ending, Pipe
+from tests.processes import eventually
 from tests.relay import Relay
 from tests.service import ROOT, Service, application, complete
 
@@ -62,12 +63,11 @@ class Town:
 
     def write(self, sender: str, recipient: str, *fields: str) -> Ending:
         """Send a message to Postfix, and wait until it has been handled."""
-        count = len(self.pipe.endings) + 1
+        before = len(self.pipe.ended_for(recipient))
         text = "\r\n".join([*fields, f"From: {sender}", "Subject: unsubscribe", "", "Hei", ""])
         with smtplib.SMTP("127.0.0.1", self.postfix.port) as client:
             client.sendmail(sender, [recipient], text.encode())
-        [ending] = self.pipe.wait_for(count)
-        return ending
+        return eventually(lambda: self.pipe.ended_for(recipient)[before:], "it is handled")[0]
 
 
 def _documented(file: str, changes: Mapping[str, str]) -> str:
