@@ -11,12 +11,13 @@ per release, and every follower has it in the inbox, once. One click leaves, for
     0  config  parts  errors     the settings; what they describe; what can go wrong
 
 Imports only go down, and rooms on one floor never meet (`tests/test_promises.py`).
-Three ways through the house:
+Four ways through the house:
 
 - *Signing up*: `web.follow` → `domain.subscriptions` → an outbox row → `fanout.letters`.
 - *Publishing*: `api.releases` → `domain.publishing` → a doorbell (`storage.queues`) →
   `fanout.freeze` settles who gets it → `fanout.batches` is claimed → `fanout.delivery` sends →
   `fanout.committer` records.
+- *Leaving by mail*: `cli.inbound` → `domain.mailboxes` → `domain.subscriptions`.
 - *Accounting*: `domain.receipts` reads what `fanout.acknowledgements` wrote.
 
 The rows are the truth and a queued job is only a doorbell: whatever dies, `fanout.sweep`

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from mailer.errors import Misconfigured
-from mailer.parts import DkimKey, Relay, read_dkim_keys, url_parts
+from mailer.parts import DkimKey, Relay, domain_name, read_dkim_keys, url_parts
 
 _PACKAGE = Path(__file__).parent
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -52,6 +52,8 @@ def _base_url(url: str) -> str:
     parts = url_parts(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
         raise ValueError("must be the address visitors use, such as https://follow.example.org")
+    if not url.isascii():
+        raise ValueError("must be in ASCII, for headers of letters; a domain then begins with xn--")
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
         raise ValueError("must be https, because its links carry the right to confirm and leave")
     return url.rstrip("/")
@@ -149,6 +151,12 @@ class Settings(BaseModel):
         alias="MAILER_DKIM_KEYS",
         description="The keys that sign letters, each as domain:selector:/path/to/private.pem, "
         "comma-separated; all keys of a sender's domain sign.",
+    )
+    mail_domain: Annotated[str, AfterValidator(domain_name)] | None = Field(
+        default=None,
+        alias="MAILER_MAIL_DOMAIN",
+        description="The domain whose mail reaches `mailer inbound`: bounces go there, and one can "
+        "leave by mail. Without it, bounces go to the press room.",
     )
     sweep_seconds: int = Field(
         default=10,

@@ -9,6 +9,8 @@ MailerError
 │   └── ReferenceTaken       the reference belongs to a release with other content
 ├── InvalidLink              a link that was not made here
 │   └── ExpiredLink          a link that was made here, too long ago
+├── UnknownMailbox           an address at our domain that was not made here
+├── UnusableMessage          what arrived by mail cannot be read
 ├── Unauthorized             no API key, or an unknown one
 └── Forbidden                a known API key that may not do this
 
@@ -69,6 +71,14 @@ class ExpiredLink(InvalidLink):
     def __init__(self, subscription_id: int) -> None:
         super().__init__("This link has expired. Subscribe again.")
         self.subscription_id = subscription_id
+
+
+class UnknownMailbox(MailerError):
+    """The address was not made here, so that nothing can be done with what arrives at it."""
+
+
+class UnusableMessage(MailerError):
+    """What arrived is no message, or too large to be one that matters."""
 
 
 class Unauthorized(MailerError):

@@ -11,11 +11,14 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from email_validator import EmailNotValidError, validate_email
 from pydantic import BaseModel, ConfigDict, Field
 
 _NO_PATH = ("", "/")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DKIM_KEY = re.compile(rf"({_LABEL}(?:\.{_LABEL})+):({_LABEL}(?:\.{_LABEL})*):(.+)", re.IGNORECASE)
+# A local part of 64 octets and the @ are to make an address of 254 with it (RFC 5321, 4.5.3.1).
+_DOMAIN_OCTETS = 189
 # What every verifier takes (RFC 8301, 3.2), and nobody breaks.
 _RSA_BITS = range(2048, 4097)
 
@@ -30,6 +33,18 @@ def url_parts(url: str) -> SplitResult:
             "is no URL; in a user or a password, write / as %2F, ? as %3F, @ as %40, : as %3A"
         ) from None
     return parts
+
+
+def domain_name(text: str) -> str:
+    """Return a domain that mail can be sent to, in lower case and A-labels; raises ValueError."""
+    try:
+        address = validate_email(f"a@{text}", check_deliverability=False, test_environment=True)
+    except EmailNotValidError:
+        raise ValueError("must be a domain, such as in.example.org") from None
+    name = address.ascii_domain.lower()
+    if "." not in name or len(name) > _DOMAIN_OCTETS:
+        raise ValueError(f"must be a domain of two labels or more, up to {_DOMAIN_OCTETS} octets")
+    return name
 
 
 class Relay(BaseModel):

@@ -19,6 +19,7 @@ _COMMANDS = {
     "release": "releases:release",
     "worker": "processes:worker",
     "sweep": "processes:sweep",
+    "inbound": "inbound:inbound",
     "dkim": "dkim:dkim",
     "doctor": "doctor:doctor",
     "demo": "demo:demo",

@@ -59,7 +59,8 @@ def add(draft: PublisherDraft) -> str:
     publisher = Publisher(
         slug=draft.slug,
         name=name,
-        from_address=canonical(draft.from_address),
+        # In ASCII before the @, too: a mail server without SMTPUTF8 would refuse every letter.
+        from_address=canonical(draft.from_address, smtputf8=False),
         locale=draft.locale,
         website_url=draft.website_url,
         hold_minutes=draft.hold_minutes,

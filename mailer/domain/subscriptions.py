@@ -21,7 +21,7 @@ from mailer.storage.queues import ring
 WORDING = "follow-1"
 """Which version of the follow box's promise was shown; raise it with the words."""
 
-Way = Literal["page", "one-click"]
+Way = Literal["page", "one-click", "mailto"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,13 @@ from sqlalchemy.orm import Session
 from mailer.config import TEMPLATES, Settings
 from mailer.domain.content import ReleaseBody
 from mailer.domain.links import Links
+from mailer.domain.mailboxes import Mailboxes
 from mailer.domain.stories import press_room_of, story_of
 from mailer.fanout.ledger import Ledger
 from mailer.mail import letters
 from mailer.mail.dkim import serving, sign
 from mailer.mail.message import Composed, message_date
+from mailer.mail.smtp import Mail
 from mailer.storage.models import Letter, Publisher, Release
 
 _MESSAGE_ID_OCTETS = 20
@@ -51,13 +53,15 @@ class MessageIds:
 class Composition:
     """A release letter in one locale, ready for any number of recipients."""
 
-    sender: str
+    _from_address: str
+    _release_id: int
     _links: Links
+    _mailboxes: Mailboxes | None
     _composed: Composed
     _message_ids: Mapping[str, MessageIds]
     """By slot: its own, and those of the versions before."""
 
-    def message(self, subscription_id: int, address: str) -> bytes:
+    def mail(self, subscription_id: int, address: str) -> Mail:
         """Return the same message for the same recipient at every attempt; or `UnsafeValue`."""
         values = {
             "to": address,
@@ -66,7 +70,11 @@ class Composition:
         }
         for name, numbering in self._message_ids.items():
             values[name] = numbering.of(subscription_id)
-        return self._composed.fill(values)
+        sender = self._from_address
+        if self._mailboxes is not None:
+            sender = self._mailboxes.address("bounce", subscription_id, self._release_id)
+            values["unsubscribe_mailbox"] = self._mailboxes.address("unsubscribe", subscription_id)
+        return Mail(sender, address, self._composed.fill(values))
 
 
 class Compositor:
@@ -74,6 +82,7 @@ class Compositor:
 
     def __init__(self, settings: Settings) -> None:
         self.links = Links(settings)
+        self.mailboxes = Mailboxes(settings) if settings.mail_domain else None
         self._base_url = settings.base_url
         self._dkim_keys = settings.dkim_keys
         self.letters = letters.Letters(
@@ -82,6 +91,7 @@ class Compositor:
                 confirm=self.links.prefix("confirm"),
                 unsubscribe=self.links.prefix("unsubscribe"),
                 one_click=self.links.prefix("one-click"),
+                mailto=self.mailboxes is not None,
             ),
         )
         self._kept: dict[tuple[int, Letter, str], Composition] = {}
@@ -119,8 +129,10 @@ class Compositor:
             composed = tell(room, story, replaced, locale)
         moment = release.frozen_at or release.starts_at
         return Composition(
-            sender=publisher.from_address,
+            _from_address=publisher.from_address,
+            _release_id=release.id,
             _links=self.links,
+            _mailboxes=self.mailboxes,
             _composed=self.signed(
                 composed.given({"date": message_date(moment)}), publisher, moment
             ),

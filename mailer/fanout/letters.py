@@ -185,7 +185,7 @@ class _Messenger:
         except UnsafeValue:
             return Verdict("refused", "unsendable")
         try:
-            mail = Mail(errand.publisher.from_address, errand.address, message)
+            mail = Mail(self._sender(errand), errand.address, message)
             connection = await self._open()
             await connection.envelope(mail)
             # It does not wait for a permit: the releases make room for it.
@@ -208,21 +208,30 @@ class _Messenger:
             self._connection.abort()
             self._connection = None
 
+    def _sender(self, errand: Errand) -> str:
+        """Return where the letter is sent back to: to our own domain, if mail arrives there."""
+        mailboxes = self._office.compositor.mailboxes
+        if mailboxes is None:
+            return errand.publisher.from_address
+        return mailboxes.address("bounce", errand.subscription_id)
+
     def _message(self, errand: Errand, address: str) -> bytes:
-        links = self._office.compositor.links
+        links, mailboxes = self._office.compositor.links, self._office.compositor.mailboxes
         composed = self._office.compositor.signed(
             self._compose(errand), errand.publisher, errand.created_at
         )
-        return composed.fill(
-            {
-                "to": address,
-                "date": message_date(errand.created_at),
-                "message_id": errand.message_id,
-                "confirm_token": links.token("confirm", errand.subscription_id),
-                "unsubscribe_token": links.token("unsubscribe", errand.subscription_id),
-                "one_click_token": links.token("one-click", errand.subscription_id),
-            }
-        )
+        values = {
+            "to": address,
+            "date": message_date(errand.created_at),
+            "message_id": errand.message_id,
+            "confirm_token": links.token("confirm", errand.subscription_id),
+            "unsubscribe_token": links.token("unsubscribe", errand.subscription_id),
+            "one_click_token": links.token("one-click", errand.subscription_id),
+        }
+        if mailboxes is not None:
+            leaving = mailboxes.address("unsubscribe", errand.subscription_id)
+            values["unsubscribe_mailbox"] = leaving
+        return composed.fill(values)
 
     def _compose(self, errand: Errand) -> Composed:
         compositor = self._office.compositor

@@ -37,10 +37,9 @@ class Stretch:
             return Finding(member, recipient.address, Verdict("skipped", recipient.skip))
         composition = self.compositions[recipient.locale]
         try:
-            content = composition.message(member, recipient.address)
+            return composition.mail(member, recipient.address)
         except UnsafeValue:
             return Finding(member, recipient.address, _UNSENDABLE)
-        return Mail(composition.sender, recipient.address, content)
 
 
 NOWHERE = Stretch(range(0), (), (), {})

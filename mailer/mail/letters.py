@@ -52,7 +52,8 @@ class Letters:
     """Compose every letter; make one per process, since templates and catalogues are read here.
 
     Every letter has the slots `to` (an address), `date` (RFC 5322) and `message_id` (without
-    angle brackets). A locale without a catalogue falls back to the press room's own.
+    angle brackets), and whatever goes to followers has `unsubscribe_mailbox` where the links say
+    `mailto`. A locale without a catalogue falls back to the press room's own.
     """
 
     def __init__(self, templates: Path, links: Links) -> None:
@@ -61,7 +62,10 @@ class Letters:
             locale: _environment(templates, locale) for locale in available(self._catalogues)
         }
         self._inliner = CSSInliner(keep_at_rules=True, load_remote_stylesheets=False)
-        self._one_click = links.one_click + slot("one_click_token")
+        # The https one first: mail clients take the first they understand (RFC 2369, 2).
+        self._ways_out = f"<{links.one_click}{slot('one_click_token')}>"
+        if links.mailto:
+            self._ways_out += f", <mailto:{slot('unsubscribe_mailbox')}?subject=unsubscribe>"
         self._addresses = {
             "confirm_url": links.confirm + slot("confirm_token"),
             "unsubscribe_url": links.unsubscribe + slot("unsubscribe_token"),
@@ -166,7 +170,7 @@ class Letters:
         """Say which list this is and how to leave it (RFC 2919, 2369, 8058)."""
         return [
             ("List-Id", f"{press_room.name} <{press_room.list_id}>"),
-            ("List-Unsubscribe", f"<{self._one_click}>"),
+            ("List-Unsubscribe", self._ways_out),
             ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
             ("List-Archive", f"<{press_room.page_url}>"),
         ]

@@ -169,7 +169,7 @@ def _header(name: str, value: str) -> str:
         value = f"{_phrase(name, phrase)} <{bare}" if phrase else value
     elif name == "Subject" and not _PLAIN.fullmatch(value):
         value = _encoded_words(name, value)
-    elif not value.isascii():
+    if not value.isascii():
         raise UnsafeValue(f"The header {name!r} takes ASCII only.")
     # The first word stays beside the name: a line of nothing but "Name:" confuses many readers.
     field = textwrap.fill(

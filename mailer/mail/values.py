@@ -108,11 +108,15 @@ class Replaced:
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Where the links of a letter begin, each ending in "/"; a recipient's token follows."""
+    """Where the links of a letter begin, each ending in "/"; a recipient's token follows.
+
+    `mailto` says whether one can leave by mail, too.
+    """
 
     confirm: str
     unsubscribe: str
     one_click: str
+    mailto: bool = False
 
 
 def cleaned(value: _Value) -> _Value:

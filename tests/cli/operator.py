@@ -48,11 +48,15 @@ class Operator:
 
     def run(self, *arguments: str, **variables: str) -> Said:
         """Run `mailer` with these arguments; an empty variable is as good as none."""
+        return self.feed(b"", *arguments, **variables)
+
+    def feed(self, octets: bytes, *arguments: str, **variables: str) -> Said:
+        """Run it with these arguments, on what it shall read from standard input."""
         ended = subprocess.run(
             [sys.executable, "-m", "mailer", *arguments],
             env=complete({**self.environment, **variables}),
             cwd=self.folder,
-            stdin=subprocess.DEVNULL,
+            input=octets,
             capture_output=True,
             timeout=PATIENCE_SECONDS,
             check=False,

@@ -96,11 +96,18 @@ def test_a_name_is_one_line_that_fits(room: PressRoom, name: str) -> None:
     assert set(refusal.value.problems) == {"name"}
 
 
-@pytest.mark.parametrize("sender", ["", "presse", "Presse <presse@example.org>", "a@b.no\nBcc: c"])
+@pytest.mark.parametrize(
+    "sender", ["", "presse", "Presse <presse@example.org>", "a@b.no\nBcc: c", "bjørn@example.org"]
+)
 def test_the_sender_is_an_address(room: PressRoom, sender: str) -> None:
     with pytest.raises(InvalidInput):
         publishers.add(replace(OTHER, from_address=sender))
     assert room.count(Publisher) == 1
+
+
+def test_a_sender_at_a_domain_beyond_ascii_becomes_what_mail_servers_know(room: PressRoom) -> None:
+    publishers.add(replace(OTHER, from_address="Presse@Øya.Example"))
+    assert publishers.find(OTHER.slug).from_address == "presse@xn--ya-kka.example"
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def test_its_horse_dies_with_it(working: tuple[Room, Service]) -> None:
     with held(room):
         room.publish()
         rider = horse(service)
-        eventually(lambda: room.relay.connections, "the release goes out")
+        eventually(lambda: room.relay.silences, "Bob's message waits")
         os.kill(service.pid("releases"), signal.SIGKILL)
         eventually(lambda: not alive(rider), "the horse is gone")
         service.processes["releases"].wait()

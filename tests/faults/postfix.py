@@ -3,46 +3,16 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
 from tests.faults.post import Entry, Post
-from tests.processes import Process, free_port, listens
-from tests.servers import find_program, temporary_folder
+from tests.mail_server import MailServer
+from tests.servers import temporary_folder
 
-_MAIN = """\
-compatibility_level = 3.6
-queue_directory = {folder}/queue
-data_directory = {folder}/data
-maillog_file = {folder}/log
-maillog_file_prefixes = {folder}
-myhostname = relay.example.org
-mydestination =
-inet_protocols = ipv4
-mynetworks = 127.0.0.0/8
-smtpd_recipient_restrictions = check_recipient_access static:HOLD, permit
-smtpd_client_connection_count_limit = 0
-alias_maps =
-"""
-_MASTER = """\
-127.0.0.1:{port} inet n - n - - smtpd
-pickup unix n - n 60 1 pickup
-cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
-rewrite unix - - n - - trivial-rewrite
-bounce unix - - n - 0 bounce
-defer unix - - n - 0 bounce
-trace unix - - n - 0 bounce
-error unix - - n - - error
-proxymap unix - - n - - proxymap
-proxywrite unix - - n - 1 proxymap
-anvil unix - - n - 1 anvil
-postlog unix-dgram n - n - 1 postlogd
-"""
+_HOLD = "smtpd_recipient_restrictions = check_recipient_access static:HOLD, permit\n"
 _COMPLETE = 0o100
 _MESSAGE_ID = re.compile(rb"Message-ID: (<[^>]+>)")
 _RECIPIENT = re.compile(rb"[^-]To: <([^>]+)>")
@@ -52,17 +22,8 @@ class Postfix(Post):
     """Postfix with a configuration and a queue of its own."""
 
     def __init__(self, folder: Path, _seed: str) -> None:
-        self.port = free_port()
-        self._folder = folder
-        (folder / "data").mkdir()
-        shutil.chown(folder / "data", "postfix")
-        (folder / "queue").mkdir()
-        (folder / "main.cf").write_text(_MAIN.format(folder=folder))
-        (folder / "master.cf").write_text(_MASTER.format(port=self.port))
-        self._postfix("check")  # which also makes what is not there
-        # By itself, since `postfix start` leaves it with nobody to end it.
-        command = ["/usr/lib/postfix/sbin/master", "-c", str(folder), "-d"]
-        self.process = Process(command, folder / "master.log")
+        self._server = MailServer(folder, main=_HOLD)
+        self.port, self.process = self._server.port, self._server.process
 
     @classmethod
     @contextmanager
@@ -76,16 +37,15 @@ class Postfix(Post):
     @property
     def url(self) -> str:
         """Where to send; this one knows no passwords."""
-        return f"smtp://127.0.0.1:{self.port}"
+        return self._server.url
 
     def start(self) -> None:
         """Start it, also after an abort, with the queue it had."""
-        self.process.launch()
-        self.process.ready(lambda: listens(self.port))
+        self._server.start()
 
     def kill(self) -> None:
         """End it as an operator in a hurry does: `postfix abort`, in the middle of messages."""
-        self._postfix("abort")
+        self._server.order("abort")
         self.process.wait()
 
     def entries(self) -> list[Entry]:
@@ -97,12 +57,8 @@ class Postfix(Post):
         """How many messages are in the queue."""
         return len(self._queue())
 
-    def _postfix(self, command: str) -> None:
-        program = [find_program("postfix"), "-c", str(self._folder), command]
-        subprocess.run(program, check=True, capture_output=True)
-
     def _queue(self) -> list[Path]:
-        queue = self._folder / "queue"
+        queue = self._server.folder / "queue"
         return [one for name in ("incoming", "hold") for one in (queue / name).iterdir()]
 
     @staticmethod

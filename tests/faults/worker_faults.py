@@ -68,13 +68,13 @@ def freeze_horse(trial: Trial) -> None:
     os.kill(horse, signal.SIGCONT)
 
 
-def _frozen(trial: Trial) -> int | None:
-    """Freeze one of those who send; one that has just found nothing to send is gone by then."""
+def _frozen(trial: Trial) -> int:
+    """Freeze one of those who send; 0 if it has just found nothing to send, and is gone."""
     horse = trial.chance.choice(trial.horses())
     with suppress(ProcessLookupError):
         os.kill(horse, signal.SIGSTOP)
     eventually(lambda: state(horse) in "TZX", "it stands still, or is gone")
-    return horse if state(horse) == "T" else None
+    return horse if state(horse) == "T" else 0
 
 
 def deploy(trial: Trial) -> None:

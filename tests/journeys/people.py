@@ -126,7 +126,18 @@ def link(letter: EmailMessage, path: str) -> str:
 def one_click(letter: EmailMessage) -> str:
     """Find where a mail client posts to (RFC 8058)."""
     assert letter["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
-    return str(letter["List-Unsubscribe"]).strip("<>")
+    return _ways_out(letter)[0]
+
+
+def mailto(letter: EmailMessage) -> str:
+    """Find where a mail client writes to that knows no one-click (RFC 2369, 3.2)."""
+    url = urllib.parse.urlsplit(_ways_out(letter)[1])
+    assert (url.scheme, url.query) == ("mailto", "subject=unsubscribe")
+    return url.path
+
+
+def _ways_out(letter: EmailMessage) -> list[str]:
+    return re.findall("<([^>]+)>", str(letter["List-Unsubscribe"]))
 
 
 def _open(request: urllib.request.Request) -> Page:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -30,7 +31,13 @@ VALUES = {
     "confirm_token": "eyJpZCI6MX0.confirm-" + "x" * 50,
     "unsubscribe_token": "eyJpZCI6MX0.leave_" + "y" * 52,
     "one_click_token": "eyJpZCI6MX0.click",
+    "unsubscribe_mailbox": f"unsubscribe-{'a2' * 16}@{'in.' * 62}org",
 }
+LINKS = Links(
+    confirm="https://follow.example.com/confirm/",
+    unsubscribe="https://follow.example.com/unsubscribe/",
+    one_click="https://follow.example.com/one-click/",
+)
 
 
 def parse(message: bytes) -> EmailMessage:
@@ -49,14 +56,13 @@ def part(message: EmailMessage, kind: str) -> str:
 
 @pytest.fixture(scope="session")
 def letters() -> Letters:
-    return Letters(
-        TEMPLATES,
-        Links(
-            confirm="https://follow.example.com/confirm/",
-            unsubscribe="https://follow.example.com/unsubscribe/",
-            one_click="https://follow.example.com/one-click/",
-        ),
-    )
+    return Letters(TEMPLATES, LINKS)
+
+
+@pytest.fixture(scope="session")
+def reachable_letters() -> Letters:
+    """The letters of a service that gets mail, too."""
+    return Letters(TEMPLATES, replace(LINKS, mailto=True))
 
 
 @pytest.fixture(scope="session")

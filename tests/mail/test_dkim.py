@@ -18,6 +18,7 @@ from mailer.mail.message import Composed, compose, slot
 from mailer.parts import DkimKey
 from tests.dkim_keys import dkimpy_verdicts, ed25519, opendkim_verdicts, rsa
 from tests.mail.conftest import VALUES
+from tests.mail.test_letters import KINDS, write
 from tests.mail.texts import bodies, lines
 
 MOMENT = datetime(2025, 11, 13, 8, tzinfo=UTC)
@@ -55,15 +56,15 @@ def filling(to: str = "kari@example.org", token: str = "eyJ.x_y-z") -> Mapping[s
     return {"to": to, "date": VALUES["date"], "token": token}
 
 
-@pytest.fixture(params=["release", "confirm", "welcome", "goodbye"])
+@pytest.fixture(params=KINDS)
 def letter(
-    request: pytest.FixtureRequest, letters: Letters, press_room: PressRoom, story: Story
+    request: pytest.FixtureRequest,
+    reachable_letters: Letters,
+    press_room: PressRoom,
+    story: Story,
 ) -> Composed:
     """Every letter in turn."""
-    if request.param == "release":
-        return letters.release(press_room, story, "nb")
-    composed: Composed = getattr(letters, request.param)(press_room, "nn")
-    return composed
+    return write(reachable_letters, request.param, press_room, story, "nn")
 
 
 @settings(deadline=None)

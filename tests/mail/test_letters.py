@@ -38,6 +38,12 @@ from tests.mail.conftest import VALUES, parse, part
 SEED = Path(__file__).parents[2].parent / "shared" / "seed"
 KINDS = ("release", "correction", "retraction", "confirm", "welcome", "goodbye")
 NOTE = "Skuta heter Hvalen, ikke Hvalrossen."
+HEADERS = (
+    *("From", "To", "Subject", "Date", "Message-ID", "Reply-To", "Content-Language"),
+    *("MIME-Version", "Content-Type"),
+)
+LIST_HEADERS = ("List-Id", "List-Unsubscribe", "List-Unsubscribe-Post", "List-Archive")
+INJECTIONS = ["\r\nBcc: all@example.org", "\nBcc: a@b.no\n\nText", "\rBcc: a", "\u2028Bcc: a"]
 CONFIRM = f"https://follow.example.com/confirm/{VALUES['confirm_token']}"
 UNSUBSCRIBE = f"https://follow.example.com/unsubscribe/{VALUES['unsubscribe_token']}"
 ONE_CLICK = f"https://follow.example.com/one-click/{VALUES['one_click_token']}"
@@ -133,6 +139,48 @@ def test_letters_load_nothing_but_the_picture(
     assert "prefers-color-scheme: dark" in html
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_letter_has_the_headers_of_its_kind(
+    letters: Letters, press_room: PressRoom, story: Story, kind: str
+) -> None:
+    message, *_ = read(write(letters, kind, press_room, story, "en"))
+    release = {*LIST_HEADERS, "Precedence", "Feedback-ID"}
+    own = {
+        "release": release,
+        "correction": {*release, "In-Reply-To", "References"},
+        "retraction": {*release, "In-Reply-To", "References"},
+        "welcome": {*LIST_HEADERS, "Auto-Submitted"},
+    }
+    expected = {*HEADERS, *own.get(kind, {"Auto-Submitted"})}
+    assert sorted(message.keys()) == sorted(expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("evil", INJECTIONS)
+def test_no_field_brings_a_header_of_its_own(
+    letters: Letters, press_room: PressRoom, story: Story, kind: str, evil: str
+) -> None:
+    usual = parse(write(letters, kind, press_room, story, "nb").fill(VALUES))
+    rooms = [
+        replace(press_room, **{name: cast("Any", f"{getattr(press_room, name)}{evil}")})
+        for name in ("name", "from_address", "page_url", "website_url", "list_id")
+    ]
+    stories = [
+        replace(story, **{name: cast("Any", f"{getattr(story, name)}{evil}")})
+        for name in ("language", "title", "lead", "body_html", "web_url")
+    ]
+    told = [(room, story) for room in rooms] + [(press_room, told) for told in stories]
+    for room, one in told:
+        octets = write(letters, kind, room, one, "nb").fill(VALUES)
+        message = parse(octets)
+        assert message.keys() == usual.keys()
+        assert message["To"] == VALUES["to"]
+        head = octets.partition(b"\r\n\r\n")[0]
+        assert not re.search(rb"^Bcc", head, re.MULTILINE)
+        assert [p.get_content_type() for p in message.iter_parts()] == ["text/plain", "text/html"]
+        assert max(map(len, octets.split(b"\r\n"))) <= 998
+
+
 def test_the_recipient_can_leave_by_header(
     letters: Letters, press_room: PressRoom, story: Story
 ) -> None:
@@ -142,6 +190,19 @@ def test_the_recipient_can_leave_by_header(
         assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
         assert message["List-Id"] == f"{press_room.name} <sjofart.follow.example.com>"
         assert message["List-Archive"] == f"<{press_room.page_url}>"
+
+
+def test_the_recipient_can_leave_by_mail_where_mail_arrives(
+    reachable_letters: Letters, press_room: PressRoom, story: Story
+) -> None:
+    mailto = f"mailto:{VALUES['unsubscribe_mailbox']}?subject=unsubscribe"
+    for composed in (
+        reachable_letters.release(press_room, story, "nb"),
+        reachable_letters.welcome(press_room, "nb"),
+    ):
+        octets = composed.fill(VALUES)
+        assert parse(octets)["List-Unsubscribe"] == f"<{ONE_CLICK}>, <{mailto}>"
+        assert max(map(len, octets.split(b"\r\n"))) <= 998
 
 
 def test_only_letters_nobody_wrote_say_so(

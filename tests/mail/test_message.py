@@ -79,6 +79,12 @@ def test_no_header_takes_control_characters(name: str, evil: str) -> None:
         compose([(name, f"a{evil}b <c@example.org>")], "", "")
 
 
+@pytest.mark.parametrize("name", ["From", "Reply-To", "List-Id", "List-Archive", "Feedback-ID"])
+def test_no_header_takes_an_address_beyond_ascii(name: str) -> None:
+    with pytest.raises(UnsafeValue, match="ASCII"):
+        compose([(name, "Øya <bjørn@example.org>")], "", "")
+
+
 @pytest.mark.parametrize(
     "evil", [*CONTROLS, "a> <b@example.org", "a  b", " a", "a ", "", "a" * 321, "\ud800"]
 )

@@ -1,0 +1,70 @@
+"""`mailer inbound`: what a mail server does with the mail that arrives at our domain."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import NoReturn
+
+import click
+from sqlalchemy.exc import SQLAlchemyError
+
+from mailer.cli.context import with_settings
+from mailer.config import Settings
+from mailer.domain import subscriptions
+from mailer.domain.mailboxes import Mailbox, Mailboxes
+from mailer.domain.subscriptions import Evidence
+from mailer.errors import InvalidLink, MailerError, UnknownMailbox, UnusableMessage
+from mailer.mail.inbound import Arrival, read_message
+
+log = logging.getLogger(__name__)
+
+
+@click.command("inbound")
+@click.option("--recipient", metavar="ADDRESS", help="The envelope recipient of the message.")
+def inbound(recipient: str | None) -> None:
+    """Take one message from standard input, and act on it.
+
+    Without --recipient, the address is taken from Delivered-To, X-Original-To or To. The exit
+    status is one of sysexits.h: 0 done, 65 no message, 67 not for us, 75 try again later.
+    """
+    try:
+        _take_in(recipient)
+    except UnusableMessage as problem:
+        _end(str(problem), os.EX_DATAERR)
+    except (UnknownMailbox, InvalidLink):
+        _end("No mailbox has this address.", os.EX_NOUSER)
+    except MailerError as problem:
+        # A setting is wrong. The mail server keeps the message until somebody has mended it.
+        _end(str(problem), os.EX_TEMPFAIL)
+    except SQLAlchemyError as problem:
+        _end(f"The database does not answer ({type(problem).__name__}).", os.EX_TEMPFAIL)
+    except Exception:
+        log.exception("A message broke.")
+        sys.exit(os.EX_TEMPFAIL)
+
+
+@with_settings
+def _take_in(settings: Settings, recipient: str | None) -> None:
+    arrival = read_message(sys.stdin.buffer)
+    mailbox = Mailboxes(settings).read(arrival.recipients if recipient is None else [recipient])
+    log.info(_act(settings, mailbox, arrival), mailbox.subscription_id)
+
+
+def _act(settings: Settings, mailbox: Mailbox, arrival: Arrival) -> str:
+    """Do what arrived at a mailbox asks for, and say what that was."""
+    if mailbox.purpose == "bounce":
+        return "A letter to subscription %d came back; nothing follows from it."
+    if arrival.automatic:
+        return "A machine answered for subscription %d; nothing follows from it."
+    standing = subscriptions.look_up(mailbox.subscription_id)
+    evidence = Evidence(standing.locale, f"mailto:{settings.mail_domain}", None)
+    subscriptions.unsubscribe(settings, mailbox.subscription_id, evidence, "mailto")
+    return "Subscription %d has ended, by mail."
+
+
+def _end(sentence: str, status: int) -> NoReturn:
+    """Say why in the bounce and in the mail server's log, without an address."""
+    click.echo(sentence, err=True)
+    sys.exit(status)

@@ -1,0 +1,97 @@
+"""Mailboxes: addresses at our own domain, each of which says what arrives there is about."""
+
+from __future__ import annotations
+
+import hmac
+import re
+from base64 import b32decode
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import product
+from typing import Literal, cast, get_args
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
+
+from mailer.config import Settings
+from mailer.errors import Misconfigured, UnknownMailbox
+
+Purpose = Literal["bounce", "unsubscribe"]
+
+# In whole groups of five octets, which base32 writes as eight letters without padding: so there
+# is one way only to write an address. Five for each id last for a trillion of them.
+_ID_BITS = 40
+_PAYLOAD_OCTETS = 2 * _ID_BITS // 8
+_MAC_OCTETS = 10
+_LETTERS = (_PAYLOAD_OCTETS + _MAC_OCTETS) // 5 * 8
+# Base32 (RFC 4648, 6) two letters at a time, in half of what the standard library takes for it:
+# every recipient of a release costs two addresses.
+_PAIRS = ["".join(pair) for pair in product("abcdefghijklmnopqrstuvwxyz234567", repeat=2)]
+_SHIFTS = range(_LETTERS * 5 - 10, -1, -10)
+_ADDRESS = re.compile(rf"({'|'.join(get_args(Purpose))})-([a-z2-7]{{{_LETTERS}}})@.*")
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """What an address says: a letter that comes back, or somebody who wants no more of them."""
+
+    purpose: Purpose
+    subscription_id: int
+    release_id: int | None
+
+
+class Mailboxes:
+    """Makes and reads such addresses; one key a purpose, so that none can stand for the other.
+
+    The local part is a word and 32 letters of base32, at most 44 octets (RFC 5321, 4.5.3.1.1):
+    two ids, and 80 bits of a keyed hash of them. It is the same in whatever case it comes back.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Take the keys in, once; raises Misconfigured where no mail arrives."""
+        if settings.mail_domain is None:
+            raise Misconfigured("MAILER_MAIL_DOMAIN: is not set.")
+        self._domain = settings.mail_domain
+        self._keyed = {
+            purpose: [_keyed(key, purpose) for key in settings.secret_keys]
+            for purpose in get_args(Purpose)
+        }
+
+    def address(self, purpose: Purpose, subscription_id: int, release_id: int = 0) -> str:
+        """Return the address for one subscription, and one release, if it is about one."""
+        payload = (subscription_id << _ID_BITS | release_id).to_bytes(_PAYLOAD_OCTETS, "big")
+        number = int.from_bytes(payload + _mac(self._keyed[purpose][0], payload), "big")
+        letters = "".join([_PAIRS[number >> shift & 0x3FF] for shift in _SHIFTS])
+        return f"{purpose}-{letters}@{self._domain}"
+
+    def read(self, addresses: Iterable[str]) -> Mailbox:
+        """Return what the first address of ours says; raises UnknownMailbox if none is.
+
+        Every key ever used verifies, and at any domain, since letters are kept for years.
+        """
+        for address in addresses:
+            found = _ADDRESS.fullmatch(address.lower())
+            if found and (mailbox := self._verified(cast(Purpose, found[1]), found[2])):
+                return mailbox
+        raise UnknownMailbox("No mailbox has this address.")
+
+    def _verified(self, purpose: Purpose, letters: str) -> Mailbox | None:
+        octets = b32decode(letters.upper())
+        payload, mac = octets[:_PAYLOAD_OCTETS], octets[_PAYLOAD_OCTETS:]
+        if not any(hmac.compare_digest(mac, _mac(key, payload)) for key in self._keyed[purpose]):
+            return None
+        number = int.from_bytes(payload, "big")
+        subscription_id, release_id = divmod(number, 1 << _ID_BITS)
+        return Mailbox(purpose, subscription_id, release_id or None)
+
+
+def _keyed(secret: str, purpose: Purpose) -> HMAC:
+    """Derive the key of a purpose, and take it in: two addresses a recipient are made with it."""
+    return HMAC(hmac.digest(secret.encode(), f"mailbox {purpose}".encode(), sha256), SHA256())
+
+
+def _mac(keyed: HMAC, payload: bytes) -> bytes:
+    signing = keyed.copy()
+    signing.update(payload)
+    return signing.finalize()[:_MAC_OCTETS]

@@ -1,0 +1,100 @@
+"""Where mail arrives, every message says by itself where it is sent back to, and how to leave."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import pytest
+
+from mailer.domain import subscriptions
+from mailer.domain.mailboxes import Mailbox, Mailboxes
+from mailer.domain.subscriptions import Evidence
+from mailer.fanout.letters import drain_outbox
+from tests.fanout.room import ADA, BOB, CAST, SENDER, SLUG, Room
+from tests.relay import Received
+
+FRI = "fri@example.org"
+PROOF = Evidence(language="nb", page="test", network=None)
+
+
+@pytest.fixture
+def reachable(room: Room) -> Room:
+    """The press room followed by Ada, Bob, Cai, Dag and Eva, with a domain for return mail."""
+    room.adjust(mail_domain="in.example.org")
+    return room
+
+
+def send_letters(room: Room) -> list[Received]:
+    """Let Fri sign up, confirm and leave, and send the three letters."""
+    subscriptions.sign_up(room.settings, SLUG, FRI, PROOF)
+    one = room.subscription(FRI).id
+    subscriptions.confirm(room.settings, one, PROOF)
+    subscriptions.unsubscribe(room.settings, one, PROOF)
+    asyncio.run(drain_outbox(room.settings, asyncio.Event()))
+    return room.relay.received
+
+
+def back_to(room: Room, received: Received) -> Mailbox:
+    """Read the reverse-path of a message."""
+    return Mailboxes(room.settings).read([received.sender])
+
+
+def ways_out(received: Received) -> list[str]:
+    """List the addresses by which a mail client may leave, in their order."""
+    return re.findall("<([^>]+)>", str(received.message["List-Unsubscribe"]))
+
+
+def test_a_release_comes_back_to_one_mailbox_for_each_recipient(reachable: Room) -> None:
+    release_id = reachable.publish()
+    reachable.drain()
+    assert {one.recipient for one in reachable.relay.received} == set(CAST)
+    for received in reachable.relay.received:
+        one = reachable.subscription(received.recipient).id
+        assert back_to(reachable, received) == Mailbox("bounce", one, release_id)
+        assert received.message["From"].addresses[0].addr_spec == SENDER
+
+
+def test_the_second_attempt_comes_back_to_the_same_mailbox(reachable: Room) -> None:
+    reachable.relay.answer(BOB, at="dot", reply="451 4.7.1 Greylisted", times=1)
+    release_id = reachable.publish()
+    reachable.drain()
+    reachable.later(seconds=2)
+    reachable.sweep()
+    reachable.drain()
+    [received] = [one for one in reachable.relay.received if one.recipient == BOB]
+    one = reachable.subscription(BOB).id
+    assert back_to(reachable, received) == Mailbox("bounce", one, release_id)
+
+
+def test_letters_to_one_person_come_back_to_a_mailbox_without_a_release(reachable: Room) -> None:
+    for received in send_letters(reachable):
+        one = reachable.subscription(FRI).id
+        assert back_to(reachable, received) == Mailbox("bounce", one, None)
+
+
+def test_a_follower_may_leave_by_mail_and_first_of_all_by_the_web(reachable: Room) -> None:
+    reachable.publish()
+    reachable.drain()
+    welcome = send_letters(reachable)[-2]
+    for received in (*reachable.relay.received[:5], welcome):
+        https, mailto = ways_out(received)
+        assert https.startswith(f"{reachable.settings.base_url}/one-click/")
+        found = re.fullmatch(
+            r"mailto:(unsubscribe-\S+@in\.example\.org)\?subject=unsubscribe", mailto
+        )
+        assert found
+        one = reachable.subscription(received.recipient).id
+        mailbox = Mailboxes(reachable.settings).read([found[1]])
+        assert mailbox == Mailbox("unsubscribe", one, None)
+        assert received.message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+
+
+def test_without_a_mail_domain_all_goes_back_to_the_press_room(room: Room) -> None:
+    room.publish()
+    room.drain()
+    assert {one.sender for one in room.relay.received} == {SENDER}
+    [ada] = [one for one in room.relay.received if one.recipient == ADA]
+    [https] = ways_out(ada)
+    assert https.startswith(f"{room.settings.base_url}/one-click/")
+    assert {one.sender for one in send_letters(room)} == {SENDER}

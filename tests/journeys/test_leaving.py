@@ -1,0 +1,185 @@
+"""Leaving as mail clients do it: by one click, and by a message to a real Postfix."""
+
+from __future__ import annotations
+
+import smtplib
+import urllib.request
+import zlib
+from collections.abc import Iterator
+
+import pytest
+
+from mailer.domain import followers
+from tests.conftest import Databases
+from tests.journeys.people import PublishingSystem, Visitor, mailto, one_click
+from tests.journeys.town import Town
+from tests.processes import eventually, free_port
+from tests.relay import SILENCE, Relay
+from tests.servers import Redis
+from tests.service import Service, application, contract
+
+DOMAIN = "in.example.org"
+MULTIPART = (
+    b'--b\r\nContent-Disposition: form-data; name="List-Unsubscribe"\r\n\r\nOne-Click\r\n--b--\r\n'
+)
+BODIES = {
+    "application/x-www-form-urlencoded": b"List-Unsubscribe=One-Click",
+    "multipart/form-data; boundary=b": MULTIPART,
+}
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def service(
+    request: pytest.FixtureRequest,
+    databases: Databases,
+    redis_server: Redis,
+    relay_server: Relay,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Service]:
+    """The service with a domain for return mail, and one connection for a release."""
+    redis_server.start()
+    relay_server.reset()
+    with databases.fresh(request.param) as url:
+        variables = contract(
+            database_url=url, redis_url=redis_server.url, smtp_url=relay_server.url
+        )
+        own = {"MAILER_MAIL_DOMAIN": DOMAIN, "MAILER_CONNECTIONS": "1"}
+        folder = tmp_path_factory.mktemp("service")
+        with Service.running(variables | own, folder) as running:
+            yield running
+
+
+@pytest.fixture(scope="module")
+def town(
+    service: Service, relay_server: Relay, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Town]:
+    """All of it."""
+    with Town.open(service, relay_server, tmp_path_factory.mktemp("mailer")) as town:
+        yield town
+
+
+@pytest.fixture
+def press_office(town: Town, request: pytest.FixtureRequest) -> PublishingSystem:
+    """The publishing system of a press room that nobody follows yet."""
+    return town.open_room(slug_of(request))
+
+
+@pytest.fixture
+def kari(town: Town, press_office: PublishingSystem, request: pytest.FixtureRequest) -> Visitor:
+    """Somebody who follows it."""
+    kari = Visitor(town.relay, f"kari.{slug_of(request)}@example.org")
+    kari.follow(f"{town.service.url}/{slug_of(request)}/")
+    return kari
+
+
+def slug_of(request: pytest.FixtureRequest) -> str:
+    """Name a press room that no other test has."""
+    return f"oya-{zlib.crc32(request.node.nodeid.encode())}"
+
+
+def click(url: str, content_type: str) -> None:
+    """Post what a mail client posts (RFC 8058, 3.2), and see that it is all that it takes."""
+    request = urllib.request.Request(url, BODIES[content_type], {"Content-Type": content_type})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        assert answer.status == 200
+        assert answer.url == url
+        assert answer.headers["Set-Cookie"] is None
+
+
+@pytest.mark.parametrize("content_type", BODIES)
+def test_one_click_ends_it_without_a_cookie_or_another_place_to_go(
+    town: Town, kari: Visitor, press_office: PublishingSystem, content_type: str
+) -> None:
+    click(one_click(kari.letters(2)[1]), content_type)
+    assert kari.letters(3)[2]["Auto-Submitted"] == "auto-generated"
+    assert press_office.done(press_office.publish("brygga"))["total"] == 0
+
+
+def test_a_message_to_the_mailto_ends_it_in_whatever_case_and_again_is_harmless(
+    town: Town, kari: Visitor, press_office: PublishingSystem
+) -> None:
+    for _ in range(2):
+        ending = town.write(kari.address, mailto(kari.letters(2)[1]).upper())
+        assert ending.status == 0
+        assert "has ended, by mail" in ending.said
+    assert kari.letters(3)[2]["Auto-Submitted"] == "auto-generated"
+    assert press_office.done(press_office.publish("brygga"))["total"] == 0
+
+
+def test_a_machine_that_answers_ends_nothing(
+    town: Town, kari: Visitor, press_office: PublishingSystem
+) -> None:
+    address = mailto(kari.letters(2)[1])
+    endings = [
+        town.write(kari.address, address, "Auto-Submitted: auto-replied (vacation)"),
+        town.write("", address),
+    ]
+    assert [ending.status for ending in endings] == [0, 0]
+    assert press_office.done(press_office.publish("brygga"))["accepted"] == 1
+
+
+def test_a_letter_that_comes_back_to_its_sender_is_taken(
+    town: Town, kari: Visitor, press_office: PublishingSystem
+) -> None:
+    press_office.done(press_office.publish("brygga"))
+    senders = [one.sender for one in town.relay.received if one.recipient == kari.address]
+    assert len(set(senders)) == 2
+    for sender in senders:
+        assert sender.endswith(f"@{DOMAIN}")
+        assert town.write("", sender).status == 0
+    assert press_office.done(press_office.publish("brygga-2"))["accepted"] == 1
+
+
+def test_other_mail_is_refused_before_it_is_taken(town: Town) -> None:
+    for other in (f"postmaster@{DOMAIN}", f"unsubscribe-abc@{DOMAIN}"):
+        with smtplib.SMTP("127.0.0.1", town.postfix.port) as client:
+            client.mail("kari@example.org")
+            assert client.rcpt(other)[0] == 550
+
+
+def test_what_nobody_here_has_made_is_said_to_be_nobodys(town: Town) -> None:
+    ending = town.write("", f"unsubscribe-{'a' * 32}@{DOMAIN}")
+    assert (ending.status, ending.said) == (67, "No mailbox has this address.\n")
+    eventually(lambda: "dsn=5.1.1" in town.postfix.log, "Postfix says so too")
+
+
+@pytest.mark.parametrize("missing", ["the database", "the settings"])
+def test_while_something_is_away_postfix_keeps_the_message(
+    town: Town, kari: Visitor, press_office: PublishingSystem, missing: str
+) -> None:
+    settings = town.environment.read_text()
+    town.environment.unlink()
+    if missing == "the database":
+        away = f"DATABASE_URL=postgresql+psycopg://mailer@127.0.0.1:{free_port()}/mailer\n"
+        town.environment.write_text(settings + away)
+    deferrals = town.postfix.log.count("status=deferred")
+    assert town.write(kari.address, mailto(kari.letters(2)[1])).status == 75
+    eventually(
+        lambda: town.postfix.log.count("status=deferred") > deferrals, "Postfix will try again"
+    )
+    town.environment.write_text(settings)
+    town.postfix.order("flush")
+    assert kari.letters(3)[2]["Auto-Submitted"] == "auto-generated"
+    assert press_office.done(press_office.publish("brygga"))["total"] == 0
+
+
+def test_who_leaves_is_skipped_in_a_batch_that_is_claimed_already(
+    town: Town, press_office: PublishingSystem, request: pytest.FixtureRequest
+) -> None:
+    crowd = [f"{slug_of(request)}.{number:03}@example.org" for number in range(240)]
+    with application(town.service.environment):
+        followers.import_followers(slug_of(request), ["address", *crowd], locales=("nb",))
+    press_office.done(press_office.publish("brygga"))
+    letters = {one: Visitor(town.relay, one).letters(1)[0] for one in crowd[50:60]}
+    town.relay.answer(crowd[0], at="rcpt", reply=SILENCE, times=1)
+    silences = town.relay.silences
+    answer = press_office.publish("brygga-2")
+    # A batch of sixty is claimed, its first fifty have been looked up, and the relay holds one.
+    eventually(lambda: town.relay.silences > silences, "the first message waits")
+    for one, content_type in zip(crowd[50:], BODIES, strict=False):
+        click(one_click(letters[one]), content_type)
+    assert town.write(crowd[59], mailto(letters[crowd[59]])).status == 0
+    town.relay.break_connections()
+    receipt = press_office.done(answer)
+    assert (receipt["total"], receipt["accepted"], receipt["skipped"]) == (240, 237, 3)
+    assert receipt["reasons"]["skipped"] == {"left": 3}
