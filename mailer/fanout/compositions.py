@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from mailer.config import TEMPLATES, Settings
 from mailer.domain.content import ReleaseBody
 from mailer.domain.links import Links
+from mailer.fanout.latest import latest
 from mailer.fanout.ledger import Ledger
 from mailer.mail import letters
 from mailer.mail.dkim import serving, sign
@@ -21,6 +22,8 @@ from mailer.mail.message import Composed
 from mailer.storage.models import Publisher, Release
 
 _MESSAGE_ID_OCTETS = 20
+
+Latest = tuple[letters.Headline, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +72,8 @@ class Compositor:
         """Return a release in a locale, composed the first time it is asked for."""
         key = (release_id, locale)
         if key not in self._kept:
-            release, publisher = await ledger.transact(lambda session: _rows(session, release_id))
-            self._kept[key] = self._compose(release, publisher, locale)
+            rows = await ledger.transact(lambda session: self._rows(session, release_id))
+            self._kept[key] = self._compose(*rows, locale)
         return self._kept[key]
 
     def press_room(self, publisher: Publisher) -> letters.PressRoom:
@@ -83,15 +86,24 @@ class Compositor:
             page_url=f"{self._base_url}/{publisher.slug}/",
             website_url=publisher.website_url,
             list_id=f"{publisher.slug}.{host}",
+            logo_url=publisher.logo_url,
+            accent=publisher.accent,
         )
 
     def signed(self, composed: Composed, publisher: Publisher, moment: datetime) -> Composed:
         """Have a letter signed by the keys that serve its sender, at the moment of its Date."""
         return sign(composed, serving(self._dkim_keys, publisher.from_address), moment)
 
-    def _compose(self, release: Release, publisher: Publisher, locale: str) -> Composition:
+    def _rows(self, session: Session, release_id: int) -> tuple[Release, Publisher, Latest]:
+        release = session.get_one(Release, release_id)
+        publisher = session.get_one(Publisher, release.publisher_id)
+        return release, publisher, latest(session, release, f"{self._base_url}/{publisher.slug}")
+
+    def _compose(
+        self, release: Release, publisher: Publisher, others: Latest, locale: str
+    ) -> Composition:
         body = ReleaseBody.model_validate(release.content)
-        story = story_of(body, body.published_at or release.published_at)
+        story = story_of(body, body.published_at or release.published_at, others)
         composed = self.letters.release(self.press_room(publisher), story, locale)
         moment = release.frozen_at or release.starts_at
         return Composition(
@@ -110,7 +122,7 @@ def message_date(moment: datetime) -> str:
     return format_datetime(moment.replace(microsecond=0))
 
 
-def story_of(body: ReleaseBody, published_at: datetime) -> letters.Story:
+def story_of(body: ReleaseBody, published_at: datetime, others: Latest = ()) -> letters.Story:
     """Hand a validated release over to the letters, as plain values."""
     return letters.Story(
         language=body.language,
@@ -118,15 +130,12 @@ def story_of(body: ReleaseBody, published_at: datetime) -> letters.Story:
         lead=body.lead,
         body_html=body.body_html,
         image=letters.Image(**body.image.model_dump()) if body.image else None,
+        images=tuple(letters.Image(**image.model_dump()) for image in body.images),
         source=letters.Source(**body.source.model_dump()) if body.source else None,
         keywords=body.keywords,
         contacts=tuple(letters.Contact(**contact.model_dump()) for contact in body.contacts),
         documents=tuple(letters.Document(**document.model_dump()) for document in body.documents),
         web_url=body.web_url,
         published_at=published_at,
+        latest=others,
     )
-
-
-def _rows(session: Session, release_id: int) -> tuple[Release, Publisher]:
-    release = session.get_one(Release, release_id)
-    return release, session.get_one(Publisher, release.publisher_id)
