@@ -2,7 +2,7 @@ PYTHON ?= python3
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo test faults bench lint check lock clean
+.PHONY: help install demo test gallery faults bench lint check lock clean
 
 help: ## list what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -15,6 +15,10 @@ demo: install ## try everything on this machine; options in ARGS, as in ARGS=--o
 test: install ## run every test, against real servers; options in ARGS, as in ARGS='-k receipt'
 	@tests/apt-parts.sh
 	@.venv/bin/pytest $(ARGS)
+
+gallery: install ## show every letter in every language, narrow, dark, without pictures: gallery/
+	@tests/apt-parts.sh
+	@.venv/bin/python -m tests.letters
 
 faults: install ## break everything while mail goes out (an hour), and write docs/reliability.md
 	@tests/apt-parts.sh
@@ -42,7 +46,7 @@ lock: install ## renew requirements.lock to the newest versions pyproject.toml a
 		--custom-compile-command 'make lock' --output-file requirements.lock
 
 clean: ## remove .venv and everything the tools left behind
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	@rm -rf .venv .node gallery .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Everything comes from the lock, even what builds this package: hence no build isolation.

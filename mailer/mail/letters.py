@@ -112,6 +112,7 @@ class Letters:
         context |= self._addresses | {"press_room": press_room, "locale": locale}
         accent = press_room.accent or ACCENT
         context |= {"accent": accent, "accent_on_dark": on_dark(accent)}
+        context |= {"side": _side(locale), "story_side": _side(language or locale)}
         subject = environment.get_template(f"{letter}/subject.txt").render(context).strip()
         text = environment.get_template(f"{letter}/body.txt").render(context)
         html = environment.get_template(f"{letter}/body.html").render(context, subject=subject)
@@ -180,6 +181,11 @@ def _environment(folder: Path, locale: str) -> Environment:
     environment.filters["mailto"] = lambda address: "mailto:" + quote(address, safe="@")
     environment.filters["tel"] = lambda phone: "tel:" + re.sub(r"[^+\d]", "", phone)
     return environment
+
+
+def _side(language: str) -> str:
+    """Return where the lines of a language begin."""
+    return "right" if direction(language.replace("_", "-")) == "rtl" else "left"
 
 
 def _beginning(text: str) -> str:
