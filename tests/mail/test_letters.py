@@ -248,6 +248,21 @@ def test_sharing_needs_no_service_of_ours(
     }
 
 
+def test_a_long_release_is_shown_whole_by_gmail(
+    letters: Letters, press_room: PressRoom, story: Story
+) -> None:
+    """Gmail cuts a letter off at 102 kB, and with it the way to leave."""
+    words = "Bøttene er fulle, og bærene er større enn noen kan huske. " * 12
+    paragraph = f"<h2>Bær</h2><p>{words}</p><ul><li>{words}</li></ul>"
+    assert story.image is not None
+    long = replace(
+        story, body_html=paragraph * 25, images=(story.image,) * 10, documents=story.documents * 10
+    )
+    html = part(parse(letters.release(press_room, long, "nb").fill(VALUES)), "html")
+    assert len(words) * 2 * 25 > 30_000
+    assert len(html.encode()) < 102_000
+
+
 def test_what_is_absent_leaves_no_trace(
     letters: Letters, press_room: PressRoom, story: Story
 ) -> None:
