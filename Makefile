@@ -2,7 +2,7 @@ PYTHON ?= python3
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo test letters faults bench lint check lock clean
+.PHONY: help install demo test letters gallery faults bench lint check lock clean
 
 help: ## list what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -19,6 +19,10 @@ test: install ## run every test, against real servers; options in ARGS, as in AR
 letters: install ## make 5,000 letters, and have three readers read each (some minutes)
 	@LETTERS_EXAMPLES=$${LETTERS_EXAMPLES:-5000} .venv/bin/pytest tests/mail/test_three_readers.py \
 		-n 0 -v $(ARGS)
+
+gallery: install ## show every letter in every language, narrow, dark, without pictures: gallery/
+	@tests/apt-parts.sh
+	@.venv/bin/python -m tests.letters
 
 faults: install ## break everything while mail goes out (an hour), and write docs/reliability.md
 	@tests/apt-parts.sh
@@ -46,7 +50,7 @@ lock: install ## renew requirements.lock to the newest versions pyproject.toml a
 		--custom-compile-command 'make lock' --output-file requirements.lock
 
 clean: ## remove .venv and everything the tools left behind
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	@rm -rf .venv .node gallery .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Everything comes from the lock, even what builds this package: hence no build isolation.

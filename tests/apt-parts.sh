@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Make sure of what no wheel brings: Chromium, iproute2, libfaketime, OpenDKIM, Postfix's tools,
-# PostgreSQL, Redis.
+# Make sure of what no wheel brings: Chromium, iproute2, libfaketime, npm, OpenDKIM, Postfix's
+# tools, PostgreSQL, Redis; and from npm what checks the letters.
 set -euo pipefail
 PATH="$PATH:/usr/sbin:/sbin"
 
@@ -11,6 +11,7 @@ missing() {
         || echo postgresql
     command -v ip bridge >/dev/null || echo iproute2
     command -v opendkim >/dev/null || echo opendkim
+    command -v npm >/dev/null || echo npm
     command -v redis-server >/dev/null || echo redis-server
     compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || echo libfaketime
 }
@@ -25,9 +26,7 @@ apt() {
 }
 
 parts=$(missing)
-[ -n "$parts" ] || exit 0
-
-if command -v apt-get >/dev/null && as_root true 2>/dev/null; then
+if [ -n "$parts" ] && command -v apt-get >/dev/null && as_root true 2>/dev/null; then
     echo "Installing for the tests:" $parts
     # Postfix is wanted for its tools; without this answer it sets up a mail server too.
     echo 'postfix postfix/main_mailer_type select No configuration' \
@@ -40,4 +39,13 @@ if [ -n "$parts" ]; then
     echo "The tests need these Debian packages, which could not be installed here:" $parts >&2
     echo "As root: apt-get install" $parts >&2
     exit 1
+fi
+
+# Beside .venv, and not under tests/, where every tool would look through it.
+wanted=$(dirname "${BASH_SOURCE[0]}")/letters node=$(dirname "${BASH_SOURCE[0]}")/../.node
+if ! cmp -s "$wanted/package-lock.json" "$node/installed"; then
+    mkdir -p "$node"
+    cp "$wanted/package.json" "$wanted/package-lock.json" "$node"
+    npm ci --prefix "$node" --ignore-scripts --no-audit --no-fund --loglevel=error </dev/null >/dev/null
+    cp "$wanted/package-lock.json" "$node/installed"
 fi

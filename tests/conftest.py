@@ -16,23 +16,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
+from tests.browsers import chromium
 from tests.relay import Relay
-from tests.servers import PostgreSQL, Redis, find_program
+from tests.servers import PostgreSQL, Redis
 from tests.service import Service, contract
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
-
-_CHROMIUM_FLAGS = [
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -198,13 +190,8 @@ def service(
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A real Chromium."""
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - costs every run without it
-
-    flags = [*_CHROMIUM_FLAGS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=find_program("chromium"), args=flags)
-        yield chromium
-        chromium.close()
+    with chromium() as running:
+        yield running
 
 
 @pytest.fixture

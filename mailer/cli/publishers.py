@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any, cast
 
 import click
 
 from mailer.cli.context import with_settings
 from mailer.config import Settings
 from mailer.domain import publishers
+from mailer.domain.appearance import Traits
 from mailer.mail.locales import available
 
 
@@ -22,24 +24,32 @@ def publisher() -> None:
 @click.option("--name", required=True, help="What readers call the press room.")
 @click.option("--from", "from_address", required=True, help="The sender of its letters.")
 @click.option("--locale", type=click.Choice(available()), default="nb", show_default=True)
-@click.option("--website", help="The press room's own web site.")
+@click.option("--website", "website_url", help="The press room's own web site.")
+@click.option("--logo", "logo_url", help="The address of its logo, https.")
+@click.option("--accent", help="Its colour, such as #0b5394; dark enough to be read on white.")
 @click.option("--hold-minutes", type=click.IntRange(0, 1440), default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
 @with_settings
-def add(
-    _settings: Settings,
-    slug: str,
-    name: str,
-    from_address: str,
-    locale: str,
-    website: str | None,
-    hold_minutes: int,
-    *,
-    as_json: bool,
-) -> None:
+def add(_settings: Settings, /, slug: str, *, as_json: bool, **fields: Any) -> None:
     """Open a press room, and show its first API key, this once."""
-    draft = publishers.PublisherDraft(slug, name, from_address, locale, website, hold_minutes)
+    draft = publishers.PublisherDraft(slug, **fields)
     _show_key(slug, publishers.add(draft), as_json=as_json)
+
+
+@publisher.command("set")
+@click.argument("slug")
+@click.option("--name", help="What readers call the press room.")
+@click.option("--website", "website_url", help="Its own web site; '' takes it away.")
+@click.option("--logo", "logo_url", help="The address of its logo, https; '' takes it away.")
+@click.option("--accent", help="Its colour, such as #0b5394; '' takes it away.")
+@with_settings
+def change(_settings: Settings, /, slug: str, **traits: str | None) -> None:
+    """Change what readers see of a press room."""
+    given = {trait: value or None for trait, value in traits.items() if value is not None}
+    if not given:
+        raise click.UsageError("Say what to change: --name, --website, --logo or --accent.")
+    publishers.change(slug, cast(Traits, given))
+    click.echo(f"The press room {slug} is changed, and so is every letter composed from now on.")
 
 
 @publisher.command("key")

@@ -22,7 +22,7 @@ from pydantic import (
     ValidationError,
 )
 
-from mailer.domain import markup
+from mailer.domain import embeds, markup
 from mailer.domain.addresses import canonical
 from mailer.errors import InvalidAddress, InvalidInput
 
@@ -44,6 +44,7 @@ def _line(text: str) -> str:
 def _body(html: str) -> str:
     if _controlled(html):
         raise ValueError("The text holds control characters.")
+    html = embeds.linked(html)
     if found := markup.refused(html):
         raise ValueError(f"A release may not hold {', '.join(found)}.")
     cleaned = markup.clean(html)
@@ -97,6 +98,7 @@ WebAddress = Annotated[str, Field(max_length=2_000), AfterValidator(web_address)
 Mailbox = Annotated[str, Field(max_length=320), AfterValidator(_mailbox)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_moment)]
 Pixels = Annotated[StrictInt, Field(ge=1, le=20_000)]
+Octets = Annotated[StrictInt, Field(ge=1, le=10**12)]
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$", max_length=35)]
 Reference = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,199}$")]
 
@@ -108,7 +110,7 @@ class _Part(BaseModel):
 
 
 class Image(_Part):
-    """The picture of a release; it stays where it is, and is never fetched from here."""
+    """A picture of a release; it stays where it is, and is never fetched from here."""
 
     url: WebAddress
     alt: Paragraph
@@ -139,6 +141,7 @@ class Document(_Part):
 
     title: Line
     url: WebAddress
+    size: Octets | None = None
 
 
 class ReleaseBody(_Part):
@@ -150,6 +153,7 @@ class ReleaseBody(_Part):
     lead: Paragraph | None = None
     body_html: Annotated[str, Field(max_length=1_048_576), AfterValidator(_body)]
     image: Image | None = None
+    images: Annotated[tuple[Image, ...], Field(max_length=20)] = ()
     source: Source | None = None
     keywords: Annotated[tuple[Line, ...], Field(max_length=50)] = ()
     contacts: Annotated[tuple[Contact, ...], Field(max_length=20)] = ()

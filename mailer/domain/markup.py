@@ -43,31 +43,35 @@ _REFUSED = {
     *("form", "input", "button", "select", "textarea"),
     *("iframe", "frame", "object", "embed", "applet", "audio", "video", "canvas", "svg", "math"),
 }
+"""Those that only show something, such as a film, become links before anything is refused."""
 _LINKS = {"http", "https", "mailto", "tel"}
 _ELSEWHERE = {"javascript", "vbscript", "data", "file", "blob", "ftp"}
 _ADDRESSES = {"href", "src", "action", "formaction", "xlink:href", "poster", "background"}
 
 
 def refused(html: str) -> list[str]:
-    """List what a press release may not hold, such as `<script>`, each once, in order.
-
-    It is read as a browser reads it, and written out well formed, before it is searched: on
-    text that is not, html.parser takes time that grows with the square of its length, or raises.
-    """
+    """List what a press release may not hold, such as `<script>`, each once, in order."""
     finder = _Finder()
-    finder.feed(
-        nh3.clean(
-            html,
-            tags={*KEPT, *_REFUSED},
-            clean_content_tags=set(),
-            attributes={"*": _ADDRESSES},
-            generic_attribute_prefixes={"on"},
-            url_schemes=_LINKS | _ELSEWHERE,
-            link_rel=None,
-        )
-    )
+    finder.feed(well_formed(html))
     finder.close()
     return list(dict.fromkeys(finder.found))
+
+
+def well_formed(html: str) -> str:
+    """Return HTML as a browser reads it: all that is kept, refused, or says where something is.
+
+    On text that is not well formed, html.parser takes time that grows with the square of its
+    length, or raises.
+    """
+    return nh3.clean(
+        html,
+        tags={*KEPT, *_REFUSED, "source"},
+        clean_content_tags=set(),
+        attributes={"*": _ADDRESSES.union({"data", "title"}, *KEPT.values())},
+        generic_attribute_prefixes={"on"},
+        url_schemes=_LINKS | _ELSEWHERE,
+        link_rel=None,
+    )
 
 
 def clean(html: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
 
-from mailer.domain.content import ReleaseBody
+from mailer.domain.content import Image, ReleaseBody
 
 SUBJECT_LENGTH = 60
 """What inboxes on a phone show of a subject, more or less."""
@@ -62,15 +62,22 @@ def _about_subject(body: ReleaseBody) -> Iterator[Remark]:
 
 
 def _about_pictures(body: ReleaseBody, story: _Story) -> Iterator[Remark]:
-    if body.image and not _describes(body.image.alt):
-        yield Remark(
-            "image.alt", "This does not say what the picture shows, to those who cannot see it."
-        )
+    for field, image in _pictures(body).items():
+        if not _describes(image.alt):
+            yield Remark(
+                f"{field}.alt", "This does not say what the picture shows, to those who see none."
+            )
     if silent := [url for url, alt in story.pictures if not _describes(alt)]:
         yield Remark(
             "body_html",
             f"A picture has no alternative text that says what it shows: {_named(silent)}",
         )
+
+
+def _pictures(body: ReleaseBody) -> dict[str, Image]:
+    """Return the pictures outside the text, by the path of their fields."""
+    first = {"image": body.image} if body.image else {}
+    return first | {f"images.{place}": one for place, one in enumerate(body.images)}
 
 
 def _describes(alternative: str | None) -> bool:
@@ -84,7 +91,7 @@ def _describes(alternative: str | None) -> bool:
 
 def _about_links(body: ReleaseBody, story: _Story) -> Iterator[Remark]:
     in_fields = {
-        "image.url": body.image.url if body.image else None,
+        **{f"{field}.url": image.url for field, image in _pictures(body).items()},
         "source.url": body.source.url if body.source else None,
         **{f"documents.{place}.url": one.url for place, one in enumerate(body.documents)},
         "web_url": body.web_url,
@@ -110,7 +117,7 @@ def _about_words(body: ReleaseBody, story: _Story) -> Iterator[Remark]:
         "title": body.title,
         "lead": body.lead,
         "body_html": story.text,
-        "image.caption": body.image.caption if body.image else None,
+        **{f"{field}.caption": image.caption for field, image in _pictures(body).items()},
         **{f"documents.{place}.title": one.title for place, one in enumerate(body.documents)},
     }
     for field, text in texts.items():

@@ -13,8 +13,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from mailer.domain.addresses import canonical
+from mailer.domain.appearance import Traits, checked
 from mailer.domain.clock import now
-from mailer.domain.content import web_address
 from mailer.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthorized
 from mailer.storage.database import reading, writing
 from mailer.storage.models import ApiKey, Publisher
@@ -28,8 +28,6 @@ _RESERVED = {"api", "confirm", "unsubscribe", "one-click", "manage", "static", "
     "metrics",
 }
 _KEY_OCTETS = 32
-_NAME_LENGTH = 200
-_WEBSITE_LENGTH = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,29 +40,35 @@ class PublisherDraft:
     locale: str
     website_url: str | None = None
     hold_minutes: int = 0
+    logo_url: str | None = None
+    accent: str | None = None
+
+    @property
+    def traits(self) -> Traits:
+        """What readers see of it."""
+        return {
+            "name": self.name,
+            "website_url": self.website_url,
+            "logo_url": self.logo_url,
+            "accent": self.accent,
+        }
 
 
 def add(draft: PublisherDraft) -> str:
     """Open a press room and return its first API key, which is shown only now.
 
-    Raises InvalidInput for a slug or sender that cannot be used, Conflict if it is taken.
+    Raises InvalidInput for what cannot be used, Conflict if the slug is taken.
     """
     if not _SLUG.fullmatch(draft.slug) or draft.slug in _RESERVED:
         raise InvalidInput({"slug": "Use small letters, digits and hyphens, and no word of ours."})
-    name = draft.name.strip()
-    if not name or not name.isprintable() or len(name) > _NAME_LENGTH:
-        raise InvalidInput({"name": "Give the press room a name, in one short line."})
-    if draft.website_url is not None:
-        _see_website(draft.website_url)
     publisher = Publisher(
         slug=draft.slug,
-        name=name,
         # In ASCII before the @, too: a mail server without SMTPUTF8 would refuse every letter.
         from_address=canonical(draft.from_address, smtputf8=False),
         locale=draft.locale,
-        website_url=draft.website_url,
         hold_minutes=draft.hold_minutes,
         created_at=now(),
+        **checked(draft.traits),
     )
     try:
         with writing() as session:
@@ -75,14 +79,16 @@ def add(draft: PublisherDraft) -> str:
         raise Conflict(f"There is a press room called {draft.slug} already.") from None
 
 
-def _see_website(url: str) -> None:
-    """Refuse what leads elsewhere: it becomes a link in every letter."""
-    try:
-        web_address(url)
-    except ValueError as problem:
-        raise InvalidInput({"website": str(problem)}) from None
-    if len(url) > _WEBSITE_LENGTH:
-        raise InvalidInput({"website": "This address is too long."})
+def change(slug: str, traits: Traits) -> None:
+    """Change what readers see of a press room; None takes a trait away.
+
+    Letters that are composed from then on show it. Raises NotFound and InvalidInput.
+    """
+    kept = checked(traits)
+    with writing() as session:
+        publisher = by_slug(session, slug)
+        for trait, value in kept.items():
+            setattr(publisher, trait, value)
 
 
 def add_key(slug: str, scope: Scope = "publish") -> str:

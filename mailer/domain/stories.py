@@ -10,7 +10,9 @@ from mailer.mail import letters
 from mailer.storage.models import Publisher
 
 
-def story_of(body: ReleaseBody, published_at: datetime) -> letters.Story:
+def story_of(
+    body: ReleaseBody, published_at: datetime, latest: tuple[letters.Headline, ...] = ()
+) -> letters.Story:
     """Hand a validated release over to the letters."""
     return letters.Story(
         language=body.language,
@@ -18,12 +20,14 @@ def story_of(body: ReleaseBody, published_at: datetime) -> letters.Story:
         lead=body.lead,
         body_html=body.body_html,
         image=letters.Image(**body.image.model_dump()) if body.image else None,
+        images=tuple(letters.Image(**image.model_dump()) for image in body.images),
         source=letters.Source(**body.source.model_dump()) if body.source else None,
         keywords=body.keywords,
         contacts=tuple(letters.Contact(**contact.model_dump()) for contact in body.contacts),
         documents=tuple(letters.Document(**document.model_dump()) for document in body.documents),
         web_url=body.web_url,
         published_at=published_at,
+        latest=latest,
     )
 
 
@@ -37,4 +41,6 @@ def press_room_of(publisher: Publisher, base_url: str) -> letters.PressRoom:
         page_url=f"{base_url}/{publisher.slug}/",
         website_url=publisher.website_url,
         list_id=f"{publisher.slug}.{host}",
+        logo_url=publisher.logo_url,
+        accent=publisher.accent,
     )

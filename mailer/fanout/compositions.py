@@ -16,6 +16,7 @@ from mailer.domain.content import ReleaseBody
 from mailer.domain.links import Links
 from mailer.domain.mailboxes import Mailboxes
 from mailer.domain.stories import press_room_of, story_of
+from mailer.fanout.latest import latest
 from mailer.fanout.ledger import Ledger
 from mailer.mail import letters
 from mailer.mail.dkim import serving, sign
@@ -25,14 +26,18 @@ from mailer.storage.models import Letter, Publisher, Release
 
 _MESSAGE_ID_OCTETS = 20
 
+Latest = tuple[letters.Headline, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """A release with its press room, and the versions that went out before it, newest first."""
+    """A release with its press room, and the versions before it that went out, newest first."""
 
     release: Release
     publisher: Publisher
     before: Sequence[Release]
+    latest: Latest
+    """What else the press room has published."""
 
 
 class MessageIds:
@@ -102,7 +107,7 @@ class Compositor:
         """Return a letter of a release in a locale, composed the first time it is asked for."""
         key = (release_id, letter, locale)
         if key not in self._kept:
-            lineage = await ledger.transact(partial(_lineage, release_id=release_id))
+            lineage = await ledger.transact(partial(self._lineage, release_id=release_id))
             self._kept[key] = self._compose(lineage, letter, locale)
         return self._kept[key]
 
@@ -114,9 +119,21 @@ class Compositor:
         """Have a letter signed by the keys that serve its sender, at the moment of its Date."""
         return sign(composed, serving(self._dkim_keys, publisher.from_address), moment)
 
+    def _lineage(self, session: Session, release_id: int) -> Lineage:
+        release = session.get_one(Release, release_id)
+        publisher = session.get_one(Publisher, release.publisher_id)
+        before: list[Release] = []
+        one = release
+        while one.replaces_id is not None:
+            one = session.get_one(Release, one.replaces_id)
+            if one.frozen_at is not None:
+                before.append(one)
+        others = latest(session, release, f"{self._base_url}/{publisher.slug}")
+        return Lineage(release, publisher, before, others)
+
     def _compose(self, lineage: Lineage, letter: Letter, locale: str) -> Composition:
         release, publisher = lineage.release, lineage.publisher
-        room, (story, note) = self.press_room(publisher), _told(release)
+        room, (story, note) = self.press_room(publisher), _told(release, lineage.latest)
         message_ids = {"message_id": MessageIds(release)}
         if letter == "release":
             composed = self.letters.release(room, story, locale)
@@ -140,18 +157,7 @@ class Compositor:
         )
 
 
-def _told(release: Release) -> tuple[letters.Story, str | None]:
+def _told(release: Release, latest: Latest = ()) -> tuple[letters.Story, str | None]:
     """Return what a version says, and what it says of the version before."""
     body = ReleaseBody.model_validate(release.content)
-    return story_of(body, body.published_at or release.published_at), body.note
-
-
-def _lineage(session: Session, release_id: int) -> Lineage:
-    release = session.get_one(Release, release_id)
-    before: list[Release] = []
-    one = release
-    while one.replaces_id is not None:
-        one = session.get_one(Release, one.replaces_id)
-        if one.frozen_at is not None:
-            before.append(one)
-    return Lineage(release, session.get_one(Publisher, release.publisher_id), before)
+    return story_of(body, body.published_at or release.published_at, latest), body.note

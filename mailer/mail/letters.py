@@ -12,6 +12,9 @@ from css_inline import CSSInliner
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from mailer.mail.colours import ACCENT, on_dark
+from mailer.mail.files import described
+from mailer.mail.fitting import fitted
 from mailer.mail.locales import available, best, direction, long_date, translations
 from mailer.mail.message import Composed, compose, slot
 from mailer.mail.plaintext import plain_text, wrap
@@ -116,7 +119,7 @@ class Letters:
             [*headers, ("Precedence", "list"), ("Feedback-ID", _feedback(press_room, story))],
             language=story.language,
             story=story,
-            body=Markup(story.body_html),  # noqa: S704 - sanitised before it was stored
+            body=Markup(fitted(story.body_html)),  # noqa: S704 - sanitised before it was stored
             body_text=body_text,
             preheader=story.lead or _beginning(body_text),
             share=_share(story),
@@ -148,6 +151,9 @@ class Letters:
         locale = best(locale, press_room.locale, self._catalogues)
         environment = self._environments[locale]
         context |= self._addresses | {"press_room": press_room, "locale": locale}
+        accent = press_room.accent or ACCENT
+        context |= {"accent": accent, "accent_on_dark": on_dark(accent)}
+        context |= {"side": _side(locale), "story_side": _side(language or locale)}
         subject = environment.get_template(f"{letter}/subject.txt").render(context).strip()
         text = environment.get_template(f"{letter}/body.txt").render(context)
         html = environment.get_template(f"{letter}/body.html").render(context, subject=subject)
@@ -209,12 +215,18 @@ def _environment(templates: Path, locale: str) -> Environment:
         translations(locale, templates / "locales"), newstyle=True
     )
     environment.filters["long_date"] = partial(long_date, locale=locale)
+    environment.filters["described"] = partial(described, locale=locale)
     environment.filters["direction"] = direction
     environment.filters["wrap"] = wrap
     # Written as RFC 6068 and 3966 want them.
     environment.filters["mailto"] = lambda address: "mailto:" + quote(address, safe="@")
     environment.filters["tel"] = lambda phone: "tel:" + re.sub(r"[^+\d]", "", phone)
     return environment
+
+
+def _side(language: str) -> str:
+    """Return where the lines of a language begin."""
+    return "right" if direction(language.replace("_", "-")) == "rtl" else "left"
 
 
 def _beginning(text: str) -> str:

@@ -18,7 +18,11 @@ _DIRECTION = re.compile(r"[\u202a-\u202e\u2066-\u2069]")
 
 @dataclass(frozen=True, slots=True)
 class PressRoom:
-    """Who writes. `list_id` is the identifier alone, such as `slug.example.org` (RFC 2919)."""
+    """Who writes, and how its letters look.
+
+    `list_id` is the identifier alone, such as `slug.example.org` (RFC 2919); `accent` a colour
+    such as `#0b5394`, dark enough to be read on white.
+    """
 
     name: str
     from_address: str
@@ -26,11 +30,13 @@ class PressRoom:
     page_url: str
     website_url: str | None
     list_id: str
+    logo_url: str | None = None
+    accent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """The picture of a story; width and height in pixels."""
+    """A picture of a story; width and height in pixels."""
 
     url: str
     alt: str | None = None
@@ -60,24 +66,29 @@ class Contact:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A file that belongs to the story."""
+    """A file that belongs to the story; its size in octets."""
 
     title: str
     url: str
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """An earlier release of the same press room."""
+    """Another release of the same press room."""
 
     title: str
     url: str
     published_at: datetime
+    language: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """A release as it is read. `body_html` arrives sanitised and is trusted from here on."""
+    """A release as it is read. `body_html` arrives sanitised and is trusted from here on.
+
+    `image` stands at its head, `images` are those that follow the text.
+    """
 
     language: str
     title: str
@@ -90,7 +101,13 @@ class Story:
     web_url: str | None
     published_at: datetime
     lead: str | None = None
+    images: tuple[Image, ...] = ()
     latest: tuple[Headline, ...] = ()
+
+    @property
+    def pictures(self) -> tuple[Image, ...]:
+        """Every picture, the one at the head first."""
+        return (self.image, *self.images) if self.image else self.images
 
 
 @dataclass(frozen=True, slots=True)

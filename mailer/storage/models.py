@@ -53,6 +53,8 @@ class Publisher(Base):
     website_url: Mapped[str | None] = mapped_column(String(2000))
     hold_minutes: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime]
+    logo_url: Mapped[str | None] = mapped_column(String(2000))
+    accent: Mapped[str | None] = mapped_column(String(7))
 
 
 class ApiKey(Base):

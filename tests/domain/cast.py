@@ -47,10 +47,11 @@ RELEASE: dict[str, Any] = {
         "caption": "Årets første bøtte.",
         "credit": "Ola Nordmann",
     },
+    "images": [{"url": "https://example.org/baer.jpg", "alt": "Bær", "credit": "Kari Nordmann"}],
     "source": {"text": "Sørøya bærlag", "url": "https://example.org/"},
     "keywords": ["bær", "høst"],
     "contacts": [{"name": "Ada Ås", "title": "leder", "email": ADA, "phone": "+47 00 00 00 00"}],
-    "documents": [{"title": "Tall (PDF)", "url": "https://example.org/tall.pdf"}],
+    "documents": [{"title": "Tall (PDF)", "url": "https://example.org/tall.pdf", "size": 340_000}],
     "web_url": "https://example.org/blabaer",
 }
 

@@ -45,6 +45,10 @@ REFUSED: dict[str, list[Any]] = {
     "image.caption": ["", "a\nb", 1],
     "image.credit": ["", "a\nb", "x" * 256],
     "image.size": [1],
+    "images": ["https://example.org/a.jpg", {"url": "a"}, 1, [RELEASE["image"]] * 21],
+    "images.0": ["https://example.org/a.jpg", None, []],
+    "images.0.url": ["", "a.jpg", "javascript:a", None],
+    "images.0.alt": ["", "a\nb", None],
     "source": ["Sørøya bærlag"],
     "source.text": ["", "a\nb", None],
     "source.url": ["", "javascript:a", "https://a\n.example", "https://a'b"],
@@ -59,6 +63,7 @@ REFUSED: dict[str, list[Any]] = {
     "documents": ["tall.pdf", [{"title": "a", "url": "https://a.no"}] * 51],
     "documents.0.title": ["", "a\nb", None],
     "documents.0.url": ["", "tall.pdf", "data:,a", None],
+    "documents.0.size": [0, -1, 1.5, "1,2 MB", True, HUGE],
     "web_url": ["", "blabaer", "javascript:a", "https://", "x" * 2_001, 1],
     "published_at": ["", "i dag", "2026-11-13", "2026-11-13T09:00:00", "2026-02-30T09:00:00Z", "2026-11-13T25:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "1969-12-31T23:59:59Z", True, [], HUGE, float("inf")],  # noqa: E501
     "notify": ["nei", 0, 1, None, "false"],
@@ -161,14 +166,29 @@ def test_what_means_the_same_when_left_out_is_the_same() -> None:
     assert digest(notify=True, hold_minutes=None, published_at=None) == digest()
 
 
+def test_a_new_field_changes_no_digest_that_is_stored() -> None:
+    """What was published before an upgrade is compared with what comes after it."""
+    plain = {"reference": "a", "language": "nb", "title": "A", "body_html": "<p>A</p>"}
+    assert ReleaseBody.read(plain).sha256() == (
+        "99d7151a2db231061497869330e5b900541d25e9891968c0120156d2f8fa94ef"
+    )
+
+
+def test_what_no_mail_client_shows_is_published_as_a_link() -> None:
+    body = ReleaseBody.read(release(body_html="<iframe src='https://film.example/'></iframe>"))
+    assert body.body_html == '<p><a href="https://film.example/">https://film.example/</a></p>'
+
+
 @pytest.mark.parametrize("field", [name for name in RELEASE if name not in ("image", "source")])
 def test_any_other_content_is_other_content(field: str) -> None:
-    others: dict[str, Any] = {"keywords": [], "contacts": [], "documents": []}
+    others: dict[str, Any] = {"images": [], "keywords": [], "contacts": [], "documents": []}
     others |= {"language": "nn", "web_url": "https://example.org/b", "body_html": "<p>B</p>"}
     assert digest(**{field: others.get(field, "b")}) != digest()
 
 
-@pytest.mark.parametrize("field", ["image.alt", "image.credit", "source.text", "contacts.0.name"])
+@pytest.mark.parametrize(
+    "field", ["image.alt", "images.0.credit", "source.text", "contacts.0.name"]
+)
 def test_other_content_deep_inside_is_other_content(field: str) -> None:
     assert ReleaseBody.read(with_value(field, "Annet")).sha256() != digest()
 

@@ -272,6 +272,51 @@ def test_a_release_carries_all_it_was_given(
     assert "Bilde: Skuta" in text
 
 
+def test_every_picture_is_shown_the_first_one_at_the_head(
+    letters: Letters, press_room: PressRoom, story: Story
+) -> None:
+    more = (
+        Image("https://museet.example/kai.jpg", "Kaia", 320, 213, "Kaia er ny.", "Liv Øye"),
+        Image("https://museet.example/mast.jpg", "Masta"),
+    )
+    _, text, page = read(letters.release(press_room, replace(story, images=more), "nb"))
+    assert [picture["alt"] for picture in page.pictures] == ["Skuta", "Kaia", "Masta"]
+    assert [(one["width"], one.get("height")) for one in page.pictures] == [
+        ("520", "347"),
+        ("320", "213"),
+        ("520", None),
+    ]
+    for shown in (text, page.text):
+        assert "Kaia er ny." in shown
+        assert "Foto: Liv Øye" in shown
+    assert text.index("Bilde: Skuta") < text.index("Bilde: Kaia") < text.index("Bilde: Masta")
+    assert "https://museet.example/mast.jpg" in text.split()
+
+
+@pytest.mark.parametrize(("locale", "size"), [("nb", "1,2\xa0MB"), ("en", "1.2\xa0MB")])
+def test_a_document_says_how_large_it_is(
+    letters: Letters, press_room: PressRoom, story: Story, locale: str, size: str
+) -> None:
+    told = replace(story, documents=(Document("Plan", "https://museet.example/a.pdf", 1_234_567),))
+    _, text, page = read(letters.release(press_room, told, locale))
+    assert f"Plan – PDF, {size}" in text
+    assert f"Plan PDF, {size}".replace("\xa0", " ") in page.text
+
+
+def test_a_press_room_may_have_a_logo_and_a_colour(
+    letters: Letters, press_room: PressRoom, story: Story
+) -> None:
+    dressed = replace(press_room, logo_url="https://museet.example/logo.png", accent="#7a1f3d")
+    for kind in KINDS:
+        composed = write(letters, kind, dressed, story, "nb")
+        _, _, page = read(composed)
+        html = part(parse(composed.fill(VALUES)), "html")
+        assert page.pictures[0]["src"] == dressed.logo_url
+        assert page.pictures[0]["alt"] == dressed.name
+        assert "#7a1f3d" in html
+        assert "#0b5394" not in html
+
+
 def test_sharing_needs_no_service_of_ours(
     letters: Letters, press_room: PressRoom, story: Story
 ) -> None:
@@ -289,6 +334,21 @@ def test_sharing_needs_no_service_of_ours(
         "www.linkedin.com": {"url": [story.web_url]},
         "www.facebook.com": {"u": [story.web_url]},
     }
+
+
+def test_a_long_release_is_shown_whole_by_gmail(
+    letters: Letters, press_room: PressRoom, story: Story
+) -> None:
+    """Gmail cuts a letter off at 102 kB, and with it the way to leave."""
+    words = "Bøttene er fulle, og bærene er større enn noen kan huske. " * 12
+    paragraph = f"<h2>Bær</h2><p>{words}</p><ul><li>{words}</li></ul>"
+    assert story.image is not None
+    long = replace(
+        story, body_html=paragraph * 25, images=(story.image,) * 10, documents=story.documents * 10
+    )
+    html = part(parse(letters.release(press_room, long, "nb").fill(VALUES)), "html")
+    assert len(words) * 2 * 25 > 30_000
+    assert len(html.encode()) < 102_000
 
 
 def test_what_is_absent_leaves_no_trace(

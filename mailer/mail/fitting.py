@@ -1,0 +1,46 @@
+"""The HTML of a story, made to fit the column of a letter, in clients that know little CSS."""
+
+from __future__ import annotations
+
+import re
+
+COLUMN = 520
+"""The width of a letter's text in pixels."""
+
+# Whole tags, as the sanitiser writes them, so that what an attribute says is taken for none.
+_TAG = re.compile(r'<(/?)([a-z0-9]+)((?: [a-z]+="[^"]*")*)>')
+_ATTRIBUTE = re.compile(r' ([a-z]+)="([^"]*)"')
+
+
+def fitted(html: str) -> str:
+    """Return sanitised HTML with no picture wider than the column, and with tables that scroll.
+
+    Every picture has a text, if an empty one: without, its address would be read out.
+    """
+    return _TAG.sub(_fitted, html)
+
+
+def _fitted(tag: re.Match[str]) -> str:
+    closing, name, attributes = tag.groups()
+    if name == "img":
+        return _picture(dict(_ATTRIBUTE.findall(attributes)))
+    if name == "table":
+        # What scrolls must be told that it can be reached with the keyboard.
+        return f"{tag[0]}</div>" if closing else f'<div class="wide" tabindex="0">{tag[0]}'
+    return tag[0]
+
+
+def _picture(attributes: dict[str, str]) -> str:
+    """Settle the size: Outlook knows no max-width, and takes the attributes at their word."""
+    attributes.setdefault("alt", "")
+    width, height = (_pixels(attributes.pop(name, "")) for name in ("width", "height"))
+    if width:
+        wide = min(width, COLUMN)
+        attributes["width"] = str(wide)
+        if height:
+            attributes["height"] = str(max(1, round(height * wide / width)))
+    return "<img" + "".join(f' {name}="{value}"' for name, value in attributes.items()) + ">"
+
+
+def _pixels(text: str) -> int:
+    return int(text) if re.fullmatch(r"[0-9]{1,5}", text) else 0

@@ -1,0 +1,101 @@
+"""What is on show: every letter, with little in it and with everything, in more than one look."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mailer.config import TEMPLATES
+from mailer.demo import samples
+from mailer.domain.content import ReleaseBody
+from mailer.domain.stories import story_of
+from mailer.mail.letters import Headline, Letters, Links, PressRoom, Replaced
+from mailer.mail.message import Composed
+from tests.mail.conftest import VALUES, parse, part
+
+SEED = Path(__file__).parents[3] / "shared" / "seed" / "release.json"
+SITE = "https://presse.example"
+LETTERS = Letters(
+    TEMPLATES, Links(f"{SITE}/confirm/", f"{SITE}/unsubscribe/", f"{SITE}/one-click/")
+)
+
+PLAIN = PressRoom(
+    name=samples.NAME,
+    from_address=samples.FROM,
+    locale="nb",
+    page_url=f"{SITE}/{samples.SLUG}/",
+    website_url="https://museet.example/",
+    list_id=f"{samples.SLUG}.presse.example",
+)
+DRESSED = replace(PLAIN, logo_url="https://museet.example/logo.png", accent="#7a1f3d")
+
+NOTE = "Skøyta legger til klokka tolv, ikke klokka ti som vi skrev først."
+OTHERS = (
+    Headline(
+        "Sju vintre med dugnad er over: nå kan alle bli med ut på fjorden",
+        f"{SITE}/{samples.SLUG}/41",
+        datetime(2026, 3, 2, 8, tzinfo=UTC),
+        "nb",
+    ),
+    Headline(
+        "Museum opens its boat house to schools",
+        f"{SITE}/{samples.SLUG}/37",
+        datetime(2026, 1, 19, 8, tzinfo=UTC),
+        "en",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """One letter on show; `kind` is its folder in templates/emails."""
+
+    name: str
+    kind: str
+    compose: Callable[[str], Composed]
+
+    def html(self, locale: str) -> str:
+        """Return the HTML that one recipient gets."""
+        return part(parse(self.compose(locale).fill(VALUES)), "html")
+
+
+def _release(
+    name: str, content: dict[str, Any], room: PressRoom = PLAIN, others: tuple[Headline, ...] = ()
+) -> Exhibit:
+    body = ReleaseBody.read(content)
+    story = story_of(body, body.published(datetime(2026, 4, 11, 10, tzinfo=UTC)), others)
+    return Exhibit(name, "release", lambda locale: LETTERS.release(room, story, locale))
+
+
+def _replacing(kind: str, content: dict[str, Any]) -> Exhibit:
+    body = ReleaseBody.read(content)
+    story = story_of(body, body.published(datetime(2026, 4, 11, 10, tzinfo=UTC)))
+    old = Replaced(story.title, story.published_at, 1, NOTE)
+    method = getattr(LETTERS, kind)
+    return Exhibit(kind, kind, lambda locale: method(PLAIN, story, old, locale))
+
+
+def _personal(kind: str, room: PressRoom = PLAIN, suffix: str = "") -> Exhibit:
+    method = getattr(LETTERS, kind)
+    return Exhibit(kind + suffix, kind, lambda locale: method(room, locale))
+
+
+def exhibits() -> Sequence[Exhibit]:
+    """List all that is on show; with the release of a real press room, where there is one."""
+    sample = samples.placed(samples.read(), "https://museet.example")
+    everything = json.loads(Path(__file__).with_name("everything.json").read_text())
+    shown = [
+        *(_personal(kind) for kind in ("confirm", "welcome", "goodbye")),
+        _personal("confirm", DRESSED, "-dressed"),
+        _release("release", sample),
+        *(_replacing(kind, sample) for kind in ("correction", "retraction")),
+        _release("release-dressed", sample, DRESSED, OTHERS),
+        _release("release-everything", everything, PLAIN, OTHERS),
+    ]
+    if SEED.exists():
+        shown.append(_release("release-real", json.loads(SEED.read_text())))
+    return shown
