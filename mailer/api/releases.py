@@ -99,7 +99,7 @@ def correct(release_id: int) -> tuple[Response, int]:
 def retract(release_id: int) -> tuple[Response, int]:
     """Take a release back; the body may be empty, or say why: {"note": "…"}."""
     publisher = _publisher("publish")
-    note = _note(_json()) if request.content_length else None
+    note = _note(_json()) if _octets() else None
     release = publishing.retract(_settings(), publisher, release_id, note)
     return jsonify(_described(release, release.first_state)), 202
 
@@ -125,13 +125,18 @@ def _settings() -> Settings:
 
 def _json() -> Any:
     """Read the body as JSON; raises 413, 415 or 400 before anything is looked at."""
-    request.max_content_length = LARGEST_RELEASE
     if request.mimetype != "application/json":
         raise UnsupportedMediaType("Send the release as application/json.")
     try:
-        return json.loads(request.get_data().decode("utf-8"), parse_constant=_not_a_number)
+        return json.loads(_octets().decode("utf-8"), parse_constant=_not_a_number)
     except (ValueError, RecursionError):
         raise BadRequest("This is not valid JSON in UTF-8.") from None
+
+
+def _octets() -> bytes:
+    """Read the body, also one that comes in chunks and tells no length; raises 413."""
+    request.max_content_length = LARGEST_RELEASE
+    return request.get_data()
 
 
 def _not_a_number(name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -52,6 +53,18 @@ def test_a_retraction_may_say_why(both: Desk) -> None:
     first = both.publish().get_json()
     answer = both.call("POST", first["links"]["retract"], json={"note": "Den var en prøve."})
     assert answer.status_code == 202
+
+
+def test_a_note_that_comes_in_chunks_is_heard(both: Desk) -> None:
+    first = both.publish().get_json()
+    answer = both.call(
+        *("POST", first["links"]["retract"]),
+        input_stream=BytesIO(b'{"note": 7}'),
+        content_type="application/json",
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+    told = problem(answer, 422)
+    assert [error["field"] for error in told["errors"]] == ["note"]
 
 
 @pytest.mark.parametrize(
