@@ -166,12 +166,19 @@ def environment(database_url: str, redis: Redis, relay: Relay) -> dict[str, str]
     return contract(database_url=database_url, redis_url=redis.url, smtp_url=relay.url)
 
 
+@pytest.fixture(scope="module")
+def own_settings() -> dict[str, str]:
+    """What a module wants of its `service` beside the contract; nothing, unless it says so."""
+    return {}
+
+
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def service(
     request: pytest.FixtureRequest,
     databases: Databases,
     redis_server: Redis,
     relay_server: Relay,
+    own_settings: dict[str, str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Service]:
     """The whole service, running, one for all tests of a module, on both kinds of database."""
@@ -181,7 +188,8 @@ def service(
         variables = contract(
             database_url=url, redis_url=redis_server.url, smtp_url=relay_server.url
         )
-        with Service.running(variables, tmp_path_factory.mktemp("service")) as running:
+        folder = tmp_path_factory.mktemp("service")
+        with Service.running(variables | own_settings, folder) as running:
             yield running
 
 

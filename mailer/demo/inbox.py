@@ -6,7 +6,6 @@ import asyncio
 import logging
 import socket
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from email import policy
@@ -101,9 +100,8 @@ class Inbox:
 
     def wait_for(self, recipient: str, count: int, seconds: float) -> list[Mail]:
         """Wait until somebody has so many mails, and return all they have by then."""
-        enough: Callable[[], bool] = lambda: len(self.mails(recipient)) >= count  # noqa: E731
         with self._arrived:
-            self._arrived.wait_for(enough, seconds)
+            self._arrived.wait_for(lambda: len(self.mails(recipient)) >= count, seconds)
             return self.mails(recipient)
 
     def take(self, recipients: list[str], source: bytes) -> None:

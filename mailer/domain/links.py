@@ -38,7 +38,6 @@ class Links:
     """Signs and reads tokens; one salt a purpose, and the payload is the subscription's id."""
 
     def __init__(self, settings: Settings) -> None:
-        self._base_url = settings.base_url
         self._confirm = URLSafeTimedSerializer(
             _oldest_first(settings.secret_keys[:_RECENT_KEYS]),
             salt="confirm",
@@ -57,10 +56,6 @@ class Links:
         self._newest = {
             purpose: _NewestKey(signer.derive_key()) for purpose, signer in self._for_ever.items()
         }
-
-    def prefix(self, purpose: Purpose) -> str:
-        """Return the link up to its token, ending in a slash."""
-        return f"{self._base_url}/{purpose}/"
 
     def token(self, purpose: Purpose, subscription_id: int) -> str:
         """Sign the right to do one thing with one subscription, in URL-safe ASCII."""

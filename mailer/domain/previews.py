@@ -13,8 +13,8 @@ from mailer.domain.addresses import domain
 from mailer.domain.clock import now
 from mailer.domain.content import ReleaseBody
 from mailer.domain.proofreading import Remark, proofread
-from mailer.domain.stories import story_of
-from mailer.mail.letters import Letters, Links, PressRoom
+from mailer.domain.stories import links_under, story_of
+from mailer.mail.letters import Letters, PressRoom
 from mailer.mail.locales import available
 from mailer.mail.message import Composed, message_date
 
@@ -30,8 +30,8 @@ EXAMPLE_ROOM = PressRoom(
 """Whose release it is when nobody has said."""
 
 RECIPIENT = "kari.nordmann@example.org"
-# About as long as a real token, and signed by nobody: whoever follows it is told so.
-_TOKEN = "example-of-a-link-that-opens-nothing-to-anybody"  # noqa: S105
+_TOKEN = "example-of-a-link-that-opens-nothing-to-anybody"  # noqa: S105 - signed by nobody
+"""About as long as a real token; whoever follows it is told that it is none."""
 _CLIPPED_AT = 102_000
 """Octets of HTML after which Gmail hides the rest, the way to leave with it."""
 
@@ -83,21 +83,13 @@ def preview(press_room: PressRoom, base_url: str, body: ReleaseBody) -> Preview:
     Nothing is fetched, stored or sent. The message carries no DKIM signature: it is no mail of
     the press room's yet.
     """
-    maker = Letters(TEMPLATES, _links(base_url))
+    maker = Letters(TEMPLATES, links_under(base_url))
     story = story_of(body, body.published(now()))
     letters = {
         locale: _read(_filled(maker.release(press_room, story, locale), press_room))
         for locale in available()
     }
     return Preview(letters, (*proofread(body), *_about_size(letters)))
-
-
-def _links(base_url: str) -> Links:
-    return Links(
-        confirm=f"{base_url}/confirm/",
-        unsubscribe=f"{base_url}/unsubscribe/",
-        one_click=f"{base_url}/one-click/",
-    )
 
 
 def _filled(composed: Composed, press_room: PressRoom) -> bytes:

@@ -44,3 +44,13 @@ def press_room_of(publisher: Publisher, base_url: str) -> letters.PressRoom:
         logo_url=publisher.logo_url,
         accent=publisher.accent,
     )
+
+
+def links_under(base_url: str, *, mailto: bool = False) -> letters.Links:
+    """Say where the links of letters begin, on the service at this address."""
+    return letters.Links(
+        confirm=f"{base_url}/confirm/",
+        unsubscribe=f"{base_url}/unsubscribe/",
+        one_click=f"{base_url}/one-click/",
+        mailto=mailto,
+    )

@@ -15,7 +15,7 @@ from mailer.config import TEMPLATES, Settings
 from mailer.domain.content import ReleaseBody
 from mailer.domain.links import Links
 from mailer.domain.mailboxes import Mailboxes
-from mailer.domain.stories import press_room_of, story_of
+from mailer.domain.stories import links_under, press_room_of, story_of
 from mailer.fanout.latest import latest
 from mailer.fanout.ledger import Ledger
 from mailer.mail import letters
@@ -90,15 +90,8 @@ class Compositor:
         self.mailboxes = Mailboxes(settings) if settings.mail_domain else None
         self._base_url = settings.base_url
         self._dkim_keys = settings.dkim_keys
-        self.letters = letters.Letters(
-            TEMPLATES,
-            letters.Links(
-                confirm=self.links.prefix("confirm"),
-                unsubscribe=self.links.prefix("unsubscribe"),
-                one_click=self.links.prefix("one-click"),
-                mailto=self.mailboxes is not None,
-            ),
-        )
+        links = links_under(settings.base_url, mailto=self.mailboxes is not None)
+        self.letters = letters.Letters(TEMPLATES, links)
         self._kept: dict[tuple[int, Letter, str], Composition] = {}
 
     async def compose(

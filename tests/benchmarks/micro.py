@@ -13,7 +13,7 @@ from mailer.domain import publishers, publishing
 from mailer.domain.content import ReleaseBody
 from mailer.domain.followers import import_followers
 from mailer.domain.links import Links
-from mailer.domain.stories import story_of
+from mailer.domain.stories import links_under, story_of
 from mailer.fanout.batches import claim
 from mailer.fanout.freeze import freeze_next
 from mailer.mail import letters
@@ -41,12 +41,7 @@ def _compositions() -> Figures:
     """Compose, fill and sign, without any database."""
     settings = Settings.from_environment(_environment("sqlite:///none"))
     links = Links(settings)
-    factory = letters.Letters(
-        TEMPLATES,
-        letters.Links(
-            links.prefix("confirm"), links.prefix("unsubscribe"), links.prefix("one-click")
-        ),
-    )
+    factory = letters.Letters(TEMPLATES, links_under(settings.base_url))
     composed = _compose(factory)
     token = links.token("unsubscribe", 1_234_567)
     values = {

@@ -10,13 +10,11 @@ from collections.abc import Iterator
 import pytest
 
 from mailer.domain import followers
-from tests.conftest import Databases
 from tests.journeys.people import PublishingSystem, Visitor, mailto, one_click
 from tests.journeys.town import Town
 from tests.processes import eventually, free_port
 from tests.relay import SILENCE, Relay
-from tests.servers import Redis
-from tests.service import Service, application, contract
+from tests.service import Service, application
 
 DOMAIN = "in.example.org"
 MULTIPART = (
@@ -28,25 +26,10 @@ BODIES = {
 }
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def service(
-    request: pytest.FixtureRequest,
-    databases: Databases,
-    redis_server: Redis,
-    relay_server: Relay,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Service]:
-    """The service with a domain for return mail, and one connection for a release."""
-    redis_server.start()
-    relay_server.reset()
-    with databases.fresh(request.param) as url:
-        variables = contract(
-            database_url=url, redis_url=redis_server.url, smtp_url=relay_server.url
-        )
-        own = {"MAILER_MAIL_DOMAIN": DOMAIN, "MAILER_CONNECTIONS": "1"}
-        folder = tmp_path_factory.mktemp("service")
-        with Service.running(variables | own, folder) as running:
-            yield running
+@pytest.fixture(scope="module")
+def own_settings() -> dict[str, str]:
+    """A domain for return mail, and one connection for a release."""
+    return {"MAILER_MAIL_DOMAIN": DOMAIN, "MAILER_CONNECTIONS": "1"}
 
 
 @pytest.fixture(scope="module")

@@ -18,10 +18,14 @@ from mailer.mail.letters import (
     Letters,
     Links,
     PressRoom,
+    Replaced,
     Source,
     Story,
 )
+from mailer.mail.message import Composed
 
+KINDS = ("release", "correction", "retraction", "confirm", "welcome", "goodbye")
+NOTE = "Skuta heter Hvalen, ikke Hvalrossen."
 VALUES = {
     "to": "kari.nordmann@example.org",
     "date": "Thu, 13 Nov 2025 09:00:00 +0100",
@@ -52,6 +56,20 @@ def part(message: EmailMessage, kind: str) -> str:
     body = message.get_body((kind,))
     assert body is not None
     return str(body.get_content()).replace("\r\n", "\n")
+
+
+def write(
+    letters: Letters, kind: str, press_room: PressRoom, story: Story, locale: str
+) -> Composed:
+    """Compose a letter by its name."""
+    if kind == "release":
+        return letters.release(press_room, story, locale)
+    parts: list[object] = []
+    if kind in ("correction", "retraction"):
+        parts = [story, Replaced(story.title, story.published_at, 1, NOTE)]
+    composed = getattr(letters, kind)(press_room, *parts, locale)
+    assert isinstance(composed, Composed)
+    return composed
 
 
 @pytest.fixture(scope="session")
@@ -99,3 +117,21 @@ def story() -> Story:
             ),
         ),
     )
+
+
+@pytest.fixture
+def locale() -> str:
+    """The language of the recipient; a module may want others."""
+    return "nn"
+
+
+@pytest.fixture(params=KINDS)
+def letter(
+    request: pytest.FixtureRequest,
+    reachable_letters: Letters,
+    press_room: PressRoom,
+    story: Story,
+    locale: str,
+) -> Composed:
+    """Every letter in turn."""
+    return write(reachable_letters, request.param, press_room, story, locale)

@@ -14,8 +14,8 @@ from babel.messages.pofile import write_po
 from mailer.config import TEMPLATES
 from mailer.mail.letters import Letters, Links, PressRoom, Story
 from mailer.mail.locales import available, best, long_date, translations
-from tests.mail.conftest import VALUES, parse, part
-from tests.mail.test_letters import KINDS, NOTE, Page, write
+from tests.mail.conftest import KINDS, NOTE, VALUES, parse, part, write
+from tests.mail.test_letters import Page
 from tests.mail.test_locales import NAMES, messages
 
 OTHER = "pl"

@@ -13,12 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailer.mail.dkim import serving, sign
-from mailer.mail.letters import Letters, PressRoom, Story
 from mailer.mail.message import Composed, compose, slot
 from mailer.parts import DkimKey
 from tests.dkim_keys import dkimpy_verdicts, ed25519, opendkim_verdicts, rsa
 from tests.mail.conftest import VALUES
-from tests.mail.test_letters import KINDS, write
 from tests.mail.texts import bodies, lines
 
 MOMENT = datetime(2025, 11, 13, 8, tzinfo=UTC)
@@ -54,17 +52,6 @@ def small(name: str = "Museet", subject: str = "s", text: str = "t", html: str =
 def filling(to: str = "kari@example.org", token: str = "eyJ.x_y-z") -> Mapping[str, str]:
     """Give the values of its slots."""
     return {"to": to, "date": VALUES["date"], "token": token}
-
-
-@pytest.fixture(params=KINDS)
-def letter(
-    request: pytest.FixtureRequest,
-    reachable_letters: Letters,
-    press_room: PressRoom,
-    story: Story,
-) -> Composed:
-    """Every letter in turn."""
-    return write(reachable_letters, request.param, press_room, story, "nn")
 
 
 @settings(deadline=None)

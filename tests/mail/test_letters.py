@@ -33,11 +33,9 @@ from mailer.mail.letters import (
 from mailer.mail.locales import available, long_date
 from mailer.mail.message import Composed
 from mailer.mail.plaintext import plain_text
-from tests.mail.conftest import VALUES, parse, part
+from tests.mail.conftest import KINDS, NOTE, VALUES, parse, part, write
 
 SEED = Path(__file__).parents[2].parent / "shared" / "seed"
-KINDS = ("release", "correction", "retraction", "confirm", "welcome", "goodbye")
-NOTE = "Skuta heter Hvalen, ikke Hvalrossen."
 HEADERS = (
     *("From", "To", "Subject", "Date", "Message-ID", "Reply-To", "Content-Language"),
     *("MIME-Version", "Content-Type"),
@@ -80,20 +78,6 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if not self._style:
             self.text += data
-
-
-def write(
-    letters: Letters, kind: str, press_room: PressRoom, story: Story, locale: str
-) -> Composed:
-    """Compose a letter by its name."""
-    if kind == "release":
-        return letters.release(press_room, story, locale)
-    parts: list[object] = []
-    if kind in ("correction", "retraction"):
-        parts = [story, Replaced(story.title, story.published_at, 1, NOTE)]
-    composed = getattr(letters, kind)(press_room, *parts, locale)
-    assert isinstance(composed, Composed)
-    return composed
 
 
 def read(composed: Composed) -> tuple[EmailMessage, str, Page]:

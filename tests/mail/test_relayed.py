@@ -9,14 +9,12 @@ from pathlib import Path
 import pytest
 
 from mailer.mail.dkim import sign
-from mailer.mail.letters import Letters, PressRoom, Story
 from mailer.mail.message import Composed
 from mailer.mail.smtp import Mail, SmtpConnection
 from mailer.parts import Relay as Hop
 from tests.dkim_keys import dkimpy_verdicts, ed25519, opendkim_verdicts, rsa
 from tests.mail.conftest import VALUES
 from tests.mail.test_dkim import DOMAIN, MOMENT
-from tests.mail.test_letters import KINDS, write
 from tests.mail_server import MailServer
 from tests.relay import Received, Relay
 
@@ -43,18 +41,6 @@ def postfix(inbox: Relay) -> Iterator[Hop]:
 def locale(request: pytest.FixtureRequest) -> str:
     """The language of the recipient."""
     return str(request.param)
-
-
-@pytest.fixture(params=KINDS)
-def letter(
-    request: pytest.FixtureRequest,
-    reachable_letters: Letters,
-    press_room: PressRoom,
-    story: Story,
-    locale: str,
-) -> Composed:
-    """Every letter in turn, in each of these languages."""
-    return write(reachable_letters, request.param, press_room, story, locale)
 
 
 def send(relay: Hop, content: bytes, recipient: str) -> None:
