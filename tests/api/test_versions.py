@@ -61,6 +61,7 @@ def test_a_note_that_comes_in_chunks_is_heard(both: Desk) -> None:
         *("POST", first["links"]["retract"]),
         input_stream=BytesIO(b'{"note": 7}'),
         content_type="application/json",
+        headers={"Transfer-Encoding": "chunked"},
         environ_overrides={"wsgi.input_terminated": True},
     )
     told = problem(answer, 422)
