@@ -20,7 +20,7 @@ from mailer.fanout.recipients import Directory
 from mailer.fanout.workshop import Workshop
 from mailer.storage.queues import ring
 
-_LOOK_SECONDS = 0.1
+_LOOK_SECONDS = 0.05
 _LOOK_ROUND_SECONDS = 1.0
 _LEAVE_WITHIN_SECONDS = 7
 
@@ -65,16 +65,13 @@ class _Crew:
         while not self._shop.leaving.is_set():
             frozen = freezing.done()
             await self._send_out()
-            if self._busy:
-                if frozen and time.monotonic() >= self._next_freeze:
-                    freezing.result()
-                    freezing = asyncio.create_task(self._freeze())
-                await self._look_round()
-                self._welcome(await self._some_return())
-            elif frozen:
+            if frozen and not self._busy:
                 break
-            else:
-                await asyncio.wait({freezing})
+            if frozen and time.monotonic() >= self._next_freeze:
+                freezing.result()
+                freezing = asyncio.create_task(self._freeze())
+            await self._look_round()
+            self._welcome(await self._some_return(freezing))
         await freezing
         if self._busy:
             self._welcome(await self._all_return())
@@ -123,11 +120,13 @@ class _Crew:
         if self._shop.waiting:
             await asyncio.to_thread(ring, self._shop.settings.redis_url, "releases")
 
-    async def _some_return(self) -> set[asyncio.Task[None]]:
+    async def _some_return(self, freezing: asyncio.Task[None]) -> set[asyncio.Task[None]]:
+        """Wait for whoever comes back first, but no longer than until there is more to send."""
+        awaited = {*self._busy} if freezing.done() else {*self._busy, freezing}
         done, _ = await asyncio.wait(
-            self._busy, timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            awaited, timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED
         )
-        return done
+        return done - {freezing}
 
     async def _all_return(self) -> set[asyncio.Task[None]]:
         """Wait for the messages on their way; a relay that is silent is left without an answer."""
