@@ -123,6 +123,8 @@ class _Crew:
     async def _some_return(self, freezing: asyncio.Task[None]) -> set[asyncio.Task[None]]:
         """Wait for whoever comes back first, but no longer than until there is more to send."""
         awaited = {*self._busy} if freezing.done() else {*self._busy, freezing}
+        if not awaited:
+            return set()
         done, _ = await asyncio.wait(
             awaited, timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED
         )
