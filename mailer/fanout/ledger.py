@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TypeVar
 
-import psycopg
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -25,8 +23,6 @@ _AGAIN_AFTER_SECONDS = 0.5
 _STAND_STILL_SECONDS = 0.005
 _GOODBYE_SECONDS = 1
 _TRIES_WHEN_LEAVING = 10
-# What SQLAlchemy would turn into errors of its own, and does not where it is passed by.
-_DRIVERS_WORDS = (psycopg.OperationalError, psycopg.InterfaceError, sqlite3.OperationalError)
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +65,7 @@ class Ledger:
         while True:
             try:
                 return await self._once(work)
-            except (DBAPIError, *_DRIVERS_WORDS) as error:
+            except Exception as error:
                 if not _passing(error):
                     raise
                 log.warning("The database does not answer: %s. Trying on.", type(error).__name__)
@@ -135,4 +131,9 @@ def _passing(error: Exception) -> bool:
     """Tell whether the database may take the same transaction later."""
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
-    return isinstance(error, (OperationalError, InterfaceError, *_DRIVERS_WORDS))
+    # What SQLAlchemy would turn into errors of its own, and does not where it is passed by.
+    driver = db.engine.dialect.loaded_dbapi
+    return isinstance(
+        error,
+        (OperationalError, InterfaceError, driver.OperationalError, driver.InterfaceError),
+    )
