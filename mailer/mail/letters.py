@@ -64,7 +64,9 @@ class Letters:
         self._environments = {
             locale: _environment(templates, locale) for locale in available(self._catalogues)
         }
-        self._inliner = CSSInliner(keep_at_rules=True, load_remote_stylesheets=False)
+        self._inliner = CSSInliner(
+            keep_at_rules=True, minify_css=True, load_remote_stylesheets=False
+        )
         # The https one first: mail clients take the first they understand (RFC 2369, 2).
         self._ways_out = f"<{links.one_click}{slot('one_click_token')}>"
         if links.mailto:

@@ -23,7 +23,6 @@ HARMLESS = {
     "css-at-media": "who does not know it reads the letter as on a wide screen, which fits too",
     "css-at-media-prefers-color-scheme": "the letter stays light, or the client darkens it itself",
     "css-border-radius": "the button has corners",
-    "css-border-spacing": "the attribute cellspacing says the same",
     "css-display-none": "the preheader has no height either, and mso-hide for Outlook",
     "css-max-height": "Outlook takes the height of the logo from its attribute",
     "css-overflow": "Outlook wraps the words of a table that is too wide",

@@ -38,9 +38,11 @@ def test_our_own_colour_can_be_read() -> None:
 
 
 def test_the_letters_have_the_dark_that_is_reckoned_with() -> None:
-    styles = (TEMPLATES / "emails" / "letter.css").read_text()
-    assert f".letter {{ background-color: {DARK} !important; }}" in styles
-    assert ".button a { color: #101213 !important; }" in styles
+    letter, button = (
+        (TEMPLATES / "emails" / name).read_text() for name in ("letter.css", "button.css")
+    )
+    assert f".letter {{ background-color: {DARK} !important; }}" in letter
+    assert ".button a { color: #101213 !important; }" in button
 
 
 @pytest.mark.parametrize("text", ["", "red", "#fff", "#0B5394", "#0b53940", "0b5394", "#0b539\n"])
