@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from mailer.mail.message import Composed, Slotted
+from mailer.mail.message import Composed, Slotted, slot
 from mailer.parts import DkimKey
 
 # Named once more than they occur, so that nobody can add another one (RFC 6376, 8.15).
@@ -39,46 +39,33 @@ _OVERSIGNED = (
 )
 _FIELD_END = re.compile(rb"\r\n(?![ \t])")
 _LINE = 72
-_LINE_OCTETS = _LINE // 4 * 3
+_BODY_HASH = "body_hash"
 _PADDING = PKCS1v15()
 _PREHASHED = Prehashed(SHA256())
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What one key writes above a message: a DKIM-Signature field, but for its two values.
+    """What one key signs, and the name of the slot in its DKIM-Signature field for the result.
 
-    `canonical` and `field` end in "bh="; the first is what verifiers make of the second.
+    `canonical` are the headers that differ, from the first slot on, and the field itself.
     """
 
-    canonical: bytes
-    field: bytes
+    slot: str
+    canonical: Slotted
     signer: Callable[[bytes], bytes]
-
-    def complete(self, headers: hashlib._Hash, body_hash: bytes) -> bytes:
-        """Return the field for a message, from the hash of its other headers and its body."""
-        signed = headers.copy()
-        signed.update(self.canonical + body_hash + b"; b=")
-        signature = self.signer(signed.digest())
-        lines = [
-            b2a_base64(signature[start : start + _LINE_OCTETS], newline=False)
-            for start in range(0, len(signature), _LINE_OCTETS)
-        ]
-        return b"%b%b;\r\n b=%b\r\n" % (self.field, body_hash, b"\r\n ".join(lines))
 
 
 @dataclass(frozen=True, slots=True)
 class Signed(Composed):
     """A composed message that is signed, by each of its keys, when it is filled.
 
-    It is the `beginning`, up to the first slot in the body, and the `rest`. `canonical` are the
-    headers as they are signed, from the first slot on; `headers` and `body` are hashes of
-    what comes before `canonical` and `rest`.
+    It is the `beginning`, from its DKIM-Signature fields up to the first slot in the body, and
+    the `rest`. `headers` and `body` are hashes of what comes before the first slot of either.
     """
 
     beginning: Slotted
     rest: Slotted
-    canonical: Slotted
     headers: hashlib._Hash
     body: hashlib._Hash
     signatures: tuple[Signature, ...]
@@ -87,12 +74,16 @@ class Signed(Composed):
         """Return the message for one recipient, signed; the same values give the same octets."""
         encoded = self.encode(values, self.octets.names)
         rest = self.rest.fill(encoded)
-        body, headers = self.body.copy(), self.headers.copy()
+        body = self.body.copy()
         body.update(rest)
-        headers.update(self.canonical.fill(encoded))
-        body_hash = b2a_base64(body.digest(), newline=False)
-        fields = [signature.complete(headers, body_hash) for signature in self.signatures]
-        return b"".join((*fields, self.beginning.fill(encoded), rest))
+        encoded[_BODY_HASH] = b2a_base64(body.digest(), newline=False)
+        for signature in self.signatures:
+            headers = self.headers.copy()
+            headers.update(signature.canonical.fill(encoded))
+            signed = b2a_base64(signature.signer(headers.digest()), newline=False)
+            lines = [signed[start : start + _LINE] for start in range(0, len(signed), _LINE)]
+            encoded[signature.slot] = b"\r\n ".join(lines)
+        return b"".join((*self.beginning.pieces(encoded), rest))
 
 
 def serving(keys: Iterable[DkimKey], sender: str) -> tuple[DkimKey, ...]:
@@ -118,15 +109,21 @@ def sign(composed: Composed, keys: Sequence[DkimKey], moment: datetime) -> Compo
     names, canonical = _canonical(head)
     common_headers, own_headers = Slotted(canonical).divided()
     common_body, rest = Slotted(body).divided()
+    fields, signatures = b"", []
+    for number, key in enumerate(keys, start=1):
+        name = f"signature_{number}"
+        tags = _tags(key, names, int(moment.timestamp()))
+        fields += _field(tags, name)
+        unsigned = f"dkim-signature:{tags} bh={slot(_BODY_HASH)}; b=".encode()
+        signatures.append(Signature(name, Slotted(own_headers.marked() + unsigned), _signer(key)))
     return Signed(
         octets=composed.octets,
         tokens=composed.tokens,
-        beginning=Slotted(head + gap + common_body),
+        beginning=Slotted(fields + head + gap + common_body),
         rest=rest,
-        canonical=own_headers,
         headers=hashlib.sha256(common_headers),
         body=hashlib.sha256(common_body),
-        signatures=tuple(_signature(key, names, int(moment.timestamp())) for key in keys),
+        signatures=tuple(signatures),
     )
 
 
@@ -155,13 +152,17 @@ def _canonical(head: bytes) -> tuple[list[str], bytes]:
     return [*names, *_OVERSIGNED], b"".join(b"%b:%b\r\n" % field for field in fields)
 
 
-def _signature(key: DkimKey, names: Iterable[str], seconds: int) -> Signature:
-    """Prepare the field of a key (RFC 6376, 3.5), folded wherever it has a space."""
+def _tags(key: DkimKey, names: Iterable[str], seconds: int) -> str:
+    """Write what a key says of its signature (RFC 6376, 3.5), but for the two values."""
     ed25519 = isinstance(key.private_key, Ed25519PrivateKey)
-    tags = (
+    return (
         f"v=1; a={'ed25519' if ed25519 else 'rsa'}-sha256; c=relaxed/simple; d={key.domain}; "
         f"s={key.selector}; t={seconds}; h={': '.join(names)};"
     )
+
+
+def _field(tags: str, name: str) -> bytes:
+    """Write the field above the message, folded wherever it has a space."""
     folded = textwrap.fill(
         f"DKIM-Signature: {tags}",
         _LINE,
@@ -169,11 +170,7 @@ def _signature(key: DkimKey, names: Iterable[str], seconds: int) -> Signature:
         break_long_words=False,
         break_on_hyphens=False,
     ).replace("\n", "\r\n")
-    return Signature(
-        canonical=f"dkim-signature:{tags} bh=".encode(),
-        field=f"{folded}\r\n bh=".encode(),
-        signer=_signer(key),
-    )
+    return f"{folded}\r\n bh={slot(_BODY_HASH)};\r\n b={slot(name)}\r\n".encode()
 
 
 def _signer(key: DkimKey) -> Callable[[bytes], bytes]:

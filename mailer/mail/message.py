@@ -14,7 +14,7 @@ from hashlib import sha256
 from types import MappingProxyType
 
 _NONCE = secrets.token_hex(16)
-_MARKER = re.compile(f"{_NONCE}-([a-z_]+)-{_NONCE}")
+_MARKER = re.compile(f"{_NONCE}-([a-z0-9_]+)-{_NONCE}")
 _MARKED = re.compile(_MARKER.pattern.encode())
 
 # What may fill a slot. In a body: nothing that quoted-printable, a URL or HTML would have to
@@ -50,11 +50,15 @@ class Slotted:
         self._slots = [name.decode() for name in self._parts[1::2]]
         self.names = tuple(dict.fromkeys(self._slots))
 
-    def fill(self, encoded: Mapping[str, bytes]) -> bytes:
-        """Return the octets with every slot filled."""
+    def pieces(self, encoded: Mapping[str, bytes]) -> list[bytes]:
+        """Return the octets with every slot filled, in the pieces they are made of."""
         filled = self._parts.copy()
         filled[1::2] = map(encoded.__getitem__, self._slots)
-        return b"".join(filled)
+        return filled
+
+    def fill(self, encoded: Mapping[str, bytes]) -> bytes:
+        """Return the octets with every slot filled."""
+        return b"".join(self.pieces(encoded))
 
     def marked(self, encoded: Mapping[str, bytes] = MappingProxyType({})) -> bytes:
         """Return the octets with their markers, but where `encoded` has something for a slot."""
