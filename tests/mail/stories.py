@@ -102,7 +102,9 @@ bodies = st.lists(blocks, min_size=1, max_size=6).map(_together)
 _FIRST = datetime(1970, 1, 2, tzinfo=UTC)
 moments = st.timedeltas(timedelta(0), timedelta(days=83_000)).map(lambda since: _FIRST + since)
 _pixels = st.one_of(st.none(), st.integers(1, 20_000))
+_octets = st.one_of(st.none(), st.integers(0, 10**13))
 maybe = st.one_of(st.none(), one_line)
+_images = st.builds(Image, addresses, maybe, _pixels, _pixels, maybe, maybe)
 
 
 def stories(passage: Passage) -> st.SearchStrategy[Story]:
@@ -112,19 +114,20 @@ def stories(passage: Passage) -> st.SearchStrategy[Story]:
         language=st.sampled_from(["nb", "nn", "en", "ar", "zh-Hant", "se", "he"]),
         title=one_line,
         body_html=st.just(passage.html),
-        image=st.one_of(
-            st.none(), st.builds(Image, addresses, maybe, _pixels, _pixels, maybe, maybe)
-        ),
+        image=st.one_of(st.none(), _images),
         source=st.one_of(st.none(), st.builds(Source, one_line, st.one_of(st.none(), addresses))),
         keywords=st.lists(one_line, max_size=4).map(tuple),
         contacts=st.lists(
             st.builds(Contact, one_line, maybe, st.sampled_from([None, *RECIPIENTS[:4]]), maybe),
             max_size=3,
         ).map(tuple),
-        documents=st.lists(st.builds(Document, one_line, addresses), max_size=3).map(tuple),
+        documents=st.lists(st.builds(Document, one_line, addresses, _octets), max_size=3).map(
+            tuple
+        ),
         web_url=st.one_of(st.none(), addresses),
         published_at=moments,
         lead=maybe,
+        images=st.lists(_images, max_size=2).map(tuple),
         latest=st.lists(st.builds(Headline, one_line, addresses, moments), max_size=2).map(tuple),
     )
 
@@ -137,4 +140,6 @@ press_rooms = st.builds(
     page_url=st.just("https://follow.example.com/sjofart/"),
     website_url=st.one_of(st.none(), addresses),
     list_id=st.just("sjofart.follow.example.com"),
+    logo_url=st.one_of(st.none(), addresses),
+    accent=st.sampled_from([None, "#000000", "#7a1f3d", "#006400"]),
 )

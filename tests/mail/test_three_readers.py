@@ -193,8 +193,8 @@ def see_the_story(read: Read, story: Story, passage: Passage) -> None:
 
 def _words_of(story: Story) -> list[str]:
     optional = [story.lead]
-    if story.image:
-        optional += [story.image.caption, story.image.credit]
+    for image in story.pictures:
+        optional += [image.caption, image.credit]
     if story.source:
         optional += [story.source.text]
     for contact in story.contacts:
