@@ -37,7 +37,11 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map: ClassVar = {datetime: Instant, dict[str, Any]: JSON}
+    type_annotation_map: ClassVar = {
+        datetime: Instant,
+        dict[str, Any]: JSON,
+        list[dict[str, Any]]: JSON(none_as_null=True),
+    }
 
 
 class Publisher(Base):
@@ -55,6 +59,12 @@ class Publisher(Base):
     created_at: Mapped[datetime]
     logo_url: Mapped[str | None] = mapped_column(String(2000))
     accent: Mapped[str | None] = mapped_column(String(7))
+    about: Mapped[str | None] = mapped_column(String(2000))
+    """Who they are, in plain text."""
+    contacts: Mapped[list[dict[str, Any]] | None]
+    """Whom a journalist may call, as the contacts of a release."""
+    privacy: Mapped[str | None] = mapped_column(String(5000))
+    """What they add to the page on privacy, such as who answers for the data; plain text."""
 
 
 class ApiKey(Base):
@@ -97,6 +107,8 @@ class Subscription(Base):
     confirmed_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     ended_reason: Mapped[str | None] = mapped_column(String(40))
+    paused_until: Mapped[datetime | None]
+    """Nothing is sent until then; what is published meanwhile is not made up for."""
 
     __table_args__ = (
         Index(
@@ -135,6 +147,15 @@ class Consent(Base):
     message_id: Mapped[str | None] = mapped_column(String(200))
 
 
+class Erased(Base):
+    """Somebody who was erased, as a keyed hash: no file may bring them back, only they may."""
+
+    __tablename__ = "erased"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    at: Mapped[datetime]
+
+
 class OutboxLetter(Base):
     """A letter to one person, written down with the reason for it and sent afterwards."""
 
@@ -153,7 +174,7 @@ class OutboxLetter(Base):
     outcome: Mapped[str | None] = mapped_column(String(40))
 
     __table_args__ = (
-        CheckConstraint("kind IN ('confirm', 'welcome', 'goodbye')", name="kind"),
+        CheckConstraint("kind IN ('confirm', 'welcome', 'goodbye', 'manage')", name="kind"),
         Index(
             "ix_outbox_open",
             "id",

@@ -15,6 +15,7 @@ from mailer.web import (  # noqa: E402, F401 - they hang their routes on `web`
     follow,
     guards,
     headers,
+    press_room,
     release,
     stylesheet,
     unsubscribe,

@@ -7,8 +7,10 @@ from flask.blueprints import BlueprintSetupState
 from jinja2 import StrictUndefined
 
 from mailer.config import Settings
+from mailer.domain import publishers
 from mailer.domain.subscriptions import Standing
 from mailer.mail.locales import SOURCE, available, best, direction, translations
+from mailer.storage.models import Publisher
 from mailer.web import web
 from mailer.web.stylesheet import stylesheet_url
 
@@ -36,6 +38,13 @@ def spoken() -> str:
 def speak_as(standing: Standing) -> None:
     """Settle the language in which somebody follows a press room."""
     speak(best(standing.locale, standing.publisher.locale))
+
+
+def publisher_at(slug: str) -> Publisher:
+    """Find a press room, and speak its language or the one asked for; raises NotFound."""
+    publisher = publishers.find(slug)
+    speak(best(request.args.get("locale"), publisher.locale))
+    return publisher
 
 
 def show(template: str, status: int = 200, **context: object) -> Response:
