@@ -26,10 +26,8 @@ def upgrade() -> None:
     # SQLite changes a constraint by making the table anew, and forgets what an index leaves out.
     op.drop_index("ix_outbox_open", "outbox")
     with op.batch_alter_table("outbox") as outbox:
-        outbox.drop_constraint("ck_outbox_kind", type_="check")
+        outbox.drop_constraint("kind", type_="check")
         outbox.create_check_constraint(
-            "ck_outbox_kind", "kind IN ('confirm', 'welcome', 'goodbye', 'manage')"
+            "kind", "kind IN ('confirm', 'welcome', 'goodbye', 'manage')"
         )
-    op.create_index(
-        "ix_outbox_open", "outbox", ["id"], postgresql_where=_OPEN, sqlite_where=_OPEN
-    )
+    op.create_index("ix_outbox_open", "outbox", ["id"], postgresql_where=_OPEN, sqlite_where=_OPEN)

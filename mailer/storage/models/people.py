@@ -1,0 +1,159 @@
+"""Press rooms, the people who follow them, and the letters written to one of them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    String,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from mailer.storage.columns import Id
+from mailer.storage.models.base import Base
+
+
+class Publisher(Base):
+    """One press room."""
+
+    __tablename__ = "publishers"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    slug: Mapped[str] = mapped_column(String(80), unique=True)
+    name: Mapped[str] = mapped_column(String(200))
+    from_address: Mapped[str] = mapped_column(String(320))
+    locale: Mapped[str] = mapped_column(String(12))
+    website_url: Mapped[str | None] = mapped_column(String(2000))
+    hold_minutes: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime]
+    logo_url: Mapped[str | None] = mapped_column(String(2000))
+    accent: Mapped[str | None] = mapped_column(String(7))
+    about: Mapped[str | None] = mapped_column(String(2000))
+    """Who they are, in plain text."""
+    contacts: Mapped[list[dict[str, Any]] | None]
+    """Whom a journalist may call, as the contacts of a release."""
+    privacy: Mapped[str | None] = mapped_column(String(5000))
+    """What they add to the page on privacy, such as who answers for the data; plain text."""
+
+
+class ApiKey(Base):
+    """A key of a publishing system; only its digest is kept."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    publisher_id: Mapped[int] = mapped_column(ForeignKey(Publisher.id), index=True)
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    scope: Mapped[str] = mapped_column(String(10))
+    created_at: Mapped[datetime]
+
+    __table_args__ = (CheckConstraint("scope IN ('publish', 'read')", name="scope"),)
+
+
+class Subscriber(Base):
+    """A person, by address."""
+
+    __tablename__ = "subscribers"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    address: Mapped[str] = mapped_column(String(320), unique=True)
+    created_at: Mapped[datetime]
+    suppressed_at: Mapped[datetime | None]
+    suppressed_by: Mapped[int | None] = mapped_column(Id)
+    """The release whose refusal showed that the mailbox does not exist."""
+
+
+class Subscription(Base):
+    """A subscriber following a publisher; ended, never deleted."""
+
+    __tablename__ = "subscriptions"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    subscriber_id: Mapped[int | None] = mapped_column(ForeignKey(Subscriber.id))
+    publisher_id: Mapped[int] = mapped_column(ForeignKey(Publisher.id))
+    locale: Mapped[str] = mapped_column(String(12))
+    requested_at: Mapped[datetime]
+    confirmed_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    ended_reason: Mapped[str | None] = mapped_column(String(40))
+    paused_until: Mapped[datetime | None]
+    """Nothing is sent until then; what is published meanwhile is not made up for."""
+
+    __table_args__ = (
+        Index(
+            "uq_subscriptions_open",
+            "subscriber_id",
+            "publisher_id",
+            unique=True,
+            postgresql_where=text("ended_at IS NULL"),
+            sqlite_where=text("ended_at IS NULL"),
+        ),
+        Index("ix_subscriptions_subscriber_id", "subscriber_id"),
+        Index(
+            "ix_subscriptions_audience",
+            "publisher_id",
+            "id",
+            postgresql_where=text("confirmed_at IS NOT NULL AND ended_at IS NULL"),
+            sqlite_where=text("confirmed_at IS NOT NULL AND ended_at IS NULL"),
+        ),
+        CheckConstraint("(ended_at IS NULL) = (ended_reason IS NULL)", name="ended"),
+    )
+
+
+class Consent(Base):
+    """One step of a subscription, kept as proof; rows are only ever added."""
+
+    __tablename__ = "consents"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    subscription_id: Mapped[int] = mapped_column(ForeignKey(Subscription.id), index=True)
+    step: Mapped[str] = mapped_column(String(20))
+    at: Mapped[datetime]
+    wording: Mapped[str | None] = mapped_column(String(40))
+    language: Mapped[str | None] = mapped_column(String(12))
+    page: Mapped[str | None] = mapped_column(String(2000))
+    network: Mapped[str | None] = mapped_column(String(64))
+    message_id: Mapped[str | None] = mapped_column(String(200))
+
+
+class Erased(Base):
+    """Somebody who was erased, as a keyed hash: no file may bring them back, only they may."""
+
+    __tablename__ = "erased"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    at: Mapped[datetime]
+
+
+class OutboxLetter(Base):
+    """A letter to one person, written down with the reason for it and sent afterwards."""
+
+    __tablename__ = "outbox"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    subscription_id: Mapped[int] = mapped_column(ForeignKey(Subscription.id), index=True)
+    message_id: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime]
+    epoch: Mapped[int] = mapped_column(default=0)
+    lease_until: Mapped[int | None] = mapped_column(BigInteger)
+    not_before: Mapped[int | None] = mapped_column(BigInteger)
+    attempts: Mapped[int] = mapped_column(default=0)
+    finished_at: Mapped[datetime | None]
+    outcome: Mapped[str | None] = mapped_column(String(40))
+
+    __table_args__ = (
+        CheckConstraint("kind IN ('confirm', 'welcome', 'goodbye', 'manage')", name="kind"),
+        Index(
+            "ix_outbox_open",
+            "id",
+            postgresql_where=text("finished_at IS NULL"),
+            sqlite_where=text("finished_at IS NULL"),
+        ),
+    )

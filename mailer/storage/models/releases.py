@@ -1,0 +1,161 @@
+"""Releases, and how far each recipient of them is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    String,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from mailer.storage.columns import Id, PackedIds
+from mailer.storage.models.base import Base
+from mailer.storage.models.people import Publisher
+
+Letter = Literal["release", "correction", "retraction"]
+"""What is sent of a release: all of it, or what is different for whoever has it already."""
+
+
+class Release(Base):
+    """One version of one thing published."""
+
+    __tablename__ = "releases"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    publisher_id: Mapped[int] = mapped_column(ForeignKey(Publisher.id))
+    reference: Mapped[str] = mapped_column(String(200))
+    version: Mapped[int] = mapped_column(server_default="1")
+    letter: Mapped[Letter] = mapped_column(String(10), server_default="release")
+    """What it is to whoever has the version before."""
+    replaces_id: Mapped[int | None] = mapped_column(ForeignKey("releases.id"))
+    body_sha256: Mapped[str] = mapped_column(String(64))
+    content: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(String(12))
+    first_state: Mapped[str] = mapped_column(String(12))
+    """The state the first answer told; a repeated call is answered the same."""
+    paused_because: Mapped[str | None] = mapped_column(String(500))
+    created_at: Mapped[datetime]
+    published_at: Mapped[datetime]
+    starts_at: Mapped[datetime]
+    frozen_at: Mapped[datetime | None]
+    kept_in: Mapped[str | None] = mapped_column(String(80))
+    """Which physical database it belongs to: another one is a restored copy."""
+    resumed_at: Mapped[int | None] = mapped_column(BigInteger)
+    """When it was last resumed; what was begun before that may not pause it again."""
+    finished_at: Mapped[datetime | None]
+    total: Mapped[int] = mapped_column(default=0)
+    message_key: Mapped[bytes]
+    message_domain: Mapped[str] = mapped_column(String(255))
+
+    __table_args__ = (
+        UniqueConstraint("publisher_id", "reference", "version"),
+        CheckConstraint("letter IN ('release', 'correction', 'retraction')", name="letter"),
+        CheckConstraint("(version = 1) = (replaces_id IS NULL)", name="version"),
+        CheckConstraint(
+            "state IN ('scheduled', 'held', 'sending', 'paused', 'stopping', 'stopped', 'done')",
+            name="state",
+        ),
+        Index("uq_releases_replaces_id", "replaces_id", unique=True),
+        Index(
+            "ix_releases_unfinished",
+            "state",
+            postgresql_where=text("finished_at IS NULL"),
+            sqlite_where=text("finished_at IS NULL"),
+        ),
+    )
+
+
+class Batch(Base):
+    """How far one piece of a release has come, in order over one SMTP connection."""
+
+    __tablename__ = "batches"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    release_id: Mapped[int] = mapped_column(ForeignKey(Release.id), index=True)
+    kind: Mapped[str] = mapped_column(String(5))
+    letter: Mapped[Letter] = mapped_column(String(10), server_default="release")
+    """Which letter its members get: whoever has no version before gets the plain release."""
+    lowest: Mapped[int] = mapped_column(BigInteger)
+    highest: Mapped[int] = mapped_column(BigInteger)
+    size: Mapped[int]
+    position: Mapped[int] = mapped_column(default=0)
+    epoch: Mapped[int] = mapped_column(default=0)
+    open: Mapped[bool] = mapped_column(default=True)
+    lease_until: Mapped[int | None] = mapped_column(BigInteger)
+    not_before: Mapped[int | None] = mapped_column(BigInteger)
+
+    __table_args__ = (
+        CheckConstraint("kind IN ('first', 'retry')", name="kind"),
+        CheckConstraint("letter IN ('release', 'correction', 'retraction')", name="letter"),
+        CheckConstraint("position BETWEEN 0 AND size", name="position"),
+        Index(
+            "ix_batches_open",
+            "release_id",
+            "id",
+            postgresql_where=text("open"),
+            # As SQLAlchemy asks there; SQLite sees no index behind another wording.
+            sqlite_where=text("open = 1"),
+        ),
+        {"postgresql_with": {"fillfactor": 50}},
+    )
+
+
+class BatchMembers(Base):
+    """Who is in a batch; apart from it, because a batch changes with every message."""
+
+    __tablename__ = "batch_members"
+
+    batch_id: Mapped[int] = mapped_column(
+        ForeignKey(Batch.id), primary_key=True, autoincrement=False
+    )
+    ids: Mapped[Sequence[int]] = mapped_column(PackedIds)
+    """Subscription ids, sorted."""
+
+
+class Outcome(Base):
+    """A recipient of a release who was not plainly accepted."""
+
+    __tablename__ = "outcomes"
+
+    release_id: Mapped[int] = mapped_column(ForeignKey(Release.id), primary_key=True)
+    subscription_id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
+    letter: Mapped[Letter] = mapped_column(String(10), server_default="release")
+    kind: Mapped[str] = mapped_column(String(10))
+    reason: Mapped[str] = mapped_column(String(20))
+    """The enhanced status code (RFC 3463) of an answer, or one word of our own."""
+    at: Mapped[datetime]
+    first_deferred_at: Mapped[datetime | None]
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_at: Mapped[int | None] = mapped_column(BigInteger)
+    batch_id: Mapped[int | None] = mapped_column(Id)
+
+    __table_args__ = (
+        CheckConstraint("kind IN ('deferred', 'refused', 'skipped')", name="kind"),
+        CheckConstraint("letter IN ('release', 'correction', 'retraction')", name="letter"),
+        Index(
+            "ix_outcomes_deferred",
+            "next_at",
+            postgresql_where=text("kind = 'deferred'"),
+            sqlite_where=text("kind = 'deferred'"),
+        ),
+    )
+
+
+class Uncertain(Base):
+    """A recipient who may have been sent the same message twice, and why."""
+
+    __tablename__ = "uncertain"
+
+    release_id: Mapped[int] = mapped_column(ForeignKey(Release.id), primary_key=True)
+    subscription_id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
+    reason: Mapped[str] = mapped_column(String(20))
+    at: Mapped[datetime]
