@@ -33,7 +33,10 @@ PLAIN = PressRoom(
 )
 DRESSED = replace(PLAIN, logo_url="https://museet.example/logo.png", accent="#7a1f3d")
 
-NOTE = "Skøyta legger til klokka tolv, ikke klokka ti som vi skrev først."
+NOTES = {
+    "correction": "Skøyta legger til klokka tolv, ikke klokka ti som vi skrev først.",
+    "retraction": "Skøyta må bli på slipp en uke til. Vi skriver igjen når dagen er klar.",
+}
 OTHERS = (
     Headline(
         "Sju vintre med dugnad er over: nå kan alle bli med ut på fjorden",
@@ -74,7 +77,7 @@ def _release(
 def _replacing(kind: str, content: dict[str, Any]) -> Exhibit:
     body = ReleaseBody.read(content)
     story = story_of(body, body.published(datetime(2026, 4, 11, 10, tzinfo=UTC)))
-    old = Replaced(story.title, story.published_at, 1, NOTE)
+    old = Replaced(story.title, story.published_at, 1, NOTES[kind])
     method = getattr(LETTERS, kind)
     return Exhibit(kind, kind, lambda locale: method(PLAIN, story, old, locale))
 
