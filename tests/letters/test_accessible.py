@@ -8,19 +8,12 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from mailer.mail.locales import available
+from tests.axe import barriers
 from tests.letters.browsing import VIEWS, View, looking
 from tests.letters.exhibits import Exhibit, exhibits
-from tests.letters.node import NODE
 
-AXE = NODE / "node_modules" / "axe-core" / "axe.min.js"
 # A letter is no page of its own: the mail client around it has the landmarks.
 OF_PAGES = ["landmark-one-main", "region"]
-
-_RUN = """async (rules) => {
-    const found = await axe.run({rules: Object.fromEntries(rules.map(r => [r, {enabled: false}]))});
-    return found.violations.flatMap(
-        rule => rule.nodes.map(node => `${rule.id}: ${node.failureSummary} ${node.html}`));
-}"""
 
 
 @pytest.fixture(scope="module", params=VIEWS, ids=lambda view: view.name)
@@ -35,8 +28,7 @@ def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
 @pytest.mark.parametrize("exhibit", exhibits(), ids=lambda exhibit: exhibit.name)
 def test_nobody_is_kept_from_reading_a_letter(page: Page, exhibit: Exhibit, locale: str) -> None:
     page.set_content(exhibit.html(locale), wait_until="load")
-    page.evaluate(AXE.read_text())
-    assert page.evaluate(_RUN, OF_PAGES) == []
+    assert barriers(page, without=OF_PAGES) == []
 
 
 @pytest.mark.parametrize("locale", available())
@@ -59,5 +51,4 @@ def test_a_wide_table_scrolls_by_itself(browser: Browser) -> None:
 def test_axe_is_not_asleep(browser: Browser) -> None:
     with looking(browser, VIEWS[0]) as page:
         page.set_content("<html lang=en><title>A</title><img src=https://a.example/a.jpg></html>")
-        page.evaluate(AXE.read_text())
-        assert any(found.startswith("image-alt") for found in page.evaluate(_RUN, OF_PAGES))
+        assert any(found.startswith("image-alt") for found in barriers(page))

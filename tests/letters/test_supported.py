@@ -13,7 +13,7 @@ from typing import Any
 
 from mailer.mail.locales import available
 from tests.letters.exhibits import exhibits
-from tests.letters.node import NODE
+from tests.node import NODE
 
 DATA = json.loads((NODE / "node_modules" / "caniemail" / "data" / "caniemail.json").read_text())
 FEATURES: dict[str, dict[str, Any]] = {one["slug"]: one for one in DATA["data"]}

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from pathlib import Path
 
-NODE = Path(__file__).parents[2] / ".node"
+NODE = Path(__file__).parents[1] / ".node"
