@@ -63,7 +63,7 @@ STORAGE_MAY_KNOW = {"flask.current_app", "flask_sqlalchemy.SQLAlchemy"}
 OPEN = {"health.alive", "health.ready"} | {
     f"web.{view}"
     for view in (
-        *("stylesheet", "press_room", "nearly", "back", "follow", "release"),
+        *("asset", "press_room", "nearly", "back", "follow", "release"),
         *("confirm", "unsubscribe", "one_click"),
     )
 }

@@ -10,6 +10,7 @@ from flask import Blueprint
 web = Blueprint("web", __name__)
 
 from mailer.web import (  # noqa: E402, F401 - they hang their routes on `web`
+    assets,
     confirm,
     errors,
     follow,
@@ -17,6 +18,5 @@ from mailer.web import (  # noqa: E402, F401 - they hang their routes on `web`
     headers,
     press_room,
     release,
-    stylesheet,
     unsubscribe,
 )

@@ -12,7 +12,7 @@ from mailer.domain.subscriptions import Standing
 from mailer.mail.locales import SOURCE, available, best, direction, translations
 from mailer.storage.models import Publisher
 from mailer.web import web
-from mailer.web.stylesheet import stylesheet_url
+from mailer.web.assets import asset_url
 
 _LOCALE = "mailer.locale"
 
@@ -80,7 +80,7 @@ def _prepare_templates(state: BlueprintSetupState) -> None:
         newstyle=True,
     )
     environment.filters["direction"] = direction
-    environment.globals["stylesheet_url"] = stylesheet_url
+    environment.globals["asset_url"] = asset_url
     # A catalogue is read when it is first needed; better now than under the first visitor.
     for locale in available():
         translations(locale)

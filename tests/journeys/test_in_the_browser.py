@@ -1,0 +1,110 @@
+"""The whole story in a real Chromium: with scripts and without, wide and narrow, by keyboard."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from mailer.domain import publishers
+from tests.journeys.people import Visitor, link
+from tests.journeys.spectator import Manner, Spectator
+from tests.relay import Relay
+from tests.service import Service, application
+from tests.validator import problems
+
+MANNERS = [
+    Manner(locale, width, javascript)
+    for locale in ("nb", "en")
+    for width in (1280, 320)
+    for javascript in (True, False)
+]
+_NUMBERS = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def press_room(service: Service) -> str:
+    """The address of a press room that has published something."""
+    with application(service.environment):
+        draft = publishers.PublisherDraft("oya", "Øya kommune", "presse@example.org", "nb")
+        publishers.add(draft)
+    return f"{service.url}/oya/"
+
+
+@pytest.fixture
+def kari(relay_server: Relay) -> Visitor:
+    """A visitor with an address nobody else has."""
+    return Visitor(relay_server, f"kari.{next(_NUMBERS)}@example.org")
+
+
+@pytest.fixture(params=MANNERS, ids=str)
+def seen(
+    request: pytest.FixtureRequest, browser: Browser, press_room: str, tmp_path: Path
+) -> Iterator[Spectator]:
+    """A browser that is used in one of the ways, and watched; its pages must be valid."""
+    manner: Manner = request.param
+    with Spectator.beside(browser, manner, press_room, tmp_path) as spectator:
+        yield spectator
+    if any(tmp_path.iterdir()):
+        assert problems(tmp_path) == []
+
+
+def test_follow_confirm_leave_and_come_back(
+    seen: Spectator, kari: Visitor, press_room: str
+) -> None:
+    page = seen.page
+    page.goto(press_room)
+    seen.look("press-room")
+    page.locator("input[name=address]").fill("kari@example")
+    page.locator("form button").first.click()
+    seen.look("press-room-mistake")
+    page.locator("input[name=address]").fill(kari.address)
+    page.locator("form button").first.click()
+    seen.look("asked")
+    page.goto(link(kari.letters(1)[0], "/confirm/"))
+    seen.look("confirm")
+    page.locator("main button").click()
+    seen.look("following")
+    page.goto(link(kari.letters(2)[1], "/unsubscribe/"))
+    seen.look("unsubscribe")
+    page.locator("main button").click()
+    seen.look("goodbye")
+    page.locator("main button").click()
+    seen.look("again")
+
+
+@pytest.mark.parametrize("seen", [Manner()], indirect=True, ids=str)
+def test_the_keyboard_is_enough(seen: Spectator, kari: Visitor, press_room: str) -> None:
+    page = seen.page
+    page.goto(press_room)
+    tab_to(page, "input[name=address]")
+    page.keyboard.type(kari.address)
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    page.goto(link(kari.letters(1)[0], "/confirm/"))
+    press_by_keyboard(page)
+    page.goto(link(kari.letters(2)[1], "/unsubscribe/"))
+    press_by_keyboard(page)
+    press_by_keyboard(page)
+    seen.look("again-by-keyboard")
+
+
+def press_by_keyboard(page: Page) -> None:
+    """Go to the one button of a page, and press it."""
+    tab_to(page, "main button")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+
+
+def tab_to(page: Page, selector: str) -> None:
+    """Press Tab until something has the focus, and can be seen to have it."""
+    wanted = page.locator(selector)
+    for _ in range(page.locator("a, button, input").count() + 1):
+        page.keyboard.press("Tab")
+        if wanted.evaluate("one => one === document.activeElement"):
+            assert wanted.evaluate("one => getComputedStyle(one).outlineStyle") != "none"
+            return
+    pytest.fail(f"no Tab leads to {selector}")
