@@ -11,12 +11,17 @@ web = Blueprint("web", __name__)
 
 from mailer.web import (  # noqa: E402, F401 - they hang their routes on `web`
     confirm,
+    embed,
     errors,
+    feed,
     follow,
     guards,
     headers,
+    languages,
     press_room,
+    privacy,
     release,
+    sitemap,
     stylesheet,
     unsubscribe,
 )
