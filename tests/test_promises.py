@@ -64,6 +64,8 @@ OPEN = {"health.alive", "health.ready"} | {
     f"web.{view}"
     for view in (
         *("asset", "press_room", "nearly", "back", "follow", "release"),
+        *("embed", "follow_embedded", "embed_code", "feed", "privacy"),
+        *("robots", "sitemap", "part"),
         *("confirm", "unsubscribe", "one_click"),
     )
 }

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Select, and_, exists, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from mailer.domain.clock import now
 from mailer.domain.content import ReleaseBody
@@ -14,6 +16,9 @@ from mailer.domain.releases import by_id
 from mailer.errors import NotFound
 from mailer.storage.database import reading
 from mailer.storage.models import Publisher, Release
+
+_OTHERS = 4
+_NEWER = aliased(Release)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,8 @@ class Published:
     before: Release | None
     newest: Release | None
     """What is in its place now, if it is not the newest itself."""
+    others: Sequence[Release]
+    """The latest other releases of the press room, without what is withdrawn."""
 
 
 def read(slug: str, release_id: int) -> Published:
@@ -42,16 +49,50 @@ def read(slug: str, release_id: int) -> Published:
             body=ReleaseBody.model_validate(release.content),
             before=before if before and _public(session, before) else None,
             newest=_newest(session, release),
+            others=_others(session, publisher, release),
         )
 
 
-def is_public() -> ColumnElement[bool]:
+def is_public(release: type[Release] = Release) -> ColumnElement[bool]:
     """Say of a release that its moment has come, and that nobody stopped it before."""
     return and_(
-        Release.published_at <= now(),
-        Release.state.not_in(("scheduled", "held")),
-        or_(Release.state != "stopped", Release.frozen_at.is_not(None)),
+        release.published_at <= now(),
+        release.state.not_in(("scheduled", "held")),
+        or_(release.state != "stopped", release.frozen_at.is_not(None)),
     )
+
+
+def is_newest() -> ColumnElement[bool]:
+    """Say of a release that it may be read, and that no newer version of it may."""
+    return and_(
+        is_public(),
+        ~exists().where(
+            _NEWER.publisher_id == Release.publisher_id,
+            _NEWER.reference == Release.reference,
+            _NEWER.version > Release.version,
+            is_public(_NEWER),
+        ),
+    )
+
+
+def newest_first(publisher: Publisher) -> Select[Release]:
+    """Ask for what may be read of a press room, the newest version of each release."""
+    return (
+        select(Release)
+        .where(Release.publisher_id == publisher.id, is_newest())
+        .order_by(Release.published_at.desc(), Release.id.desc())
+    )
+
+
+def published(release: Release) -> datetime:
+    """Return the moment of publication in the time zone that the press room wrote it in."""
+    written = release.content.get("published_at")
+    return datetime.fromisoformat(written) if written else release.published_at
+
+
+def changed_at(release: Release) -> datetime:
+    """Return when a version came to be read; a correction keeps the date of what it corrects."""
+    return max(release.created_at, release.published_at, release.frozen_at or release.created_at)
 
 
 def _public(session: Session, release: Release) -> bool:
@@ -71,3 +112,10 @@ def _newest(session: Session, release: Release) -> Release | None:
         .order_by(Release.version.desc())
         .limit(1)
     )
+
+
+def _others(session: Session, publisher: Publisher, release: Release) -> Sequence[Release]:
+    others = newest_first(publisher).where(
+        Release.reference != release.reference, Release.letter != "retraction"
+    )
+    return session.scalars(others.limit(_OTHERS)).all()

@@ -6,7 +6,6 @@ import re
 import textwrap
 from functools import lru_cache, partial
 from pathlib import Path
-from urllib.parse import quote, urlencode
 
 from css_inline import CSSInliner
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
@@ -18,6 +17,7 @@ from mailer.mail.fitting import fitted
 from mailer.mail.locales import available, best, direction, long_date, translations
 from mailer.mail.message import Composed, compose, slot
 from mailer.mail.plaintext import plain_text, wrap
+from mailer.mail.sharing import mailto, share_links, tel
 from mailer.mail.values import (
     Contact,
     Document,
@@ -124,7 +124,7 @@ class Letters:
             body=Markup(fitted(story.body_html)),  # noqa: S704 - sanitised before it was stored
             body_text=body_text,
             preheader=story.lead or _beginning(body_text),
-            share=_share(story),
+            share=share_links(story.title, story.web_url) if story.web_url else None,
             **context,
         )
 
@@ -220,9 +220,8 @@ def _environment(templates: Path, locale: str) -> Environment:
     environment.filters["described"] = partial(described, locale=locale)
     environment.filters["direction"] = direction
     environment.filters["wrap"] = wrap
-    # Written as RFC 6068 and 3966 want them.
-    environment.filters["mailto"] = lambda address: "mailto:" + quote(address, safe="@")
-    environment.filters["tel"] = lambda phone: "tel:" + re.sub(r"[^+\d]", "", phone)
+    environment.filters["mailto"] = mailto
+    environment.filters["tel"] = tel
     return environment
 
 
@@ -248,18 +247,3 @@ def _feedback(press_room: PressRoom, story: Story) -> str:
     """Return what mailbox providers sum complaints by: the release's day, then the press room."""
     slug = press_room.list_id.partition(".")[0]
     return f"{story.published_at:%Y%m%d}:{slug}:release:mailer"
-
-
-def _share(story: Story) -> dict[str, str]:
-    """Return plain links for passing the story on; nobody learns who followed them."""
-    if story.web_url is None:
-        return {}
-    subject_and_body = {"subject": story.title, "body": story.web_url}
-    return {
-        "email": f"mailto:?{urlencode(subject_and_body, quote_via=quote)}",
-        "x": "https://x.com/intent/post?"
-        + urlencode({"text": story.title, "url": story.web_url}, quote_via=quote),
-        "linkedin": "https://www.linkedin.com/sharing/share-offsite/?"
-        + urlencode({"url": story.web_url}),
-        "facebook": "https://www.facebook.com/sharer/sharer.php?" + urlencode({"u": story.web_url}),
-    }

@@ -12,11 +12,16 @@ web = Blueprint("web", __name__)
 from mailer.web import (  # noqa: E402, F401 - they hang their routes on `web`
     assets,
     confirm,
+    embed,
     errors,
+    feed,
     follow,
     guards,
     headers,
+    languages,
     press_room,
+    privacy,
     release,
+    sitemap,
     unsubscribe,
 )

@@ -83,7 +83,6 @@ def _page(reason: str, status: HTTPStatus | None = None, **context: object) -> R
     context.setdefault("publisher", None)
     response = show("error.html", status or int(reason), reason=reason, **context)
     response.headers["Cache-Control"] = "no-store"
-    response.vary.add("Accept-Language")
     return response
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Response, redirect, url_for
+from flask import Response, redirect, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from mailer.domain import subscriptions
@@ -32,10 +32,12 @@ def follow(slug: str) -> Response:
     typed = ", ".join(fields.getlist("address"))
     try:
         if not fields.get(TRAP):
-            subscriptions.sign_up(settings(), slug, typed, evidence(f"/{slug}/"))
+            subscriptions.sign_up(
+                settings(), slug, typed, evidence(request.path.removesuffix("follow"))
+            )
     except InvalidAddress as mistake:
         return show(
-            "press-room.html",
+            "follow.html",
             422,
             publisher=publisher,
             typed="".join(filter(str.isprintable, typed)),

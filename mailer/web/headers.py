@@ -5,10 +5,10 @@ from __future__ import annotations
 from flask import Response, request
 
 from mailer.web import web
-from mailer.web.pages import settings
+from mailer.web.pages import chosen_by_browser, settings
 
 
-def policy(*, img_src: str = "'self'") -> str:
+def policy(*, img_src: str = "'self'", frame_ancestors: str = "'none'") -> str:
     """Return a Content-Security-Policy under which nothing runs."""
     return "; ".join(
         (
@@ -16,15 +16,17 @@ def policy(*, img_src: str = "'self'") -> str:
             "style-src 'self'",
             f"img-src {img_src}",
             "form-action 'self'",
-            "frame-ancestors 'none'",
+            f"frame-ancestors {frame_ancestors}",
             "base-uri 'none'",
         )
     )
 
 
 _POLICY = policy()
+_IN_A_FRAME = policy(frame_ancestors="*")
 _A_YEAR = 365 * 24 * 3600
 _TOKEN_PAGES = {"web.confirm", "web.unsubscribe", "web.one_click"}
+_FRAMED = {"web.embed", "web.follow_embedded"}
 
 
 @web.after_app_request
@@ -32,9 +34,11 @@ def protect(response: Response) -> Response:
     """Tell browsers to run nothing, guess nothing, and pass no link on."""
     headers = response.headers
     # A page that may do more says so itself, hence setdefault.
-    headers.setdefault("Content-Security-Policy", _POLICY)
+    headers.setdefault("Content-Security-Policy", _IN_A_FRAME if framed() else _POLICY)
     headers.setdefault("X-Content-Type-Options", "nosniff")
-    if _carries_token():
+    if chosen_by_browser():
+        response.vary.add("Accept-Language")
+    if carries_token():
         headers["Referrer-Policy"] = "no-referrer"
         headers["Cache-Control"] = "no-store"
         headers["X-Robots-Tag"] = "noindex"
@@ -44,7 +48,20 @@ def protect(response: Response) -> Response:
     return response
 
 
-def _carries_token() -> bool:
-    """Look at the path too: a link that leads nowhere, as with a slash too many, has its token."""
+def carries_token() -> bool:
+    """Tell whether the address is somebody's own.
+
+    Look at the path too: a link that leads nowhere, as with a slash too many, has its token.
+    """
     first = request.path.lstrip("/").partition("/")[0]
     return request.endpoint in _TOKEN_PAGES or f"web.{first.replace('-', '_')}" in _TOKEN_PAGES
+
+
+def token_doors() -> list[str]:
+    """List how the paths begin that are somebody's own."""
+    return sorted(page.removeprefix("web.").replace("_", "-") for page in _TOKEN_PAGES)
+
+
+def framed() -> bool:
+    """Tell whether this is shown inside another page."""
+    return request.endpoint in _FRAMED

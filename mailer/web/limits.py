@@ -12,7 +12,7 @@ from redis.retry import Retry
 from mailer.config import Settings
 from mailer.web.guards import network
 
-_LIMITED = "web.follow"
+_LIMITED = ("web.follow", "web.follow_embedded")
 _AT_ONCE: dict[str, Any] = {
     "socket_timeout": 1,
     "socket_connect_timeout": 1,
@@ -31,7 +31,9 @@ def limit(app: Flask, settings: Settings) -> None:
         in_memory_fallback_enabled=True,
     )
     views = cast("dict[str, Any]", app.view_functions)
-    views[_LIMITED] = limiter.limit(f"{settings.follows_a_minute} per minute")(views[_LIMITED])
+    limited = limiter.shared_limit(f"{settings.follows_a_minute} per minute", scope="follow")
+    for view in _LIMITED:
+        views[view] = limited(views[view])
 
 
 def _storage(redis_url: str | None) -> str:

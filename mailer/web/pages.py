@@ -8,13 +8,17 @@ from jinja2 import StrictUndefined
 
 from mailer.config import Settings
 from mailer.domain import publishers
+from mailer.domain.reading import published
 from mailer.domain.subscriptions import Standing
-from mailer.mail.locales import SOURCE, available, best, direction, translations
+from mailer.mail.files import described
+from mailer.mail.locales import SOURCE, available, best, direction, long_date, translations
+from mailer.mail.sharing import mailto, tel
 from mailer.storage.models import Publisher
 from mailer.web import web
 from mailer.web.assets import asset_url
 
 _LOCALE = "mailer.locale"
+_ASKED = "mailer.asked"
 
 
 def settings() -> Settings:
@@ -32,7 +36,21 @@ def speak(locale: str) -> str:
 def spoken() -> str:
     """Return the language of this answer: the settled one, else what the visitor wishes."""
     locale: str | None = request.environ.get(_LOCALE)
-    return locale or speak(_wished())
+    return locale or speak(wished())
+
+
+def wished(default: str = SOURCE) -> str:
+    """Choose the language that the address names, else one that the browser asks for."""
+    if locale := _known(request.args.get("locale", "")):
+        return locale
+    request.environ[_ASKED] = True
+    wishes = (_known(wish) for wish, quality in request.accept_languages if quality)
+    return next(filter(None, wishes), default)
+
+
+def chosen_by_browser() -> bool:
+    """Tell whether another browser might have been answered in another language."""
+    return _ASKED in request.environ
 
 
 def speak_as(standing: Standing) -> None:
@@ -41,9 +59,9 @@ def speak_as(standing: Standing) -> None:
 
 
 def publisher_at(slug: str) -> Publisher:
-    """Find a press room, and speak its language or the one asked for; raises NotFound."""
+    """Find a press room, and speak the visitor's language, or else its own; raises NotFound."""
     publisher = publishers.find(slug)
-    speak(best(request.args.get("locale"), publisher.locale))
+    speak(wished(publisher.locale))
     return publisher
 
 
@@ -56,14 +74,10 @@ def show(template: str, status: int = 200, **context: object) -> Response:
     return response
 
 
-def _wished() -> str:
-    """Choose from what the browser asks for; a language that nobody has heard of is English."""
-    for wish in (request.args.get("locale", ""), *request.accept_languages.values()):
-        if wish and (locale := best(wish, "")) != SOURCE:
-            return locale
-        if wish.lower().startswith(SOURCE):
-            break
-    return SOURCE
+def _known(wish: str) -> str | None:
+    """Return the locale that a wish names; one that nobody has heard of is none."""
+    locale = best(wish, "")
+    return locale if locale != SOURCE or wish.lower().startswith(SOURCE) else None
 
 
 @web.record_once
@@ -80,6 +94,11 @@ def _prepare_templates(state: BlueprintSetupState) -> None:
         newstyle=True,
     )
     environment.filters["direction"] = direction
+    environment.filters["mailto"] = mailto
+    environment.filters["tel"] = tel
+    environment.filters["described"] = lambda document: described(document, spoken())
+    environment.filters["long_date"] = lambda moment: long_date(moment, spoken())
+    environment.filters["published"] = published
     environment.globals["asset_url"] = asset_url
     # A catalogue is read when it is first needed; better now than under the first visitor.
     for locale in available():

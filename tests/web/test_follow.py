@@ -24,7 +24,7 @@ def test_the_page_promises_what_it_does_in_the_language_of_the_press_room(home: 
     page = text(answer)
     assert answer.status_code == 200
     assert '<html lang="nb" dir="ltr">' in page
-    assert f"<h1>Følg pressemeldinger fra {NAME}</h1>" in page
+    assert f">Følg pressemeldinger fra {NAME}</h2>" in page
     assert "Du kan melde deg av når som helst." in page
     assert 'href="https://example.org/presserom"' in page
     assert "<Norge>" not in answer.get_data(as_text=True)

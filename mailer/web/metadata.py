@@ -1,0 +1,80 @@
+"""What a release's page tells machines: OpenGraph, and NewsArticle of schema.org."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from babel import Locale, UnknownLocaleError
+from babel.core import get_global
+
+from mailer.domain.reading import Published, changed_at
+from mailer.storage.models import Publisher
+
+
+def open_graph(found: Published, url: str) -> list[tuple[str, str]]:
+    """Return the properties by which others show a link to the page (ogp.me), in order."""
+    body = found.body
+    picture = body.image
+    properties = [
+        ("og:type", "article"),
+        ("og:title", body.title),
+        ("og:description", body.lead),
+        ("og:url", url),
+        ("og:site_name", found.publisher.name),
+        ("og:locale", _locale(body.language)),
+        ("og:image", picture and picture.url),
+        ("og:image:alt", picture and picture.alt),
+        ("og:image:width", picture and picture.width),
+        ("og:image:height", picture and picture.height),
+        ("article:published_time", _published(found)),
+        ("article:modified_time", changed_at(found.release).isoformat()),
+        *(("article:tag", keyword) for keyword in body.keywords),
+    ]
+    return [(name, str(content)) for name, content in properties if content]
+
+
+def news_article(found: Published, url: str) -> dict[str, Any] | None:
+    """Return the release as linked data; what is taken back is no article any more."""
+    if found.release.letter == "retraction":
+        return None
+    body, organisation = found.body, _organisation(found.publisher)
+    pictures = [picture.url for picture in (body.image, *body.images) if picture]
+    article = {
+        "@context": "https://schema.org",
+        "@type": "NewsArticle",
+        "headline": body.title,
+        "description": body.lead,
+        "datePublished": _published(found),
+        "dateModified": changed_at(found.release).isoformat(),
+        "inLanguage": body.language,
+        "mainEntityOfPage": url,
+        "image": pictures,
+        "keywords": list(body.keywords),
+        "author": organisation,
+        "publisher": organisation,
+    }
+    return {name: value for name, value in article.items() if value}
+
+
+def _organisation(publisher: Publisher) -> dict[str, str]:
+    told = {
+        "@type": "Organization",
+        "name": publisher.name,
+        "url": publisher.website_url,
+        "logo": publisher.logo_url,
+    }
+    return {name: value for name, value in told.items() if value}
+
+
+def _published(found: Published) -> str:
+    return found.body.published(found.release.published_at).isoformat()
+
+
+def _locale(language: str) -> str | None:
+    """Write a language as OpenGraph does, such as nb_NO; none for what nobody knows."""
+    likely = get_global("likely_subtags").get(language, language)
+    try:
+        locale = Locale.parse(likely.replace("-", "_"))
+    except (ValueError, UnknownLocaleError):
+        return None
+    return f"{locale.language}_{locale.territory}" if locale.territory else None
