@@ -1,0 +1,118 @@
+"""The follow box on somebody else's page, as its own page says to copy it."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from mailer.domain import publishers
+from tests.journeys.people import Visitor, link
+from tests.relay import Relay
+from tests.service import Service, application
+
+_NUMBERS = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def press_room(service: Service) -> str:
+    """The address of a press room."""
+    with application(service.environment):
+        draft = publishers.PublisherDraft("oya", "Øya kommune", "presse@example.org", "nb")
+        publishers.add(draft)
+    return f"{service.url}/oya/"
+
+
+@pytest.fixture
+def kari(relay_server: Relay) -> Visitor:
+    """A visitor with an address nobody else has."""
+    return Visitor(relay_server, f"elsewhere.{next(_NUMBERS)}@example.org")
+
+
+@pytest.fixture(params=[True, False], ids=["scripts", "no-scripts"])
+def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A page of a browser with scripts, or without; nothing may be said on its console."""
+    said: list[str] = []
+    with browser.new_context(java_script_enabled=request.param) as context:
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        yield page
+    assert said == []
+
+
+def test_in_a_frame_the_answer_stays_on_their_page(
+    page: Page, kari: Visitor, press_room: str
+) -> None:
+    with newspaper(to_copy(page, press_room, "iframe")) as url:
+        page.goto(url)
+        frame = page.frame_locator("iframe")
+        frame.locator("input[name=address]").fill(kari.address)
+        frame.locator("button").first.click()
+        frame.get_by_role("heading", name="Se i innboksen din").wait_for()
+        question = kari.letters(1)[0]
+        assert page.url == url
+    kari.press(kari.get(link(question, "/confirm/")))
+    assert "Øya kommune" in kari.letters(2)[1]["Subject"]
+
+
+def test_a_plain_form_leads_to_the_press_room(page: Page, kari: Visitor, press_room: str) -> None:
+    with newspaper(to_copy(page, press_room, "form")) as url:
+        page.goto(url)
+        page.locator("input[name=address]").fill(kari.address)
+        page.locator("button").click()
+        page.wait_for_url(f"{press_room}follow")
+    kari.press(kari.get(link(kari.letters(1)[0], "/confirm/")))
+    assert "Øya kommune" in kari.letters(2)[1]["Subject"]
+
+
+def test_no_other_page_may_be_framed(page: Page, press_room: str) -> None:
+    assert (
+        page.request.get(f"{press_room}embed")
+        .headers["content-security-policy"]
+        .endswith("frame-ancestors *; base-uri 'none'")
+    )
+    for path in ("", "privacy", "embed/code"):
+        policy = page.request.get(press_room + path).headers["content-security-policy"]
+        assert "frame-ancestors 'none'" in policy
+
+
+def to_copy(page: Page, press_room: str, element: str) -> str:
+    """Copy what the press room offers for other pages."""
+    page.goto(f"{press_room}embed/code")
+    offered = [one.input_value() for one in page.locator("textarea").all()]
+    [found] = [text for text in offered if text.strip().startswith(f"<{element}")]
+    return found
+
+
+@contextmanager
+def newspaper(snippet: str) -> Iterator[str]:
+    """Publish a page of another origin with that in it; gives its address."""
+    content = (
+        '<!doctype html><html lang="nb"><link rel="icon" href="data:,"><title>Avisa</title>'
+        f"<p>Avisa<p>{snippet}</html>"
+    ).encode()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            """Answer with the one page."""
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://localhost:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
