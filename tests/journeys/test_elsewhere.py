@@ -38,7 +38,7 @@ def kari(relay_server: Relay) -> Visitor:
 def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     """A page of a browser with scripts, or without; nothing may be said on its console."""
     said: list[str] = []
-    with browser.new_context(java_script_enabled=request.param) as context:
+    with browser.new_context(locale="nb", java_script_enabled=request.param) as context:
         page = context.new_page()
         page.on("console", lambda message: said.append(message.text))
         yield page
