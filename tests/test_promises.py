@@ -64,7 +64,7 @@ OPEN = {"health.alive", "health.ready"} | {
     f"web.{view}"
     for view in (
         *("stylesheet", "press_room", "nearly", "back", "follow", "release"),
-        *("confirm", "unsubscribe", "one_click"),
+        *("confirm", "unsubscribe", "one_click", "manage", "your_data"),
     )
 }
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, and_, exists, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from mailer.domain.clock import now
 from mailer.domain.content import ReleaseBody
@@ -14,6 +14,8 @@ from mailer.domain.releases import by_id
 from mailer.errors import NotFound
 from mailer.storage.database import reading
 from mailer.storage.models import Publisher, Release
+
+_NEWER = aliased(Release)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,22 @@ def read(slug: str, release_id: int) -> Published:
             body=ReleaseBody.model_validate(release.content),
             before=before if before and _public(session, before) else None,
             newest=_newest(session, release),
+        )
+
+
+def latest(publisher: Publisher) -> Release | None:
+    """Return the newest release of a press room that stands as it is, if there is one."""
+    with reading() as session:
+        return session.scalar(
+            select(Release)
+            .where(
+                Release.publisher_id == publisher.id,
+                Release.letter != "retraction",
+                ~exists().where(_NEWER.replaces_id == Release.id),
+                is_public(),
+            )
+            .order_by(Release.published_at.desc(), Release.id.desc())
+            .limit(1)
         )
 
 

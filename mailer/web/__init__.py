@@ -15,8 +15,10 @@ from mailer.web import (  # noqa: E402, F401 - they hang their routes on `web`
     follow,
     guards,
     headers,
+    manage,
     press_room,
     release,
     stylesheet,
     unsubscribe,
+    your_data,
 )

@@ -24,7 +24,7 @@ def policy(*, img_src: str = "'self'") -> str:
 
 _POLICY = policy()
 _A_YEAR = 365 * 24 * 3600
-_TOKEN_PAGES = {"web.confirm", "web.unsubscribe", "web.one_click"}
+_TOKEN_PAGES = {"web.confirm", "web.manage", "web.one_click", "web.unsubscribe", "web.your_data"}
 
 
 @web.after_app_request

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from flask import Response, current_app, make_response, render_template, request
 from flask.blueprints import BlueprintSetupState
 from jinja2 import StrictUndefined
@@ -9,6 +11,7 @@ from jinja2 import StrictUndefined
 from mailer.config import Settings
 from mailer.domain import publishers
 from mailer.domain.subscriptions import Standing
+from mailer.mail import locales
 from mailer.mail.locales import SOURCE, available, best, direction, translations
 from mailer.storage.models import Publisher
 from mailer.web import web
@@ -54,6 +57,11 @@ def show(template: str, status: int = 200, **context: object) -> Response:
     response = make_response(body, status)
     response.content_language.add(locale.replace("_", "-"))
     return response
+
+
+def long_date(moment: datetime) -> str:
+    """Write a day out in the language of this answer."""
+    return locales.long_date(moment, spoken())
 
 
 def _wished() -> str:

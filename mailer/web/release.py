@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from flask import Response
 from markupsafe import Markup
 
 from mailer.domain import reading
-from mailer.mail.locales import best, long_date
+from mailer.mail.locales import best
 from mailer.web import web
 from mailer.web.headers import policy
-from mailer.web.pages import show, speak, spoken
+from mailer.web.pages import long_date, show, speak
 
 # Pictures are the one thing a page takes from elsewhere: they stay where the press room has them.
 _WITH_PICTURES = policy(img_src="'self' https: http:")
@@ -30,11 +28,7 @@ def release(slug: str, release_id: int) -> Response:
         # Sanitised before it was stored.
         body_html=Markup(found.body.body_html),  # noqa: S704
         published_at=found.body.published(found.release.published_at),
-        long_date=_long_date,
+        long_date=long_date,
     )
     response.headers["Content-Security-Policy"] = _WITH_PICTURES
     return response
-
-
-def _long_date(moment: datetime) -> str:
-    return long_date(moment, spoken())

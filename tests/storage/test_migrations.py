@@ -108,8 +108,8 @@ def test_what_a_service_has_survives_what_the_pages_keep(database_url: str) -> N
         kept = {name: connection.execute(select(before.tables[name])).one() for name in ROWS}
     upgrade(database_url)
     with engine.connect() as connection:
-        for name, row in kept.items():
-            columns = [before.tables[name].c[one] for one in row._fields]
-            assert connection.execute(select(*columns)).one() == row
+        for name, found in kept.items():
+            columns = [before.tables[name].c[one] for one in found._fields]
+            assert connection.execute(select(*columns)).one() == found
         assert connection.execute(select(Base.metadata.tables["subscriptions"])).one()[-1] is None
     engine.dispose()
