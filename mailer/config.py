@@ -72,6 +72,10 @@ def _strong(keys: tuple[str, ...]) -> tuple[str, ...]:
     return keys
 
 
+def _strong_key(key: str) -> str:
+    return _strong((key,))[0]
+
+
 class Settings(BaseModel):
     """The contract with the environment; the description of each field is its documentation."""
 
@@ -157,6 +161,20 @@ class Settings(BaseModel):
         alias="MAILER_MAIL_DOMAIN",
         description="The domain whose mail reaches `mailer inbound`: bounces go there, and one can "
         "leave by mail. Without it, bounces go to the press room.",
+    )
+    erasure_key: Annotated[str, AfterValidator(_strong_key)] | None = Field(
+        default=None,
+        alias="MAILER_ERASURE_KEY",
+        repr=False,
+        description="Hashes the addresses of those who were erased, so that no import brings them "
+        "back; never change it. Without it, nobody can be erased on request.",
+    )
+    keep_ended_days: int = Field(
+        default=730,
+        ge=1,
+        le=36_500,
+        alias="MAILER_KEEP_ENDED_DAYS",
+        description="How long a person is remembered after their last subscription has ended.",
     )
     sweep_seconds: int = Field(
         default=10,

@@ -66,11 +66,12 @@ class InvalidLink(MailerError):
 
 
 class ExpiredLink(InvalidLink):
-    """The link was made here, too long ago; `subscription_id` says what for."""
+    """The link was made here, too long ago; `subscription_id` and `purpose` say what for."""
 
-    def __init__(self, subscription_id: int) -> None:
-        super().__init__("This link has expired. Subscribe again.")
+    def __init__(self, subscription_id: int, purpose: str) -> None:
+        super().__init__("This link has expired.")
         self.subscription_id = subscription_id
+        self.purpose = purpose
 
 
 class UnknownMailbox(MailerError):

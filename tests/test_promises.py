@@ -66,7 +66,7 @@ OPEN = {"health.alive", "health.ready"} | {
         *("asset", "press_room", "nearly", "back", "follow", "release"),
         *("embed", "follow_embedded", "embed_code", "feed", "privacy"),
         *("robots", "sitemap", "part"),
-        *("confirm", "unsubscribe", "one_click"),
+        *("confirm", "unsubscribe", "one_click", "manage", "your_data"),
     )
 }
 

@@ -36,6 +36,7 @@ def doctor() -> None:
     checks: dict[str, Callable[[Settings], str]] = {
         "settings": _settings,
         "dkim": _dkim,
+        "erasure": _erasure,
         "database": _database,
         "redis": _redis,
         "smtp": _smtp,
@@ -68,6 +69,12 @@ def _dkim(settings: Settings) -> str:
         return "not used: letters go out unsigned, unless the relay signs them"
     names = (f"{key.selector} of {key.domain}" for key in settings.dkim_keys)
     return f"signs with {', '.join(names)}; their DNS records: mailer dkim records"
+
+
+def _erasure(settings: Settings) -> str:
+    if settings.erasure_key is None:
+        return "not used: nobody can be erased on request until MAILER_ERASURE_KEY is set"
+    return "those who are erased stay away; keep MAILER_ERASURE_KEY as it is"
 
 
 def _database(_settings: Settings) -> str:

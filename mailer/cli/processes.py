@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from itertools import count
 
 import click
 
@@ -12,6 +13,8 @@ from mailer.config import Settings
 from mailer.fanout import sweep as sweeping
 from mailer.fanout.worker import Shift
 from mailer.storage.queues import JOBS
+
+_HOUR = 3600
 
 
 @click.command("worker")
@@ -30,8 +33,7 @@ def sweep(settings: Settings, *, once: bool) -> None:
     told = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: told.set())
-    while not told.is_set():
-        sweeping.sweep(settings)
-        if once:
+    for round_ in count():
+        sweeping.sweep(settings, thorough=round_ % (_HOUR // settings.sweep_seconds) == 0)
+        if once or told.wait(settings.sweep_seconds):
             break
-        told.wait(settings.sweep_seconds)

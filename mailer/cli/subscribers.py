@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -11,7 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 
 from mailer.cli.context import with_settings
 from mailer.config import Settings
-from mailer.domain.followers import import_followers
+from mailer.domain import dossier, erasure
+from mailer.domain.followers import COLUMNS, followers_of, import_followers
 from mailer.mail.locales import available
 
 _SHOWN = 20
@@ -19,7 +24,7 @@ _SHOWN = 20
 
 @click.group("subscriber")
 def subscriber() -> None:
-    """Bring followers along."""
+    """Bring followers along, take them elsewhere, show what is known, forget."""
 
 
 @subscriber.command("import")
@@ -42,6 +47,7 @@ def import_command(settings: Settings, slug: str, file: Path) -> None:
             lines,
             locales=available(),
             smtputf8=settings.smtputf8,
+            erasure_key=settings.erasure_key,
             progress=lambda done: bar.advance(task, done),
         )
     click.echo(
@@ -51,3 +57,48 @@ def import_command(settings: Settings, slug: str, file: Path) -> None:
         click.echo(f"  line {line}: {sentence}", file=sys.stderr)
     if len(report.refused) > _SHOWN:
         click.echo(f"  … and {len(report.refused) - _SHOWN} more.", file=sys.stderr)
+
+
+@subscriber.command("export")
+@click.argument("slug")
+@with_settings
+def export_command(_settings: Settings, /, slug: str) -> None:
+    """Write the followers of a press room to standard output, as `import` reads them."""
+    rows = followers_of(slug)
+    first = next(rows, None)
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    if first is not None:
+        writer.writerow(first)
+        writer.writerows(rows)
+
+
+@subscriber.command("show")
+@click.argument("address")
+@click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
+@with_settings
+def show_command(_settings: Settings, /, address: str, *, as_json: bool) -> None:
+    """Show everything that is known about an address."""
+    known = dossier.of_address(address)
+    lines = [json.dumps(known, ensure_ascii=False, indent=2)] if as_json else _readable(known)
+    click.echo("\n".join(lines))
+
+
+@subscriber.command("erase")
+@click.argument("address")
+@with_settings
+def erase_command(settings: Settings, address: str) -> None:
+    """Forget an address: only its owner may bring it back. This cannot be undone."""
+    erasure.erase(settings, address)
+    click.echo("Forgotten. What is being sent at this moment may still arrive.")
+
+
+def _readable(known: dict[str, Any], margin: str = "") -> Iterator[str]:
+    """Yield what is known line by line, what is a part of something further to the right."""
+    for name, value in known.items():
+        if isinstance(value, list):
+            for number, one in enumerate(value, 1):
+                yield f"{margin}{name} {number}"
+                yield from _readable(one, margin + "    ")
+        elif value is not None:
+            yield f"{margin}{name}: {value}"

@@ -167,6 +167,7 @@ def _environment(parts: Parts) -> dict[str, str]:
         "SMTP_URL": parts.inbox.url,
         "BASE_URL": parts.web_url,
         "SECRET_KEYS": secrets.token_hex(32),
+        "MAILER_ERASURE_KEY": secrets.token_hex(32),
         "TMPDIR": str(parts.folder),
         "PYTHONUNBUFFERED": "1",
     }

@@ -42,3 +42,8 @@ def canonical(text: str, *, smtputf8: bool = True) -> str:
 def domain(address: str) -> str:
     """Return the part of a canonical address after the @."""
     return address.rpartition("@")[2]
+
+
+def masked(address: str) -> str:
+    """Return a canonical address as a page may show it to whoever was passed a letter."""
+    return f"{address[0]}…@{domain(address)}"

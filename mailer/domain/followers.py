@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from mailer.domain.addresses import canonical
 from mailer.domain.clock import now
+from mailer.domain.erasure import forgotten
 from mailer.domain.publishers import by_slug
 from mailer.errors import InvalidInput
 from mailer.storage.database import insert, reading, writing
@@ -67,26 +68,53 @@ def import_followers(
     *,
     locales: tuple[str, ...],
     smtputf8: bool = True,
+    erasure_key: str | None = None,
     progress: Callable[[int], None] = lambda _lines: None,
 ) -> ImportReport:
     """Take over confirmed followers from CSV lines with the columns of COLUMNS.
 
-    Whoever has left the press room stays away: only they themselves may come back. A file
-    that broke off can be read again. `progress` is told how many lines are done.
-    Raises NotFound for the press room and InvalidInput for a file without the columns.
+    Whoever has left the press room, or was erased, stays away: only they themselves may come
+    back. A file that broke off can be read again. `progress` is told how many lines are done.
+    Raises NotFound for the press room, InvalidInput for a file without the columns, and
+    Misconfigured if nobody can tell any more who was erased.
     """
     reader = csv.reader(lines, skipinitialspace=True)
     columns = _columns(reader)
     with reading() as session:
         publisher = by_slug(session, slug)
+    rules = _Rules(publisher.locale, locales, smtputf8)
     report = ImportReport()
     numbered = _rows(reader, columns)
     while block := list(islice(numbered, _LINES_A_TRANSACTION)):
-        followers = list(_understood(block, _Rules(publisher.locale, locales, smtputf8), report))
+        followers = list(_understood(block, rules, report))
         with writing() as session:
-            _add(session, publisher, followers, report)
+            known = _not_forgotten(session, erasure_key, followers, report)
+            _add(session, publisher, known, report)
         progress(len(block))
     return report
+
+
+def followers_of(slug: str) -> Iterator[tuple[str, str, str]]:
+    """Yield everybody who follows a press room and can be reached, in the form of COLUMNS.
+
+    Raises NotFound. However long the reading takes, it is one moment's followers.
+    """
+    with reading() as session:
+        publisher = by_slug(session, slug)
+        rows = session.execute(
+            select(Subscriber.address, Subscription.confirmed_at, Subscription.locale)
+            .join(Subscription, Subscription.subscriber_id == Subscriber.id)
+            .where(
+                Subscription.publisher_id == publisher.id,
+                Subscription.confirmed_at.is_not(None),
+                Subscription.ended_at.is_(None),
+                Subscriber.suppressed_at.is_(None),
+            )
+            .order_by(Subscription.id)
+            .execution_options(yield_per=_LINES_A_TRANSACTION)
+        )
+        for address, confirmed_at, locale in rows:
+            yield address, confirmed_at.isoformat() if confirmed_at else "", locale
 
 
 def _columns(reader: Reader) -> list[str]:
@@ -154,6 +182,17 @@ def _follower(line: int, row: Row, rules: _Rules) -> _Follower:
         )
     address = canonical(row.get("address", ""), smtputf8=rules.smtputf8)
     return _Follower(line, address, confirmed_at, locale)
+
+
+def _not_forgotten(
+    session: Session, erasure_key: str | None, followers: list[_Follower], report: ImportReport
+) -> list[_Follower]:
+    """Return whoever was not erased, and note the others."""
+    erased = forgotten(session, erasure_key, [follower.address for follower in followers])
+    for follower in followers:
+        if follower.address in erased:
+            report.refused[follower.line] = "They were forgotten, and only they may come back."
+    return [follower for follower in followers if follower.address not in erased]
 
 
 def _add(

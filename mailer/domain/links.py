@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Literal
 
@@ -14,9 +15,11 @@ from itsdangerous.encoding import base64_encode
 from mailer.config import Settings
 from mailer.errors import ExpiredLink, InvalidLink
 
-Purpose = Literal["confirm", "unsubscribe", "one-click"]
+Purpose = Literal["confirm", "access", "unsubscribe", "one-click"]
 
 CONFIRM_WITHIN = timedelta(hours=48)
+ACCESS_WITHIN = timedelta(hours=24)
+_TIMED: Mapping[Purpose, timedelta] = {"confirm": CONFIRM_WITHIN, "access": ACCESS_WITHIN}
 _FOR_EVER: tuple[Purpose, ...] = ("unsubscribe", "one-click")
 _DERIVATION = "hmac"
 _RECENT_KEYS = 2
@@ -38,11 +41,14 @@ class Links:
     """Signs and reads tokens; one salt a purpose, and the payload is the subscription's id."""
 
     def __init__(self, settings: Settings) -> None:
-        self._confirm = URLSafeTimedSerializer(
-            _oldest_first(settings.secret_keys[:_RECENT_KEYS]),
-            salt="confirm",
-            signer_kwargs={"key_derivation": _DERIVATION, "digest_method": hashlib.sha256},
-        )
+        self._timed = {
+            purpose: URLSafeTimedSerializer(
+                _oldest_first(settings.secret_keys[:_RECENT_KEYS]),
+                salt=purpose,
+                signer_kwargs={"key_derivation": _DERIVATION, "digest_method": hashlib.sha256},
+            )
+            for purpose in _TIMED
+        }
         # Whoever once got a letter may leave by it, so no key ever stops verifying these.
         self._for_ever = {
             purpose: Signer(
@@ -59,21 +65,23 @@ class Links:
 
     def token(self, purpose: Purpose, subscription_id: int) -> str:
         """Sign the right to do one thing with one subscription, in URL-safe ASCII."""
-        if purpose == "confirm":
-            return str(self._confirm.dumps(subscription_id))
+        if purpose in _TIMED:
+            return str(self._timed[purpose].dumps(subscription_id))
         # The number as it is: two of these are signed for every recipient of a release.
         number = b"%d" % subscription_id
         return (number + b"." + self._newest[purpose].signature(number)).decode()
 
     def read(self, purpose: Purpose, token: str) -> int:
-        """Return the subscription's id; raises InvalidLink, or ExpiredLink after 48 hours."""
+        """Return the subscription's id; raises InvalidLink, or ExpiredLink after its time."""
         try:
-            if purpose == "confirm":
-                payload = self._confirm.loads(token, max_age=int(CONFIRM_WITHIN.total_seconds()))
+            if purpose in _TIMED:
+                age = int(_TIMED[purpose].total_seconds())
+                payload = self._timed[purpose].loads(token, max_age=age)
             else:
                 payload = self._for_ever[purpose].unsign(token)
         except SignatureExpired as old:
-            raise ExpiredLink(int(self._confirm.load_payload(old.payload or b""))) from None
+            number = int(self._timed[purpose].load_payload(old.payload or b""))
+            raise ExpiredLink(number, purpose) from None
         except BadData:
             raise InvalidLink("This link is not valid.") from None
         return int(payload)

@@ -13,7 +13,7 @@ from mailer.domain.addresses import domain
 from mailer.domain.clock import now
 from mailer.storage.models import OutboxLetter, Publisher, Subscription
 
-LetterKind = Literal["confirm", "welcome", "goodbye"]
+LetterKind = Literal["confirm", "welcome", "goodbye", "manage"]
 
 CONFIRMATIONS_AN_HOUR = 2
 """One letter, and one more for whoever asks again."""

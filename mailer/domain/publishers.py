@@ -22,10 +22,9 @@ from mailer.storage.models import ApiKey, Publisher
 Scope = Literal["publish", "read"]
 
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,78}[a-z0-9])?")
-_RESERVED = {"api", "confirm", "unsubscribe", "one-click", "manage", "static", "console"} | {
-    "healthz",
-    "readyz",
-    "metrics",
+_RESERVED = {
+    *("api", "console", "healthz", "metrics", "readyz", "robots", "sitemap", "static"),
+    *("confirm", "manage", "one-click", "privacy", "unsubscribe", "your-data"),
 }
 _KEY_OCTETS = 32
 

@@ -53,6 +53,13 @@ def read(slug: str, release_id: int) -> Published:
         )
 
 
+def latest(publisher: Publisher) -> Release | None:
+    """Return the newest release of a press room that stands, if there is one."""
+    with reading() as session:
+        standing = newest_first(publisher).where(Release.letter != "retraction")
+        return session.scalar(standing.limit(1))
+
+
 def is_public(release: type[Release] = Release) -> ColumnElement[bool]:
     """Say of a release that its moment has come, and that nobody stopped it before."""
     return and_(

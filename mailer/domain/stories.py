@@ -52,5 +52,7 @@ def links_under(base_url: str, *, mailto: bool = False) -> letters.Links:
         confirm=f"{base_url}/confirm/",
         unsubscribe=f"{base_url}/unsubscribe/",
         one_click=f"{base_url}/one-click/",
+        manage=f"{base_url}/manage/",
+        your_data=f"{base_url}/your-data/",
         mailto=mailto,
     )

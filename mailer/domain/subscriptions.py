@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from mailer.config import Settings
 from mailer.domain.addresses import canonical
 from mailer.domain.clock import now
+from mailer.domain.erasure import lift
 from mailer.domain.outbox import may_ask_to_confirm, may_write, post
 from mailer.domain.publishers import by_slug
 from mailer.errors import InvalidLink
@@ -60,19 +61,20 @@ def sign_up(settings: Settings, slug: str, address: str, evidence: Evidence) -> 
             and may_ask_to_confirm(session, subscription)
         ):
             message_id = post(session, "confirm", subscription)
-            _prove(session, subscription, "requested", evidence, message_id)
+            prove(session, subscription, "requested", evidence, message_id)
     ring(settings.redis_url, "letters")
 
 
 def confirm(settings: Settings, subscription_id: int, evidence: Evidence) -> Standing:
     """Confirm a subscription; again is fine. Raises InvalidLink."""
     with writing() as session:
-        subscription = _existing(session, subscription_id, lock=True)
+        subscription = existing(session, subscription_id, lock=True)
         if subscription.confirmed_at is None and subscription.ended_at is None:
             subscription.confirmed_at = now()
+            lift(session, settings, subscription)
             message_id = post(session, "welcome", subscription)
-            _prove(session, subscription, "confirmed", evidence, message_id)
-        standing = _standing(session, subscription)
+            prove(session, subscription, "confirmed", evidence, message_id)
+        standing = standing_of(session, subscription)
     ring(settings.redis_url, "letters")
     return standing
 
@@ -82,7 +84,7 @@ def unsubscribe(
 ) -> Standing:
     """End a subscription at once; again is fine. Raises InvalidLink."""
     with writing() as session:
-        subscription = _existing(session, subscription_id, lock=True)
+        subscription = existing(session, subscription_id, lock=True)
         if subscription.ended_at is None:
             subscription.ended_at = now()
             subscription.ended_reason = f"unsubscribed: {way}"
@@ -90,8 +92,8 @@ def unsubscribe(
             # Whoever holds a forwarded letter can leave and come back without end.
             tell = confirmed and may_write(session, subscription)
             message_id = post(session, "goodbye", subscription) if tell else None
-            _prove(session, subscription, "unsubscribed", evidence, message_id)
-        standing = _standing(session, subscription)
+            prove(session, subscription, "unsubscribed", evidence, message_id)
+        standing = standing_of(session, subscription)
     ring(settings.redis_url, "letters")
     return standing
 
@@ -102,30 +104,32 @@ def resume(subscription_id: int, evidence: Evidence) -> Standing:
     Whoever has signed up anew in the meantime keeps that newer subscription.
     """
     with writing() as session:
-        subscription = _existing(session, subscription_id, lock=True)
+        subscription = existing(session, subscription_id, lock=True)
         if subscription.ended_at is not None and not _newer(session, subscription):
             subscription.ended_at = None
             subscription.ended_reason = None
-            _prove(session, subscription, "resumed", evidence, None)
-        return _standing(session, subscription)
+            prove(session, subscription, "resumed", evidence, None)
+        return standing_of(session, subscription)
 
 
 def look_up(subscription_id: int) -> Standing:
     """Return a subscription for its page. Raises InvalidLink."""
     with reading() as session:
-        return _standing(session, _existing(session, subscription_id))
+        return standing_of(session, existing(session, subscription_id))
 
 
 def _subscriber(session: Session, address: str) -> Subscriber:
-    session.execute(
-        insert(session, Subscriber)
-        .values(address=address, created_at=now())
-        .on_conflict_do_nothing(index_elements=["address"])
+    """Return the person, known or new, and theirs alone until the end of the transaction.
+
+    So two sign-ups of one person are in order, and letters are counted right; and whoever is
+    erased at this moment is new in the next.
+    """
+    added = insert(session, Subscriber).values(address=address, created_at=now())
+    known = added.on_conflict_do_update(
+        index_elements=["address"], set_={"created_at": Subscriber.created_at}
     )
-    # The lock puts two sign-ups of one person in order, so that letters are counted right.
-    return session.scalars(
-        select(Subscriber).where(Subscriber.address == address).with_for_update()
-    ).one()
+    one = session.scalars(known.returning(Subscriber.__table__.c.id)).one()
+    return session.get_one(Subscriber, one)
 
 
 def _open_subscription(
@@ -162,15 +166,17 @@ def _newer(session: Session, subscription: Subscription) -> bool:
     return session.scalar(newer) is not None
 
 
-def _existing(session: Session, subscription_id: int, *, lock: bool = False) -> Subscription:
+def existing(session: Session, subscription_id: int, *, lock: bool = False) -> Subscription:
+    """Return the subscription a link is for; raises InvalidLink."""
     query = select(Subscription).where(Subscription.id == subscription_id)
-    subscription = session.scalar(query.with_for_update() if lock else query)
+    subscription = session.scalar(query.with_for_update(key_share=True) if lock else query)
     if subscription is None:
         raise InvalidLink("This link is not valid.")
     return subscription
 
 
-def _standing(session: Session, subscription: Subscription) -> Standing:
+def standing_of(session: Session, subscription: Subscription) -> Standing:
+    """Return a subscription as its owner sees it."""
     return Standing(
         publisher=session.get_one(Publisher, subscription.publisher_id),
         locale=subscription.locale,
@@ -179,13 +185,14 @@ def _standing(session: Session, subscription: Subscription) -> Standing:
     )
 
 
-def _prove(
+def prove(
     session: Session,
     subscription: Subscription,
     step: str,
     evidence: Evidence,
     message_id: str | None,
 ) -> None:
+    """Append one step of a subscription to what is kept as proof."""
     session.add(
         Consent(
             subscription_id=subscription.id,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 
-from sqlalchemy import Row, Select, select
+from sqlalchemy import Row, Select, or_, select
 from sqlalchemy.orm import Session
 
+from mailer.storage.database import database_moment
 from mailer.storage.models import (
     Batch,
     BatchMembers,
@@ -26,14 +28,16 @@ _STOPPED = ("skipped", "stopped")
 def audience(session: Session, release: Release) -> Mapping[Letter, Iterable[int]]:
     """Return the ids of the subscriptions for each letter, sorted.
 
-    A first publication is for all who follow. A later version is for the audience of what went
-    out before it: whoever has that gets a correction or a retraction, and whoever was spared by
-    the stop gets the newer version as if there had been no other.
+    A first publication is for all who follow and do not pause. A later version is for the audience
+    of what went out before it: whoever has that gets a correction or a retraction, and whoever was
+    spared by the stop gets the newer version as if there had been no other.
     """
     before = _before(session, release)
     if before is None:
-        followers = _followers(release.publisher_id).execution_options(yield_per=_IDS_A_READ)
-        return {} if release.letter == "retraction" else {"release": session.scalars(followers)}
+        moment = database_moment(session.connection())
+        followers = _followers(release.publisher_id, moment)
+        everybody = session.scalars(followers.execution_options(yield_per=_IDS_A_READ))
+        return {} if release.letter == "retraction" else {"release": everybody}
     told, spared = _account(session, before)
     if release.letter == "retraction":
         return {"retraction": told}
@@ -92,7 +96,7 @@ def _batches(release_id: int) -> Select[int, Letter, Sequence[int]]:
     )
 
 
-def _followers(publisher_id: int) -> Select[int]:
+def _followers(publisher_id: int, moment: datetime) -> Select[int]:
     return (
         select(Subscription.id)
         .join(Subscriber, Subscriber.id == Subscription.subscriber_id)
@@ -100,6 +104,7 @@ def _followers(publisher_id: int) -> Select[int]:
             Subscription.publisher_id == publisher_id,
             Subscription.confirmed_at.is_not(None),
             Subscription.ended_at.is_(None),
+            or_(Subscription.paused_until.is_(None), Subscription.paused_until <= moment),
             Subscriber.suppressed_at.is_(None),
         )
         .order_by(Subscription.id)

@@ -225,6 +225,7 @@ class _Messenger:
             "date": message_date(errand.created_at),
             "message_id": errand.message_id,
             "confirm_token": links.token("confirm", errand.subscription_id),
+            "access_token": links.token("access", errand.subscription_id),
             "unsubscribe_token": links.token("unsubscribe", errand.subscription_id),
             "one_click_token": links.token("one-click", errand.subscription_id),
         }
@@ -239,6 +240,7 @@ class _Messenger:
             "confirm": compositor.letters.confirm,
             "welcome": compositor.letters.welcome,
             "goodbye": compositor.letters.goodbye,
+            "manage": compositor.letters.manage,
         }
         return by_kind[errand.kind](compositor.press_room(errand.publisher), errand.locale)
 

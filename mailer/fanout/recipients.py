@@ -20,12 +20,18 @@ _AMONG = {
     "postgresql": "= ANY(%s::bigint[])",
     "sqlite": "IN (SELECT value FROM json_each(?))",
 }
+_MOMENT = {
+    "postgresql": "clock_timestamp()",
+    # As SQLAlchemy writes moments there: text, which is in order as the moments are.
+    "sqlite": "strftime('%Y-%m-%d %H:%M:%f', 'now')",
+}
 AS_THEY_ARE = {
     name: f"""
         SELECT subscriptions.id, address, locale, CASE
             WHEN address IS NULL THEN 'gone'
             WHEN ended_at IS NOT NULL THEN 'left'
             WHEN suppressed_at IS NOT NULL THEN 'suppressed'
+            WHEN paused_until > {_MOMENT[name]} THEN 'paused'
         END
         FROM subscriptions LEFT JOIN subscribers ON subscribers.id = subscriber_id
         WHERE subscriptions.id {among}
@@ -41,7 +47,7 @@ class Recipient:
     address: str
     locale: str
     skip: str | None
-    """The reason to leave them out: left, gone or suppressed."""
+    """The reason to leave them out: left, gone, suppressed or paused."""
 
 
 _MISSING = Recipient(address="", locale="", skip="gone")

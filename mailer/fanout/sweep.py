@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from mailer.config import Settings
 from mailer.domain.clock import now
 from mailer.domain.releases import pause, settle
+from mailer.domain.retention import keep_no_longer
 from mailer.fanout.batches import releases_waiting
 from mailer.fanout.freeze import release_is_due
 from mailer.fanout.letters import free_lost_letters, letters_are_waiting
@@ -24,8 +25,11 @@ from mailer.storage.queues import ring
 log = logging.getLogger(__name__)
 
 
-def sweep(settings: Settings) -> None:
-    """Go round once. A database that is away is no reason to stop going round."""
+def sweep(settings: Settings, *, thorough: bool = False) -> None:
+    """Go round once. A database that is away is no reason to stop going round.
+
+    A `thorough` round also looks at everybody for who need not be remembered any more.
+    """
     try:
         for chore in (pause_restored, free_lost_batches, free_lost_letters, hold_due, expire):
             _in_one_transaction(chore)
@@ -33,6 +37,8 @@ def sweep(settings: Settings) -> None:
             _in_one_transaction(partial(retry_due, release_id=release_id))
             _in_one_transaction(partial(settle, release_id=release_id))
         _ring_where_needed(settings)
+        if thorough:
+            keep_no_longer(settings)
     # An InternalError is what is left of a transaction that stood still, as on a frozen host.
     except (OperationalError, InternalError) as error:
         log.warning("The database does not answer: %s. Trying on.", type(error).__name__)

@@ -74,6 +74,9 @@ class Letters:
         self._addresses = {
             "confirm_url": links.confirm + slot("confirm_token"),
             "unsubscribe_url": links.unsubscribe + slot("unsubscribe_token"),
+            # The same right: whatever can be undone.
+            "manage_url": links.manage + slot("unsubscribe_token"),
+            "your_data_url": links.your_data + slot("access_token"),
         }
 
     def release(self, press_room: PressRoom, story: Story, locale: str) -> Composed:
@@ -135,6 +138,10 @@ class Letters:
     def welcome(self, press_room: PressRoom, locale: str) -> Composed:
         """Compose the answer to a confirmation. Slots: `unsubscribe_token`, `one_click_token`."""
         return self._compose("welcome", press_room, locale, [_AUTOMATIC])
+
+    def manage(self, press_room: PressRoom, locale: str) -> Composed:
+        """Compose the letter with the way to all that is known. Slot: `access_token`."""
+        return self._compose("manage", press_room, locale, [_AUTOMATIC])
 
     def goodbye(self, press_room: PressRoom, locale: str) -> Composed:
         """Compose the last letter, with the way back. Slot: `unsubscribe_token`."""

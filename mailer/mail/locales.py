@@ -50,6 +50,12 @@ def best(locale: str | None, default: str, folder: Path = CATALOGUES) -> str:
     return SOURCE
 
 
+def own_name(locale: str) -> str:
+    """Return what the speakers of a locale call it, as they would begin a line."""
+    name = str(Locale.parse(locale).get_display_name())
+    return name[:1].upper() + name[1:]
+
+
 def direction(language: str) -> str:
     """Return "rtl" or "ltr" for a language tag (BCP 47), "auto" for one that nobody knows."""
     try:

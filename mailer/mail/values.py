@@ -133,6 +133,8 @@ class Links:
     confirm: str
     unsubscribe: str
     one_click: str
+    manage: str
+    your_data: str
     mailto: bool = False
 
 

@@ -19,9 +19,11 @@ from mailer.web import (  # noqa: E402, F401 - they hang their routes on `web`
     guards,
     headers,
     languages,
+    manage,
     press_room,
     privacy,
     release,
     sitemap,
     unsubscribe,
+    your_data,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Response, request
 
-from mailer.domain import subscriptions
+from mailer.domain import reading, subscriptions
 from mailer.domain.links import Links
 from mailer.domain.subscriptions import Standing
 from mailer.web import web
@@ -19,16 +19,28 @@ def confirm(token: str) -> Response:
     standing = subscriptions.look_up(subscription_id)
     speak_as(standing)
     if request.method != "POST":
-        return _question(standing, token)
+        return _question(standing, subscription_id, token)
     standing = subscriptions.confirm(settings(), subscription_id, evidence("/confirm"))
     if standing.ended:
         return show("ended.html", publisher=standing.publisher)
-    return show("following.html", publisher=standing.publisher, news="now")
+    return welcome(standing, subscription_id, "now")
 
 
-def _question(standing: Standing, token: str) -> Response:
+def welcome(standing: Standing, subscription_id: int, news: str) -> Response:
+    """Show somebody who follows what comes, what may be chosen, and what is newest."""
+    publisher = standing.publisher
+    return show(
+        "following.html",
+        publisher=publisher,
+        news=news,
+        token=Links(settings()).token("unsubscribe", subscription_id),
+        latest=reading.latest(publisher),
+    )
+
+
+def _question(standing: Standing, subscription_id: int, token: str) -> Response:
     if standing.ended:
         return show("ended.html", publisher=standing.publisher)
     if standing.confirmed:
-        return show("following.html", publisher=standing.publisher, news="already")
+        return welcome(standing, subscription_id, "already")
     return show("confirm.html", publisher=standing.publisher, token=token)

@@ -12,10 +12,11 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
 from mailer.domain import subscriptions
+from mailer.domain.links import Links
 from mailer.errors import ExpiredLink, InvalidLink, NotFound
 from mailer.storage.models import Publisher
 from mailer.web import web
-from mailer.web.pages import show, speak_as
+from mailer.web.pages import settings, show, speak_as
 
 _RETRY_SECONDS = "5"
 _A_MINUTE = "60"  # what follows are counted by
@@ -32,7 +33,12 @@ def nothing_here(_error: NotFound) -> Response:
 @web.errorhandler(ExpiredLink)
 def expired_link(error: ExpiredLink) -> Response:
     """Say that the link was good, and show the way to another."""
-    return _page("expired", HTTPStatus.GONE, publisher=_follows(error))
+    publisher = _follows(error)
+    if error.purpose == "access":
+        # What it was good for has ended; what can be undone may still be done.
+        token = Links(settings()).token("unsubscribe", error.subscription_id)
+        return _page("access", HTTPStatus.GONE, publisher=publisher, token=token)
+    return _page("expired", HTTPStatus.GONE, publisher=publisher)
 
 
 @web.errorhandler(InvalidLink)

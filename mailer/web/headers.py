@@ -25,7 +25,7 @@ def policy(*, img_src: str = "'self'", frame_ancestors: str = "'none'") -> str:
 _POLICY = policy()
 _IN_A_FRAME = policy(frame_ancestors="*")
 _A_YEAR = 365 * 24 * 3600
-_TOKEN_PAGES = {"web.confirm", "web.unsubscribe", "web.one_click"}
+_TOKEN_PAGES = {"web.confirm", "web.manage", "web.one_click", "web.unsubscribe", "web.your_data"}
 _FRAMED = {"web.embed", "web.follow_embedded"}
 
 

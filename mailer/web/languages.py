@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from babel import Locale
 from flask import request, url_for
 from flask.blueprints import BlueprintSetupState
 
-from mailer.mail.locales import available
+from mailer.mail.locales import available, own_name
 from mailer.web import web
 from mailer.web.headers import carries_token, framed
 from mailer.web.pages import settings, spoken
@@ -35,7 +34,7 @@ def languages() -> list[Language]:
     return [
         Language(
             locale,
-            Locale.parse(locale).get_display_name(locale) or locale,
+            own_name(locale),
             "?" + urlencode({**page, "locale": locale}),
         )
         for locale in available()

@@ -9,6 +9,7 @@ from mailer.domain import subscriptions
 from mailer.domain.links import Links
 from mailer.domain.subscriptions import Standing
 from mailer.web import web
+from mailer.web.confirm import welcome
 from mailer.web.guards import evidence, form
 from mailer.web.pages import settings, show, speak_as
 
@@ -56,4 +57,4 @@ def _resume(subscription_id: int) -> Response:
     standing = subscriptions.resume(subscription_id, evidence("/unsubscribe"))
     if standing.ended or not standing.confirmed:
         return show("ended.html", publisher=standing.publisher)
-    return show("following.html", publisher=standing.publisher, news="again")
+    return welcome(standing, subscription_id, "again")

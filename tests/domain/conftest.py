@@ -7,7 +7,16 @@ from datetime import timedelta
 
 import pytest
 
-from mailer.domain import followers, outbox, publishers, releases, subscriptions
+from mailer.domain import (
+    choices,
+    erasure,
+    followers,
+    outbox,
+    publishers,
+    releases,
+    retention,
+    subscriptions,
+)
 from mailer.domain.clock import now
 from tests.domain.cast import PressRoom, TimePasses, press_room
 
@@ -24,7 +33,16 @@ def time_passes(monkeypatch: pytest.MonkeyPatch) -> TimePasses:
     """Put the domain's clock forward by so much, counted from the real time."""
 
     def pass_by(time: timedelta) -> None:
-        for module in (followers, outbox, publishers, releases, subscriptions):
+        for module in (
+            choices,
+            erasure,
+            followers,
+            outbox,
+            publishers,
+            releases,
+            retention,
+            subscriptions,
+        ):
             monkeypatch.setattr(module, "now", lambda: now() + time)
 
     return pass_by

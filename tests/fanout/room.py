@@ -228,6 +228,10 @@ class Room:
         """End somebody's subscription."""
         self.change(address, ended_at=now(), ended_reason="unsubscribed: page")
 
+    def pause(self, address: str, **time: float) -> None:
+        """Let somebody rest for so long, a week if nothing is said."""
+        self.change(address, paused_until=now() + timedelta(**time or {"weeks": 1}))
+
     def suppress(self, address: str) -> None:
         """Let a mailbox be known not to exist."""
         with writing() as session:

@@ -19,7 +19,12 @@ from tests.relay import SILENCE
 
 T = TypeVar("T")
 Goodbye = Callable[[Room, str], None]
-GOODBYES = [(Room.leave, "left"), (Room.erase, "gone"), (Room.suppress, "suppressed")]
+GOODBYES = [
+    (Room.leave, "left"),
+    (Room.erase, "gone"),
+    (Room.suppress, "suppressed"),
+    (Room.pause, "paused"),
+]
 
 
 @pytest.mark.parametrize(("goodbye", "reason"), GOODBYES)

@@ -12,16 +12,14 @@ from typing import Any
 from mailer.config import TEMPLATES
 from mailer.demo import samples
 from mailer.domain.content import ReleaseBody
-from mailer.domain.stories import story_of
-from mailer.mail.letters import Headline, Letters, Links, PressRoom, Replaced
+from mailer.domain.stories import links_under, story_of
+from mailer.mail.letters import Headline, Letters, PressRoom, Replaced
 from mailer.mail.message import Composed
 from tests.mail.conftest import VALUES, parse, part
 
 SEED = Path(__file__).parents[3] / "shared" / "seed" / "release.json"
 SITE = "https://presse.example"
-LETTERS = Letters(
-    TEMPLATES, Links(f"{SITE}/confirm/", f"{SITE}/unsubscribe/", f"{SITE}/one-click/")
-)
+LETTERS = Letters(TEMPLATES, links_under(SITE))
 
 PLAIN = PressRoom(
     name=samples.NAME,
@@ -92,7 +90,7 @@ def exhibits() -> Sequence[Exhibit]:
     sample = samples.placed(samples.read(), "https://museet.example")
     everything = json.loads(Path(__file__).with_name("everything.json").read_text())
     shown = [
-        *(_personal(kind) for kind in ("confirm", "welcome", "goodbye")),
+        *(_personal(kind) for kind in ("confirm", "welcome", "goodbye", "manage")),
         _personal("confirm", DRESSED, "-dressed"),
         _release("release", sample),
         *(_replacing(kind, sample) for kind in ("correction", "retraction")),

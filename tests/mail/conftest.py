@@ -24,7 +24,7 @@ from mailer.mail.letters import (
 )
 from mailer.mail.message import Composed
 
-KINDS = ("release", "correction", "retraction", "confirm", "welcome", "goodbye")
+KINDS = ("release", "correction", "retraction", "confirm", "welcome", "goodbye", "manage")
 NOTE = "Skuta heter Hvalen, ikke Hvalrossen."
 VALUES = {
     "to": "kari.nordmann@example.org",
@@ -33,6 +33,7 @@ VALUES = {
     "in_reply_to": "a1b2c3.17@follow.example.com",
     "thread": "f0e1d2.17@follow.example.com",
     "confirm_token": "eyJpZCI6MX0.confirm-" + "x" * 50,
+    "access_token": "MQ.aSVyZw.access-" + "z" * 40,
     "unsubscribe_token": "eyJpZCI6MX0.leave_" + "y" * 52,
     "one_click_token": "eyJpZCI6MX0.click",
     "unsubscribe_mailbox": f"unsubscribe-{'a2' * 16}@{'in.' * 62}org",
@@ -41,6 +42,8 @@ LINKS = Links(
     confirm="https://follow.example.com/confirm/",
     unsubscribe="https://follow.example.com/unsubscribe/",
     one_click="https://follow.example.com/one-click/",
+    manage="https://follow.example.com/manage/",
+    your_data="https://follow.example.com/your-data/",
 )
 
 

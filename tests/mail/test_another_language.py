@@ -12,9 +12,9 @@ from babel.messages.catalog import Catalog
 from babel.messages.pofile import write_po
 
 from mailer.config import TEMPLATES
-from mailer.mail.letters import Letters, Links, PressRoom, Story
+from mailer.mail.letters import Letters, PressRoom, Story
 from mailer.mail.locales import available, best, long_date, translations
-from tests.mail.conftest import KINDS, NOTE, VALUES, parse, part, write
+from tests.mail.conftest import KINDS, LINKS, NOTE, VALUES, parse, part, write
 from tests.mail.test_letters import Page
 from tests.mail.test_locales import NAMES, messages
 
@@ -46,10 +46,7 @@ def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def writer(templates: Path) -> Letters:
-    base = "https://follow.example.com"
-    return Letters(
-        templates, Links(f"{base}/confirm/", f"{base}/unsubscribe/", f"{base}/one-click/")
-    )
+    return Letters(templates, LINKS)
 
 
 def unspoken(text: str, given: Iterable[str]) -> set[str]:
@@ -131,7 +128,7 @@ def test_a_message_that_it_lacks_stays_english(
     with (tmp_path / "locales" / f"{OTHER}.po").open("wb") as file:
         write_po(file, Catalog(OTHER))
     text = part(
-        parse(Letters(tmp_path, Links("c/", "u/", "o/")).confirm(press_room, OTHER).fill(VALUES)),
+        parse(Letters(tmp_path, LINKS).confirm(press_room, OTHER).fill(VALUES)),
         "plain",
     )
     assert "The link works for 48 hours." in text

@@ -24,7 +24,6 @@ from mailer.mail.letters import (
     Document,
     Image,
     Letters,
-    Links,
     PressRoom,
     Replaced,
     Source,
@@ -33,7 +32,7 @@ from mailer.mail.letters import (
 from mailer.mail.locales import available, long_date
 from mailer.mail.message import Composed
 from mailer.mail.plaintext import plain_text
-from tests.mail.conftest import KINDS, NOTE, VALUES, parse, part, write
+from tests.mail.conftest import KINDS, LINKS, NOTE, VALUES, parse, part, write
 
 SEED = Path(__file__).parents[2].parent / "shared" / "seed"
 HEADERS = (
@@ -43,6 +42,8 @@ HEADERS = (
 LIST_HEADERS = ("List-Id", "List-Unsubscribe", "List-Unsubscribe-Post", "List-Archive")
 INJECTIONS = ["\r\nBcc: all@example.org", "\nBcc: a@b.no\n\nText", "\rBcc: a", "\u2028Bcc: a"]
 CONFIRM = f"https://follow.example.com/confirm/{VALUES['confirm_token']}"
+MANAGE = f"https://follow.example.com/manage/{VALUES['unsubscribe_token']}"
+YOUR_DATA = f"https://follow.example.com/your-data/{VALUES['access_token']}"
 UNSUBSCRIBE = f"https://follow.example.com/unsubscribe/{VALUES['unsubscribe_token']}"
 ONE_CLICK = f"https://follow.example.com/one-click/{VALUES['one_click_token']}"
 
@@ -97,7 +98,7 @@ def test_every_letter_is_complete_in_every_locale(
     assert message["From"].addresses[0].display_name == press_room.name
     assert message["Reply-To"].addresses[0].addr_spec == press_room.from_address
     assert [p.get_content_type() for p in message.iter_parts()] == ["text/plain", "text/html"]
-    link = CONFIRM if kind == "confirm" else UNSUBSCRIBE
+    link = {"confirm": CONFIRM, "manage": YOUR_DATA}.get(kind, UNSUBSCRIBE)
     assert link in text.split()
     assert link in page.links
     assert press_room.name in text
@@ -345,7 +346,7 @@ def test_what_is_absent_leaves_no_trace(
     traces += ["Les i nettleseren", "None"]
     assert [trace for trace in traces if re.search(rf"\b{trace}", text + page.text)] == []
     assert page.pictures == []
-    assert set(page.links) == {press_room.page_url, UNSUBSCRIBE}
+    assert set(page.links) == {press_room.page_url, UNSUBSCRIBE, MANAGE}
     assert "\n\n\n" not in text
     assert "<p></p>" not in part(parse(composed.fill(VALUES)), "html")
 
@@ -466,7 +467,7 @@ def test_a_template_may_use_nothing_undefined(press_room: PressRoom, tmp_path: P
     shutil.copytree(TEMPLATES, tmp_path, dirs_exist_ok=True)
     (tmp_path / "emails" / "confirm" / "body.txt").write_text("{{ mistyped }}")
     with pytest.raises(UndefinedError, match="mistyped"):
-        Letters(tmp_path, Links("c/", "u/", "o/")).confirm(press_room, "nb")
+        Letters(tmp_path, LINKS).confirm(press_room, "nb")
 
 
 def test_every_attempt_is_the_same_message(

@@ -4,13 +4,47 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
+import alembic.command
+import alembic.config
 import pytest
-from sqlalchemy import Engine, create_engine, inspect
+from sqlalchemy import Engine, MetaData, create_engine, inspect, select
 
+from mailer.config import MIGRATIONS
+from mailer.storage.migrations import upgrade
 from mailer.storage.models import Base
 from tests.conftest import Databases
+
+MOMENT = datetime(2026, 5, 17, tzinfo=UTC)
+ROWS: dict[str, dict[str, Any]] = {
+    "publishers": {
+        "slug": "oya",
+        "name": "Øya",
+        "from_address": "presse@example.org",
+        "locale": "nb",
+        "hold_minutes": 0,
+        "created_at": MOMENT,
+    },
+    "subscribers": {"address": "kari@example.org", "created_at": MOMENT},
+    "subscriptions": {
+        "subscriber_id": 1,
+        "publisher_id": 1,
+        "locale": "nb",
+        "requested_at": MOMENT,
+        "confirmed_at": MOMENT,
+    },
+    "outbox": {
+        "kind": "welcome",
+        "subscription_id": 1,
+        "message_id": "1@example.org",
+        "created_at": MOMENT,
+        "epoch": 0,
+        "attempts": 0,
+    },
+}
+"""What a service in use has, as the fourth migration left it."""
 
 
 @pytest.fixture
@@ -53,3 +87,29 @@ def described(engine: Engine, table: str) -> dict[str, dict[str, str]]:
 @pytest.mark.parametrize("table", Base.metadata.tables)
 def test_a_table_is_as_its_model_says(migrated: Engine, modelled: Engine, table: str) -> None:
     assert described(migrated, table) == described(modelled, table)
+
+
+def test_what_a_service_has_survives_what_the_pages_keep(database_url: str) -> None:
+    engine = create_engine(database_url)
+    Base.metadata.drop_all(engine)
+    before = MetaData()
+    with engine.connect() as connection:
+        connection.exec_driver_sql("DROP TABLE alembic_version")
+        connection.commit()
+        configuration = alembic.config.Config()
+        configuration.set_main_option("script_location", str(MIGRATIONS))
+        configuration.attributes["connection"] = connection
+        alembic.command.upgrade(configuration, "0004")
+        connection.commit()
+        before.reflect(connection)
+        for name, row in ROWS.items():
+            connection.execute(before.tables[name].insert(), row)
+        connection.commit()
+        kept = {name: connection.execute(select(before.tables[name])).one() for name in ROWS}
+    upgrade(database_url)
+    with engine.connect() as connection:
+        for name, found in kept.items():
+            columns = [before.tables[name].c[one] for one in found._fields]
+            assert connection.execute(select(*columns)).one() == found
+        assert connection.execute(select(Base.metadata.tables["subscriptions"])).one()[-1] is None
+    engine.dispose()

@@ -42,9 +42,18 @@ def test_every_response_is_protected(home: House, path: str) -> None:
     assert "Set-Cookie" not in headers
 
 
-@pytest.mark.parametrize("door", ["confirm", "unsubscribe", "one-click"])
-def test_nothing_passes_a_token_on(home: House, door: Purpose) -> None:
-    good = home.links.token(door, home.requested())
+@pytest.mark.parametrize(
+    ("door", "purpose"),
+    [
+        ("confirm", "confirm"),
+        ("unsubscribe", "unsubscribe"),
+        ("one-click", "one-click"),
+        ("manage", "unsubscribe"),
+        ("your-data", "access"),
+    ],
+)
+def test_nothing_passes_a_token_on(home: House, door: str, purpose: Purpose) -> None:
+    good = home.links.token(purpose, home.requested())
     for path in (f"/{door}/{good}", f"/{door}/wrong", f"/{door}/{good}/", f"/{door}//{good}"):
         headers = home.client.get(path).headers
         assert headers["Referrer-Policy"] == "no-referrer"
@@ -150,6 +159,8 @@ def test_no_get_changes_anything(home: House, state: str) -> None:
         "web.confirm": "confirm",
         "web.unsubscribe": "unsubscribe",
         "web.one_click": "one-click",
+        "web.manage": "unsubscribe",
+        "web.your_data": "access",
     }
     release_id = home.publish()
     before = home.rows()

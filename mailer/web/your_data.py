@@ -1,0 +1,53 @@
+"""Everything that is known about somebody, behind a link that was asked for and soon ends."""
+
+from __future__ import annotations
+
+import json
+
+from flask import Response, make_response, request
+from werkzeug.exceptions import BadRequest
+
+from mailer.domain import dossier, erasure, subscriptions
+from mailer.domain.dossier import Dossier
+from mailer.domain.links import Links
+from mailer.web import web
+from mailer.web.guards import form
+from mailer.web.pages import settings, show, speak_as
+
+
+@web.route("/your-data/<token>", methods=["GET", "POST"])
+def your_data(token: str) -> Response:
+    """Ask by GET, give or forget by POST; all may come again. Raises InvalidLink, ExpiredLink."""
+    subscription_id = Links(settings()).read("access", token)
+    standing = subscriptions.look_up(subscription_id)
+    speak_as(standing)
+    action = form().get("action") if request.method == "POST" else "show"
+    known = dossier.of_owner(subscription_id)
+    if known is not None and action == "erase" and _erasable():
+        erasure.erase_owner(settings(), subscription_id)
+        known = None
+    if known is None:
+        return show("forgotten.html", publisher=standing.publisher)
+    if action == "download":
+        return _file(known)
+    if action not in ("show", "ask"):
+        raise BadRequest
+    return show(
+        "your-data.html",
+        publisher=standing.publisher,
+        token=token,
+        address=known["address"],
+        asked=action == "ask",
+        erasable=_erasable(),
+    )
+
+
+def _erasable() -> bool:
+    return settings().erasure_key is not None
+
+
+def _file(known: Dossier) -> Response:
+    response = make_response(json.dumps(known, ensure_ascii=False, indent=2))
+    response.mimetype = "application/json"
+    response.headers["Content-Disposition"] = 'attachment; filename="your-data.json"'
+    return response
