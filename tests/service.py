@@ -35,6 +35,7 @@ def contract(*, database_url: str, redis_url: str, smtp_url: str) -> dict[str, s
         "BASE_URL": f"http://127.0.0.1:{free_port()}",
         "SECRET_KEYS": ",".join(secrets.token_hex(32) for _ in range(2)),
         "MAILER_FOLLOWS_A_MINUTE": "100000",
+        "MAILER_FOLLOWS_A_MINUTE_IN_ALL": "100000",
     }
 
 
