@@ -69,6 +69,7 @@ def test_one_network_is_asked_to_wait(environment: dict[str, str]) -> None:
 def test_an_ipv6_network_is_one_visitor(plain: dict[str, str]) -> None:
     with door(plain, A_MINUTE=2) as there:
         assert there.statuses("2001:db8::1", "2001:db8::2", "2001:db8::3") == [202, 202, 429]
+        assert int(there.follow(at="2001:db8::4").headers["Retry-After"]) > 0
 
 
 def test_all_networks_together_are_asked_to_wait(plain: dict[str, str]) -> None:
