@@ -145,6 +145,34 @@ class Settings(BaseModel):
         alias="MAILER_FOLLOWS_A_MINUTE",
         description="Sign-ups taken from one network (/24 or /64) in a minute.",
     )
+    follows_a_minute_in_all: int = Field(
+        default=600,
+        ge=1,
+        le=1_000_000,
+        alias="MAILER_FOLLOWS_A_MINUTE_IN_ALL",
+        description="Sign-ups taken from everywhere in a minute.",
+    )
+    follows_an_hour_for_address: int = Field(
+        default=20,
+        ge=1,
+        le=100_000,
+        alias="MAILER_FOLLOWS_AN_HOUR_FOR_ADDRESS",
+        description="Sign-ups of one address in an hour that are looked at; it gets two letters.",
+    )
+    follows_an_hour_for_domain: int = Field(
+        default=1_000,
+        ge=1,
+        le=1_000_000,
+        alias="MAILER_FOLLOWS_AN_HOUR_FOR_DOMAIN",
+        description="Sign-ups in an hour with addresses of one mail domain that are looked at.",
+    )
+    follows_an_hour_for_press_room: int = Field(
+        default=5_000,
+        ge=1,
+        le=1_000_000,
+        alias="MAILER_FOLLOWS_AN_HOUR_FOR_PRESS_ROOM",
+        description="Sign-ups for one press room in an hour that are looked at.",
+    )
     smtputf8: bool = Field(
         default=True,
         alias="MAILER_SMTPUTF8",

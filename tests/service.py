@@ -36,6 +36,7 @@ def contract(*, database_url: str, redis_url: str, smtp_url: str) -> dict[str, s
         "SECRET_KEYS": ",".join(secrets.token_hex(32) for _ in range(2)),
         "MAILER_FOLLOWS_A_MINUTE": "100000",
         "MAILER_ERASURE_KEY": secrets.token_hex(32),
+        "MAILER_FOLLOWS_A_MINUTE_IN_ALL": "100000",
     }
 
 

@@ -7,11 +7,12 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from sqlalchemy import Select, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from mailer.domain.addresses import domain
 from mailer.domain.clock import now
-from mailer.storage.models import OutboxLetter, Publisher, Subscription
+from mailer.storage.database import as_row, insert
+from mailer.storage.models import OutboxLetter, Publisher, Subscriber, Subscription
 
 LetterKind = Literal["confirm", "welcome", "goodbye", "manage"]
 
@@ -23,8 +24,7 @@ LETTERS_A_DAY = 5
 
 def post(session: Session, kind: LetterKind, subscription: Subscription) -> str:
     """Write down a letter to be sent after the commit, and return its Message-ID."""
-    publisher = session.get_one(Publisher, subscription.publisher_id)
-    message_id = f"{secrets.token_hex(16)}@{domain(publisher.from_address)}"
+    message_id = _new_message_id(session.get_one(Publisher, subscription.publisher_id))
     session.add(
         OutboxLetter(
             kind=kind,
@@ -36,27 +36,57 @@ def post(session: Session, kind: LetterKind, subscription: Subscription) -> str:
     return message_id
 
 
-def may_ask_to_confirm(session: Session, subscription: Subscription) -> bool:
-    """Tell whether another confirmation letter would still be polite.
+def ask_to_confirm(session: Session, subscription_id: int, publisher: Publisher) -> str:
+    """Write down the question behind a sign-up, if it is called for; return its Message-ID.
 
-    Held by the database, so that it also holds where no cache remembers who asked.
+    It is not for whoever has confirmed, for a mailbox that does not exist, and for whoever has
+    had as many letters as are polite. One statement either way, so that its time tells little;
+    and held by the database, so that it holds where no cache remembers who asked.
     """
+    message_id = _new_message_id(publisher)
     recent = _letters_since(timedelta(hours=1)).where(
-        OutboxLetter.kind == "confirm", OutboxLetter.subscription_id == subscription.id
+        OutboxLetter.kind == "confirm", OutboxLetter.subscription_id == subscription_id
     )
-    return session.scalars(recent).one() < CONFIRMATIONS_AN_HOUR and may_write(
-        session, subscription
+    today = _letters_today(Subscriber.id).correlate(Subscriber)
+    letter = {
+        "kind": "confirm",
+        "subscription_id": subscription_id,
+        "message_id": message_id,
+        "created_at": now(),
+    }
+    wanted = (
+        select(*as_row(OutboxLetter, letter))
+        .select_from(Subscription)
+        .join(Subscriber, Subscriber.id == Subscription.subscriber_id)
+        .where(
+            Subscription.id == subscription_id,
+            Subscription.confirmed_at.is_(None),
+            Subscriber.suppressed_at.is_(None),
+            recent.scalar_subquery() < CONFIRMATIONS_AN_HOUR,
+            today.scalar_subquery() < LETTERS_A_DAY,
+        )
     )
+    session.execute(insert(session, OutboxLetter).from_select(list(letter), wanted))
+    return message_id
 
 
 def may_write(session: Session, subscription: Subscription) -> bool:
     """Tell whether this person has not had all of today's letters yet."""
-    today = (
-        _letters_since(timedelta(days=1))
-        .join(Subscription, Subscription.id == OutboxLetter.subscription_id)
-        .where(Subscription.subscriber_id == subscription.subscriber_id)
-    )
+    today = _letters_today(subscription.subscriber_id)
     return session.scalars(today).one() < LETTERS_A_DAY
+
+
+def _new_message_id(publisher: Publisher) -> str:
+    return f"{secrets.token_hex(16)}@{domain(publisher.from_address)}"
+
+
+def _letters_today(subscriber_id: object) -> Select[int]:
+    theirs = aliased(Subscription)
+    return (
+        _letters_since(timedelta(days=1))
+        .join(theirs, theirs.id == OutboxLetter.subscription_id)
+        .where(theirs.subscriber_id == subscriber_id)
+    )
 
 
 def _letters_since(age: timedelta) -> Select[int]:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import select
+from sqlalchemy import case, select, text
 from sqlalchemy.orm import Session
 
 from mailer.config import Settings
 from mailer.domain.addresses import canonical
 from mailer.domain.clock import now
 from mailer.domain.erasure import lift
-from mailer.domain.outbox import may_ask_to_confirm, may_write, post
+from mailer.domain.outbox import ask_to_confirm, may_write, post
 from mailer.domain.publishers import by_slug
 from mailer.errors import InvalidLink
-from mailer.storage.database import insert, reading, writing
-from mailer.storage.models import Consent, Publisher, Subscriber, Subscription
+from mailer.storage.database import as_row, insert, reading, writing
+from mailer.storage.models import Consent, OutboxLetter, Publisher, Subscriber, Subscription
 from mailer.storage.queues import ring
 
 WORDING = "follow-1"
@@ -48,20 +48,16 @@ def sign_up(settings: Settings, slug: str, address: str, evidence: Evidence) -> 
     """Ask an address to confirm that it wants to follow a press room.
 
     The caller answers the same whatever happens here: nobody learns from it whether the
-    address was known. Raises InvalidAddress and NotFound.
+    address was known. Neither from its time, as far as that goes: whoever it is, the statements
+    are the same, and something is written. Raises InvalidAddress and NotFound.
     """
     address = canonical(address, smtputf8=settings.smtputf8)
     with writing() as session:
         publisher = by_slug(session, slug)
-        subscriber = _subscriber(session, address)
-        subscription = _open_subscription(session, subscriber, publisher, evidence.language)
-        if (
-            subscription.confirmed_at is None
-            and subscriber.suppressed_at is None
-            and may_ask_to_confirm(session, subscription)
-        ):
-            message_id = post(session, "confirm", subscription)
-            prove(session, subscription, "requested", evidence, message_id)
+        subscriber_id = _subscriber(session, address)
+        subscription_id = _open_subscription(session, subscriber_id, publisher, evidence.language)
+        message_id = ask_to_confirm(session, subscription_id, publisher)
+        _prove_request(session, subscription_id, evidence, message_id)
     ring(settings.redis_url, "letters")
 
 
@@ -118,39 +114,39 @@ def look_up(subscription_id: int) -> Standing:
         return standing_of(session, existing(session, subscription_id))
 
 
-def _subscriber(session: Session, address: str) -> Subscriber:
-    """Return the person, known or new, and theirs alone until the end of the transaction.
-
-    So two sign-ups of one person are in order, and letters are counted right; and whoever is
-    erased at this moment is new in the next.
-    """
-    added = insert(session, Subscriber).values(address=address, created_at=now())
-    known = added.on_conflict_do_update(
+def _subscriber(session: Session, address: str) -> int:
+    person = insert(session, Subscriber).values(address=address, created_at=now())
+    # Written in any case, and so locked: two sign-ups of one person come one after the other,
+    # and letters are counted right; and whoever is erased at this moment is new in the next.
+    found = person.on_conflict_do_update(
         index_elements=["address"], set_={"created_at": Subscriber.created_at}
     )
-    one = session.scalars(known.returning(Subscriber.__table__.c.id)).one()
-    return session.get_one(Subscriber, one)
+    return session.scalars(found.returning(Subscriber.id)).one()
 
 
 def _open_subscription(
-    session: Session, subscriber: Subscriber, publisher: Publisher, locale: str
-) -> Subscription:
-    wanted = select(Subscription).where(
-        Subscription.subscriber_id == subscriber.id,
-        Subscription.publisher_id == publisher.id,
-        Subscription.ended_at.is_(None),
+    session: Session, subscriber_id: int, publisher: Publisher, locale: str
+) -> int:
+    """Return the open subscription, a new one if need be.
+
+    Until it is confirmed, it is in the language in which it was last asked for.
+    """
+    subscription = insert(session, Subscription).values(
+        subscriber_id=subscriber_id,
+        publisher_id=publisher.id,
+        locale=locale,
+        requested_at=now(),
     )
-    subscription = session.scalar(wanted)
-    if subscription is None:
-        subscription = Subscription(
-            subscriber_id=subscriber.id,
-            publisher_id=publisher.id,
-            locale=locale,
-            requested_at=now(),
-        )
-        session.add(subscription)
-        session.flush()
-    return subscription
+    locale_now = case(
+        (Subscription.confirmed_at.is_(None), subscription.excluded.locale),
+        else_=Subscription.locale,
+    )
+    found = subscription.on_conflict_do_update(
+        index_elements=["subscriber_id", "publisher_id"],
+        index_where=text("ended_at IS NULL"),
+        set_={"locale": locale_now},
+    )
+    return session.scalars(found.returning(Subscription.id)).one()
 
 
 def _newer(session: Session, subscription: Subscription) -> bool:
@@ -185,6 +181,17 @@ def standing_of(session: Session, subscription: Subscription) -> Standing:
     )
 
 
+def _prove_request(
+    session: Session, subscription_id: int, evidence: Evidence, message_id: str
+) -> None:
+    """Add the proof of a sign-up to the letter it led to; without a letter there is none."""
+    proof = _proof(subscription_id, "requested", evidence, message_id)
+    letter = select(*as_row(Consent, proof)).where(
+        OutboxLetter.subscription_id == subscription_id, OutboxLetter.message_id == message_id
+    )
+    session.execute(insert(session, Consent).from_select(list(proof), letter))
+
+
 def prove(
     session: Session,
     subscription: Subscription,
@@ -193,15 +200,19 @@ def prove(
     message_id: str | None,
 ) -> None:
     """Append one step of a subscription to what is kept as proof."""
-    session.add(
-        Consent(
-            subscription_id=subscription.id,
-            step=step,
-            at=now(),
-            wording=WORDING,
-            language=evidence.language,
-            page=evidence.page,
-            network=evidence.network,
-            message_id=message_id,
-        )
-    )
+    session.add(Consent(**_proof(subscription.id, step, evidence, message_id)))
+
+
+def _proof(
+    subscription_id: int, step: str, evidence: Evidence, message_id: str | None
+) -> dict[str, object]:
+    return {
+        "subscription_id": subscription_id,
+        "step": step,
+        "at": now(),
+        "wording": WORDING,
+        "language": evidence.language,
+        "page": evidence.page,
+        "network": evidence.network,
+        "message_id": message_id,
+    }

@@ -46,6 +46,9 @@ __all__ = [
 
 _PREHEADER = 140
 _AUTOMATIC = ("Auto-Submitted", "auto-generated")  # RFC 3834: answer machines, keep still
+# M3AAWG, draft-levine-mailbomb-header: receivers see a flood of these, and whose forms are used.
+# Without the visitor's IP address, which is nobody's business but ours.
+_FROM_A_FORM = ("Form-Sub", "v=1")
 _TO_FOLLOWERS = frozenset({"release", "correction", "retraction", "welcome"})
 
 Headers = list[tuple[str, str]]
@@ -133,7 +136,7 @@ class Letters:
 
     def confirm(self, press_room: PressRoom, locale: str) -> Composed:
         """Compose the question behind a sign-up. Slot: `confirm_token`."""
-        return self._compose("confirm", press_room, locale, [_AUTOMATIC])
+        return self._compose("confirm", press_room, locale, [_AUTOMATIC, _FROM_A_FORM])
 
     def welcome(self, press_room: PressRoom, locale: str) -> Composed:
         """Compose the answer to a confirmation. Slots: `unsubscribe_token`, `one_click_token`."""

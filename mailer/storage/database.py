@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +28,7 @@ from sqlalchemy import (
     column,
     event,
     func,
+    literal,
     select,
     text,
 )
@@ -169,6 +170,12 @@ def insert(session: Session, table: type[Base]) -> postgresql.Insert | sqlite.In
     if session.get_bind().dialect.name == "postgresql":
         return postgresql.insert(target)
     return sqlite.insert(target)
+
+
+def as_row(table: type[Base], values: Mapping[str, object]) -> list[ColumnElement[Any]]:
+    """Write values as what a SELECT answers with, each of the type of its column."""
+    columns = table.__table__.c
+    return [literal(value, columns[name].type) for name, value in values.items()]
 
 
 def given(dialect_name: str, *names: str) -> FromClause:

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from flask import Response, redirect, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from mailer.domain import subscriptions
+from mailer.domain.addresses import canonical
+from mailer.domain.typos import probably_meant
 from mailer.errors import InvalidAddress
 from mailer.mail.locales import best
+from mailer.storage.models import Publisher
 from mailer.web import web
 from mailer.web.guards import evidence, form
+from mailer.web.limits import admits, count_request
 from mailer.web.pages import publisher_at, settings, show, speak
 
 TRAP = "message"
 """A field that people do not see; who fills it in is no person."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignUp:
+    """What the answer to a form depends on: its text alone, never what is known of an address."""
+
+    typed: str
+    problem: str | None = None
+    """What is wrong with the address, in English as in the catalogues."""
+    suggestion: str | None = None
+    """The address that was probably meant."""
+    again: bool = False
+    """Whether this is the one resend."""
 
 
 @web.get("/<slug>/follow")
@@ -26,21 +45,29 @@ def back(slug: str) -> AnyResponse:
 def follow(slug: str) -> Response:
     """Sign an address up; the answer never tells whether it was known."""
     publisher = publisher_at(slug)
+    given = sign_up_by_form(publisher, request.path.removesuffix("follow"))
+    if given.problem:
+        return show(
+            "follow.html", 422, publisher=publisher, typed=given.typed, problem=given.problem
+        )
+    return show("asked.html", 202, publisher=publisher, given=given)
+
+
+def sign_up_by_form(publisher: Publisher, page: str) -> SignUp:
+    """Do as a follow box says that stood on a page of ours; the same checks wherever that is.
+
+    Raises TooManyRequests, and 400 and 413 for what is no form.
+    """
+    count_request()
     fields = form()
     speak(best(fields.get("locale"), publisher.locale))
     # Two fields are two addresses, and refused as such.
-    typed = ", ".join(fields.getlist("address"))
+    entered = ", ".join(fields.getlist("address"))
+    typed = "".join(filter(str.isprintable, entered)).strip()
     try:
-        if not fields.get(TRAP):
-            subscriptions.sign_up(
-                settings(), slug, typed, evidence(request.path.removesuffix("follow"))
-            )
+        address = canonical(entered, smtputf8=settings().smtputf8)
     except InvalidAddress as mistake:
-        return show(
-            "follow.html",
-            422,
-            publisher=publisher,
-            typed="".join(filter(str.isprintable, typed)),
-            problem=str(mistake),
-        )
-    return show("asked.html", 202, publisher=publisher)
+        return SignUp(typed, problem=str(mistake))
+    if not fields.get(TRAP) and admits(publisher, address):
+        subscriptions.sign_up(settings(), publisher.slug, address, evidence(page))
+    return SignUp(typed, suggestion=probably_meant(address), again="again" in fields)

@@ -1,39 +1,121 @@
-"""How often one network may sign up; what one person is sent is limited by the domain."""
+"""How often one may sign up: a network and all together aloud, one address in silence."""
 
 from __future__ import annotations
 
-from typing import Any, cast
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
-from flask import Flask, request
+from flask import Flask, current_app, g, request
 from flask_limiter import Limiter
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from werkzeug.exceptions import TooManyRequests
 
 from mailer.config import Settings
+from mailer.domain.addresses import domain
+from mailer.storage.models import Publisher
 from mailer.web.guards import network
+from mailer.web.pages import settings
 
-_LIMITED = ("web.follow", "web.follow_embedded")
+_GATES = "mailer.limits"
 _AT_ONCE: dict[str, Any] = {
     "socket_timeout": 1,
     "socket_connect_timeout": 1,
     "retry": Retry(NoBackoff(), 0),
 }
 
+Gate = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """Count one sign-up each, or raise TooManyRequests.
+
+    Their order matters: who is stopped at one must not use up the next, which others need.
+    """
+
+    aloud: tuple[Gate, ...]
+    in_silence: tuple[Gate, ...]
+
 
 def limit(app: Flask, settings: Settings) -> None:
-    """Limit sign-ups by network: for the whole service in Redis, for each process without."""
+    """Count sign-ups for the whole service in Redis, for each process without."""
     limiter = Limiter(
-        key_func=lambda: network(request.remote_addr) or "nowhere",
+        key_func=lambda: "all",
         app=app,
         strategy="moving-window",
         storage_uri=_storage(settings.redis_url),
         storage_options=_AT_ONCE if settings.redis_url else {},
         in_memory_fallback_enabled=True,
     )
-    views = cast("dict[str, Any]", app.view_functions)
-    limited = limiter.shared_limit(f"{settings.follows_a_minute} per minute", scope="follow")
-    for view in _LIMITED:
-        views[view] = limited(views[view])
+
+    def gate(scope: str, each: str, key: Callable[[], str]) -> Gate:
+        def count() -> None:
+            """Do nothing but be counted."""
+
+        # By its name the limiter tells what is counted; the scope makes it one for all routes.
+        count.__qualname__ = scope
+        return limiter.shared_limit(each, scope=scope, key_func=key)(count)
+
+    app.extensions[_GATES] = Gates(
+        aloud=(
+            gate("network", f"{settings.follows_a_minute}/minute", _network),
+            gate("all", f"{settings.follows_a_minute_in_all}/minute", lambda: "all"),
+        ),
+        in_silence=tuple(
+            gate(scope, f"{number}/hour", partial(_signing_up, scope))
+            for scope, number in (
+                ("address", settings.follows_an_hour_for_address),
+                ("domain", settings.follows_an_hour_for_domain),
+                ("press room", settings.follows_an_hour_for_press_room),
+            )
+        ),
+    )
+
+
+def count_request() -> None:
+    """Count a sign-up for where it comes from; raises TooManyRequests."""
+    for gate in _gates().aloud:
+        gate()
+
+
+def admits(publisher: Publisher, address: str) -> bool:
+    """Count a sign-up for whom it is, and tell whether anything may come of it.
+
+    The visitor is told nothing: the answer would say that somebody has asked before.
+    """
+    # The limiter names in its log whom it stops, and Redis keeps it: no place for addresses.
+    g.signing_up = {
+        "address": hashlib.blake2b(address.encode(), key=_pepper()).hexdigest(),
+        "domain": domain(address),
+        "press room": publisher.slug,
+    }
+    try:
+        for gate in _gates().in_silence:
+            gate()
+    except TooManyRequests:
+        return False
+    return True
+
+
+def _gates() -> Gates:
+    gates: Gates = current_app.extensions[_GATES]
+    return gates
+
+
+def _pepper() -> bytes:
+    return hashlib.sha256(settings().secret_keys[0].encode()).digest()
+
+
+def _network() -> str:
+    return network(request.remote_addr) or "nowhere"
+
+
+def _signing_up(scope: str) -> str:
+    return str(g.signing_up[scope])
 
 
 def _storage(redis_url: str | None) -> str:

@@ -28,14 +28,14 @@ def manage(token: str) -> Response:
         standing = subscriptions.look_up(subscription_id)
         return show("goodbye.html", publisher=standing.publisher, token=token)
     others = [(_link(links, one), name) for one, name in chosen.others]
-    languages = [(locale, own_name(locale)) for locale in available()]
+    locales = [(locale, own_name(locale)) for locale in available()]
     return show(
         "manage.html",
         choices=chosen,
         done=done,
         token=token,
         others=others,
-        languages=languages,
+        locales=locales,
     )
 
 

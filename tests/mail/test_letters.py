@@ -135,6 +135,7 @@ def test_every_letter_has_the_headers_of_its_kind(
         "correction": {*release, "In-Reply-To", "References"},
         "retraction": {*release, "In-Reply-To", "References"},
         "welcome": {*LIST_HEADERS, "Auto-Submitted"},
+        "confirm": {"Auto-Submitted", "Form-Sub"},
     }
     expected = {*HEADERS, *own.get(kind, {"Auto-Submitted"})}
     assert sorted(message.keys()) == sorted(expected)
@@ -203,6 +204,7 @@ def test_only_letters_nobody_wrote_say_so(
         assert sent[kind]["Precedence"] == ("list" if kind in releases else None)
         leaves = kind in (*releases, "welcome")
         assert (sent[kind]["List-Unsubscribe"] is not None) == leaves
+        assert sent[kind]["Form-Sub"] == ("v=1" if kind == "confirm" else None)
     assert sent["release"]["Feedback-ID"] == "20250517:sjofart:release:mailer"
 
 

@@ -1,0 +1,74 @@
+"""Nobody learns from the follow box who is known: not by text, by size, or by work done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import event
+from werkzeug.test import TestResponse
+
+from mailer.storage.database import db
+from tests.web.house import House
+
+PASTS = ("unknown", "waiting", "confirmed", "departed", "no-mailbox", "was-erased", "asked-twice")
+
+
+def address_of(past: str) -> str:
+    """Name somebody with that past, all names of one length."""
+    return f"{past:x<12}@example.org"
+
+
+def live_through(home: House, past: str) -> None:
+    """Let somebody have that past."""
+    address = address_of(past)
+    if past == "waiting":
+        home.requested(address)
+    elif past == "confirmed":
+        home.confirmed(address)
+    elif past == "departed":
+        home.ended(address)
+    elif past == "no-mailbox":
+        home.requested(address)
+        home.suppress(address)
+    elif past == "was-erased":
+        home.erase(home.ended(address))
+    elif past == "asked-twice":
+        for _ in range(2):
+            home.requested(address)
+
+
+@contextmanager
+def statements(home: House) -> Iterator[list[str]]:
+    """Note every statement that reaches the database."""
+    seen: list[str] = []
+
+    def note(_c: object, _u: object, statement: str, *_: object) -> None:
+        seen.append(statement)
+
+    with home.app.app_context():
+        engine = db.engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+
+
+def seen_of(answer: TestResponse, address: str) -> tuple[object, ...]:
+    """Return all that an asker sees, with the address that was typed left out."""
+    headers = {name: value for name, value in answer.headers if name != "Date"}
+    return answer.status_code, headers, answer.data.replace(address.encode(), b"")
+
+
+@pytest.mark.parametrize("past", PASTS)
+def test_the_answer_and_the_work_are_the_same(home: House, past: str) -> None:
+    live_through(home, past)
+    with statements(home) as expected_work:
+        expected = home.follow("never-seen-x@example.org")
+    with statements(home) as work:
+        answer = home.follow(address_of(past))
+    assert seen_of(answer, address_of(past)) == seen_of(expected, "never-seen-x@example.org")
+    assert work == expected_work
+    assert expected_work
