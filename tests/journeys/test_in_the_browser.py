@@ -76,6 +76,41 @@ def test_follow_confirm_leave_and_come_back(
     seen.look("again")
 
 
+@pytest.mark.parametrize(
+    "seen",
+    [Manner(), Manner("en", width=320), Manner("nb", javascript=False)],
+    indirect=True,
+    ids=str,
+)
+def test_choose_see_what_is_known_and_be_forgotten(
+    seen: Spectator, kari: Visitor, press_room: str
+) -> None:
+    page = seen.page
+    page.goto(press_room)
+    page.locator("input[name=address]").fill(kari.address)
+    page.locator("form button").first.click()
+    page.goto(link(kari.letters(1)[0], "/confirm/"))
+    page.locator("main button").click()
+    page.goto(link(kari.letters(2)[1], "/manage/"))
+    seen.look("manage")
+    page.locator("button[name=pause]").first.click()
+    seen.look("manage-paused")
+    page.locator("button[name=take-up]").click()
+    page.locator(f"button[name=language][value={seen.manner.locale}]").click()
+    seen.look("manage-language")
+    page.locator("button[name=data]").click()
+    seen.look("manage-asked")
+    page.goto(link(kari.letters(3)[2], "/your-data/"))
+    seen.look("your-data")
+    with page.expect_download() as download:
+        page.locator("button[value=download]").click()
+    assert kari.address in Path(download.value.path()).read_text()
+    page.locator("button[value=ask]").click()
+    seen.look("your-data-asked")
+    page.locator("button[value=erase]").click()
+    seen.look("forgotten")
+
+
 @pytest.mark.parametrize("seen", [Manner()], indirect=True, ids=str)
 def test_the_keyboard_is_enough(seen: Spectator, kari: Visitor, press_room: str) -> None:
     page = seen.page
