@@ -65,7 +65,7 @@ OPEN = {"health.alive", "health.ready"} | {
     for view in (
         *("stylesheet", "press_room", "nearly", "back", "follow", "release"),
         *("embed", "follow_embedded", "embed_code", "feed", "privacy"),
-        *("robots", "sitemap", "part"),
+        *("robots", "sitemap", "part", "icon"),
         *("confirm", "unsubscribe", "one_click"),
     )
 }

@@ -1,4 +1,4 @@
-"""The one stylesheet, under an address that changes with its content."""
+"""What every page comes with: one stylesheet, under an address that changes with its content."""
 
 from __future__ import annotations
 
@@ -28,6 +28,14 @@ def stylesheet() -> Response:
         f"public, max-age={_A_YEAR}, immutable" if kept else "no-cache"
     )
     response.make_conditional(request)
+    return response
+
+
+@web.get("/favicon.ico")
+def icon() -> Response:
+    """Answer that there is none, which browsers would otherwise call a failure on every visit."""
+    response = Response(status=204)
+    response.headers["Cache-Control"] = f"public, max-age={_A_YEAR}"
     return response
 
 
