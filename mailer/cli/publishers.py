@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, cast
 
 import click
@@ -12,6 +13,23 @@ from mailer.config import Settings
 from mailer.domain import publishers
 from mailer.domain.appearance import Traits
 from mailer.mail.locales import available
+
+
+def _text(_context: click.Context, _option: click.Parameter, file: str | None) -> str | None:
+    """Read the text in a file; no name at all means no text."""
+    try:
+        return Path(file).read_text(encoding="utf-8") if file else file
+    except (OSError, UnicodeDecodeError) as problem:
+        raise click.BadParameter(f"{file} cannot be read: {problem}.") from None
+
+
+def _json(context: click.Context, option: click.Parameter, file: str | None) -> Any:
+    """Read the JSON in a file likewise."""
+    text = _text(context, option, file)
+    try:
+        return json.loads(text) if text else text
+    except ValueError:
+        raise click.BadParameter(f"{file} is not JSON.") from None
 
 
 @click.group("publisher")
@@ -27,6 +45,9 @@ def publisher() -> None:
 @click.option("--website", "website_url", help="The press room's own web site.")
 @click.option("--logo", "logo_url", help="The address of its logo, https.")
 @click.option("--accent", help="Its colour, such as #0b5394; dark enough to be read on white.")
+@click.option("--about", help="Who they are, in plain text, for the press room's page.")
+@click.option("--contacts", callback=_json, help="Whom the press may ask: a JSON file.")
+@click.option("--privacy", callback=_text, help="What they add to the page on privacy: a file.")
 @click.option("--hold-minutes", type=click.IntRange(0, 1440), default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
 @with_settings
@@ -42,12 +63,15 @@ def add(_settings: Settings, /, slug: str, *, as_json: bool, **fields: Any) -> N
 @click.option("--website", "website_url", help="Its own web site; '' takes it away.")
 @click.option("--logo", "logo_url", help="The address of its logo, https; '' takes it away.")
 @click.option("--accent", help="Its colour, such as #0b5394; '' takes it away.")
+@click.option("--about", help="Who they are, in plain text; '' takes it away.")
+@click.option("--contacts", callback=_json, help="A JSON file; '' takes them away.")
+@click.option("--privacy", callback=_text, help="A text file; '' takes it away.")
 @with_settings
-def change(_settings: Settings, /, slug: str, **traits: str | None) -> None:
+def change(_settings: Settings, /, slug: str, **traits: Any) -> None:
     """Change what readers see of a press room."""
     given = {trait: value or None for trait, value in traits.items() if value is not None}
     if not given:
-        raise click.UsageError("Say what to change: --name, --website, --logo or --accent.")
+        raise click.UsageError("Say what to change: see mailer publisher set --help.")
     publishers.change(slug, cast(Traits, given))
     click.echo(f"The press room {slug} is changed, and so is every letter composed from now on.")
 

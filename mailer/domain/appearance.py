@@ -1,25 +1,34 @@
-"""What readers see of a press room: its name, web site, logo and colour, each checked."""
+"""What readers see of a press room: its name, its looks, what it says of itself, each checked."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
-from mailer.domain.content import web_address
+from pydantic import TypeAdapter, ValidationError
+
+from mailer.domain.content import Contact, sentences, unprintable, web_address
 from mailer.errors import InvalidInput
 from mailer.mail.colours import READABLE, WHITE, contrast, is_colour
 
-Trait = Literal["name", "website_url", "logo_url", "accent"]
-Traits = Mapping[Trait, str | None]
+Trait = Literal["name", "website_url", "logo_url", "accent", "about", "contacts", "privacy"]
+Traits = Mapping[Trait, Any]
+"""Each a text, but for the contacts: a list of objects, as a release has them. None is none."""
 
 _NAME_LENGTH = 200
 _ADDRESS_LENGTH = 2_000
+_ABOUT_LENGTH = 2_000
+_PRIVACY_LENGTH = 5_000
+_CONTACTS = TypeAdapter(tuple[Contact, ...])
+_MOST_CONTACTS = 20
 
 
-def checked(traits: Traits) -> dict[Trait, str | None]:
+def checked(traits: Traits) -> dict[Trait, Any]:
     """Return what may be kept; raises InvalidInput with a sentence for each that may not."""
-    kept: dict[Trait, str | None] = {}
+    kept: dict[Trait, Any] = {}
     problems: dict[str, str] = {}
     for trait, value in traits.items():
         try:
@@ -70,9 +79,36 @@ def _accent(colour: str | None) -> str | None:
     return colour
 
 
-_CHECKS: dict[Trait, Callable[[str | None], str | None]] = {
+def _text(text: str | None, most: int) -> str | None:
+    """Keep paragraphs of plain text, with an empty line between them."""
+    if text is None:
+        return None
+    paragraphs = re.split(r"\n\s*\n", re.sub(r"\r\n?", "\n", text).strip())
+    text = "\n\n".join(paragraph.strip() for paragraph in paragraphs)
+    if unprintable(text.replace("\n", " ").replace("\t", " ")) or len(text) > most:
+        raise ValueError(f"Write at most {most} characters of plain text.")
+    return text or None
+
+
+def _contacts(contacts: Any) -> list[dict[str, Any]] | None:
+    if contacts is None:
+        return None
+    try:
+        kept = _CONTACTS.validate_python(contacts)
+    except ValidationError as error:
+        where, sentence = next(iter(sentences(error).items()))
+        raise ValueError(f"{where}: {sentence}" if where else sentence) from None
+    if len(kept) > _MOST_CONTACTS:
+        raise ValueError(f"Name at most {_MOST_CONTACTS} people.")
+    return [contact.model_dump(mode="json") for contact in kept] or None
+
+
+_CHECKS: dict[Trait, Callable[[Any], Any]] = {
     "name": _name,
     "website_url": _website,
     "logo_url": _logo,
     "accent": _accent,
+    "about": partial(_text, most=_ABOUT_LENGTH),
+    "contacts": _contacts,
+    "privacy": partial(_text, most=_PRIVACY_LENGTH),
 }

@@ -36,9 +36,14 @@ def _line(text: str) -> str:
     text = text.strip()
     if not text:
         raise ValueError("This may not be empty.")
-    if any(unicodedata.category(one) in ("Cc", "Cs") or one in _UNSEEN for one in text):
+    if unprintable(text):
         raise ValueError("Write one line, without control characters.")
     return text
+
+
+def unprintable(text: str) -> bool:
+    """Tell whether a text holds what draws nothing, but breaks a line or turns it round."""
+    return any(unicodedata.category(one) in ("Cc", "Cs") or one in _UNSEEN for one in text)
 
 
 def _body(html: str) -> str:
@@ -173,7 +178,7 @@ class ReleaseBody(_Part):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            raise InvalidInput(_problems(error)) from None
+            raise InvalidInput(sentences(error)) from None
 
     def stored(self) -> dict[str, Any]:
         """Return the validated content as plain JSON values."""
@@ -203,7 +208,8 @@ _SENTENCES = {
 }
 
 
-def _problems(error: ValidationError) -> dict[str, str]:
+def sentences(error: ValidationError) -> dict[str, str]:
+    """Return a sentence for each field that cannot be accepted."""
     problems: dict[str, str] = {}
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
         message = _SENTENCES.get(problem["type"], problem["msg"].removeprefix("Value error, "))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -41,6 +42,9 @@ class PublisherDraft:
     hold_minutes: int = 0
     logo_url: str | None = None
     accent: str | None = None
+    about: str | None = None
+    contacts: Sequence[Mapping[str, Any]] | None = None
+    privacy: str | None = None
 
     @property
     def traits(self) -> Traits:
@@ -50,6 +54,9 @@ class PublisherDraft:
             "website_url": self.website_url,
             "logo_url": self.logo_url,
             "accent": self.accent,
+            "about": self.about,
+            "contacts": self.contacts,
+            "privacy": self.privacy,
         }
 
 
@@ -81,7 +88,7 @@ def add(draft: PublisherDraft) -> str:
 def change(slug: str, traits: Traits) -> None:
     """Change what readers see of a press room; None takes a trait away.
 
-    Letters that are composed from then on show it. Raises NotFound and InvalidInput.
+    Pages, and letters that are composed from then on, show it. Raises NotFound and InvalidInput.
     """
     kept = checked(traits)
     with writing() as session:

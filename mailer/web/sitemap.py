@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Response, make_response, render_template
+from flask import Response, make_response, render_template, request
 
 from mailer.domain import archive
 from mailer.errors import NotFound
@@ -49,4 +49,5 @@ def _kept(text: str, mimetype: str) -> Response:
     response.mimetype = mimetype
     response.headers["Cache-Control"] = _KEPT
     response.add_etag(weak=True)
+    response.make_conditional(request)
     return response

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from tests.cli.operator import Operator
 from tests.domain.cast import ROOM, SLUG
 
@@ -33,6 +37,38 @@ def test_a_colour_that_nobody_can_read_is_refused_with_a_sentence(operator: Oper
 def test_a_name_cannot_be_taken_away(operator: Operator) -> None:
     operator.opens_a_room()
     assert operator.run("publisher", "set", SLUG, "--name", "").sentence.startswith("name: ")
+
+
+def test_what_a_press_room_says_of_itself_comes_from_files(
+    operator: Operator, tmp_path: Path
+) -> None:
+    contacts, privacy = tmp_path / "contacts.json", tmp_path / "privacy.txt"
+    contacts.write_text('[{"name": "Ada Ås"}]')
+    privacy.write_text("Spør Ada Ås.")
+    operator.opens_a_room()
+    files = ("--contacts", str(contacts), "--privacy", str(privacy))
+    operator.does("publisher", "set", SLUG, "--about", "Kysten.", *files)
+    operator.does("publisher", "set", SLUG, "--about", "", "--contacts", "", "--privacy", "")
+
+
+@pytest.mark.parametrize("option", ["--contacts", "--privacy"])
+def test_a_file_that_cannot_be_read_is_a_mistake(
+    operator: Operator, tmp_path: Path, option: str
+) -> None:
+    operator.opens_a_room()
+    latin = tmp_path / "latin.txt"
+    latin.write_bytes(b"\xe5")
+    for file in (tmp_path / "none", tmp_path, latin):
+        said = operator.run("publisher", "set", SLUG, option, str(file))
+        assert (said.status, "cannot be read" in said.err) == (2, True)
+
+
+def test_contacts_that_are_no_json_are_a_mistake(operator: Operator, tmp_path: Path) -> None:
+    operator.opens_a_room()
+    file = tmp_path / "contacts.json"
+    file.write_text("Ada Ås")
+    said = operator.run("publisher", "set", SLUG, "--contacts", str(file))
+    assert (said.status, "is not JSON" in said.err) == (2, True)
 
 
 def test_nothing_to_change_is_a_mistake(operator: Operator) -> None:

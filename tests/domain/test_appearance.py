@@ -29,6 +29,29 @@ def test_a_press_room_can_change_what_readers_see_and_nothing_else(room: PressRo
     assert (found.from_address, found.locale) == (ROOM.from_address, ROOM.locale)
 
 
+def test_a_press_room_says_who_it_is_and_whom_to_ask(room: PressRoom) -> None:
+    ada = {"name": "Ada Ås", "title": None, "email": "ada@example.org", "phone": "+47 00 00 00 00"}
+    about = " Kysten.\r\n \r\nHavet. \n"
+    publishers.add(
+        replace(ROOM, slug="fjellavisa", about=about, privacy="Spør oss.", contacts=[ada])
+    )
+    found = publishers.find("fjellavisa")
+    assert (found.about, found.privacy, found.contacts) == (
+        "Kysten.\n\nHavet.",
+        "Spør oss.",
+        [ada],
+    )
+    publishers.change("fjellavisa", {"about": " ", "privacy": None, "contacts": []})
+    found = publishers.find("fjellavisa")
+    assert (found.about, found.privacy, found.contacts) == (None, None, None)
+
+
+def test_what_is_wrong_with_a_contact_is_told() -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        checked({"contacts": [{"name": "Ada"}, {"name": "Kari", "email": "kari"}]})
+    assert refusal.value.problems == {"contacts": "1.email: Enter one valid email address."}
+
+
 def test_a_press_room_that_is_not_there_is_not_changed(room: PressRoom) -> None:
     with pytest.raises(NotFound):
         publishers.change("nobody", {"accent": "#000000"})
@@ -48,10 +71,19 @@ def test_a_press_room_that_is_not_there_is_not_changed(room: PressRoom) -> None:
         ("accent", "#fff"),
         ("accent", "#777777"),
         ("accent", "#000000;}"),
+        ("about", "a\x00b"),
+        ("about", "a\u202eb"),
+        ("about", "a" * 2_001),
+        ("privacy", "a" * 5_001),
+        ("contacts", "Kari"),
+        ("contacts", [{"title": "leder"}]),
+        ("contacts", [{"name": "Kari", "email": "kari"}]),
+        ("contacts", [{"name": "Kari", "fax": "1"}]),
+        ("contacts", [{"name": "Kari"}] * 21),
     ],
 )
 def test_what_cannot_be_shown_is_refused_by_name(
-    room: PressRoom, trait: Trait, value: str | None
+    room: PressRoom, trait: Trait, value: object
 ) -> None:
     with pytest.raises(InvalidInput) as refusal:
         publishers.change(SLUG, {trait: value})

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import unescape
-from typing import Any
+from threading import Thread
+from typing import Any, cast
 
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import select, update
+from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.test import TestResponse
 
 from mailer.app import create_app
 from mailer.config import Settings
 from mailer.domain import publishers, publishing, releases, subscriptions
+from mailer.domain.appearance import Traits
 from mailer.domain.clock import now
 from mailer.domain.content import ReleaseBody
 from mailer.domain.links import Links
@@ -108,6 +111,11 @@ class House:
             publisher = publishers.find(SLUG)
             return publishing.retract(self.settings, publisher, release_id, note).id
 
+    def furnish(self, **traits: Any) -> None:
+        """Change what readers see of the press room."""
+        with self.app.app_context():
+            publishers.change(SLUG, cast(Traits, traits))
+
     def suppress(self, address: str) -> None:
         """Note that a mailbox does not exist."""
         with self.app.app_context(), writing() as session:
@@ -144,6 +152,25 @@ class House:
         with self.app.app_context(), reading() as session:
             found = session.execute(select(*columns).order_by(table.c.id))
             return [tuple(row) for row in found]
+
+
+@contextmanager
+def answering(app: Callable[..., Iterable[bytes]], port: int) -> Iterator[None]:
+    """Let browsers reach an application, as long as the context lasts."""
+    server = make_server("127.0.0.1", port, app, threaded=True, request_handler=_Silent)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class _Silent(WSGIRequestHandler):
+    def log(self, type: str, message: str, *args: object) -> None:
+        """Say nothing."""
 
 
 def text(response: TestResponse) -> str:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
 
 import pytest
 
 from tests.conftest import Databases
-from tests.web.house import ROOM, House, house, text
+from tests.domain.cast import RELEASE
+from tests.web.house import NAME, ROOM, House, answering, house, text
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 NOTE = "Skuta ligger fortsatt i Bergen."
 
@@ -44,6 +51,102 @@ def test_everything_of_a_release_is_on_its_page(home: House) -> None:
         *("Kart (PDF)", "https://example.org/kart.pdf"),
     ):
         assert part in shown
+
+
+def test_what_a_release_refers_to_is_described_and_linked(home: House) -> None:
+    other = home.publish(reference="annen", title="En annen", notify=False)
+    gone = home.publish(reference="borte", title="En gal", notify=False)
+    home.retract(gone, NOTE)
+    one = home.publish(**{**RELEASE, "notify": False})
+    shown = page(home, one)
+    for part in (
+        *("Tall (PDF)</a>", "340\N{NO-BREAK SPACE}kB", 'href="tel:+4700000000"', "bær, høst"),
+        *("Årets første bøtte.", "Foto: Ola Nordmann", "Foto: Kari Nordmann", "Sørøya bærlag</a>"),
+        *(f'href="{ROOM}{other}"', "Følg pressemeldinger fra"),
+    ):
+        assert part in shown
+    assert "En gal" not in shown
+
+
+def test_share_links_are_only_links(home: House) -> None:
+    one = home.publish(notify=False, title="Skuta & mannskapet")
+    shown, own = page(home, one), quote(f"{home.settings.base_url}{ROOM}{one}", safe="")
+    assert f"https://www.facebook.com/sharer/sharer.php?u={own}" in shown
+    assert f"https://www.linkedin.com/sharing/share-offsite/?url={own}" in shown
+    assert f"mailto:?subject=Skuta%20%26%20mannskapet&body={own}" in shown
+    assert "<script" not in shown.replace('<script type="application/ld+json">', "")
+
+
+def properties(shown: str) -> dict[str, str]:
+    """Return what a page tells by OpenGraph, or by a link in its head."""
+    found = re.findall(r'<(?:meta property|link rel)="(.*?)" (?:content|href)="(.*?)"', shown)
+    return dict(found)
+
+
+def test_machines_are_told_what_the_page_is(home: House) -> None:
+    moment = "2025-11-13T08:00:00+01:00"
+    one = home.publish(**{**RELEASE, "notify": False, "published_at": moment})
+    shown = page(home, one)
+    told, url = properties(shown), f"{home.settings.base_url}{ROOM}{one}"
+    assert told["og:type"] == "article"
+    assert told["og:title"] == RELEASE["title"]
+    assert told["og:description"] == RELEASE["lead"]
+    assert told["og:image"] == RELEASE["image"]["url"]
+    assert (told["og:url"], told["canonical"]) == (url, url)
+    assert (told["og:locale"], told["article:published_time"]) == ("nb_NO", moment)
+
+
+def linked_data(home: House, release_id: int) -> dict[str, Any]:
+    source = home.client.get(f"{ROOM}{release_id}").text
+    (found,) = re.findall(r'<script type="application/ld\+json">(.*?)</script>', source)
+    data: dict[str, Any] = json.loads(found)
+    return data
+
+
+def test_linked_data_is_a_news_article_whatever_its_title(home: House) -> None:
+    title = "</script><script>alert(1)</script> & <!-- {{ config }}"
+    moment = "2025-11-13T08:00:00+01:00"
+    one = home.publish(**{**RELEASE, "notify": False, "title": title, "published_at": moment})
+    data = linked_data(home, one)
+    assert (data["@context"], data["@type"]) == ("https://schema.org", "NewsArticle")
+    assert (data["headline"], data["inLanguage"]) == (title, "nb")
+    assert (data["datePublished"], data["keywords"]) == (moment, RELEASE["keywords"])
+    assert data["image"] == ["https://example.org/blabaer.jpg", "https://example.org/baer.jpg"]
+    assert data["publisher"]["name"] == NAME
+
+
+def test_the_newest_version_is_the_one_to_be_found(home: House) -> None:
+    first = home.publish(notify=False)
+    second = home.correct(first, title="Skuta er i Bergen")
+    url = f"{home.settings.base_url}{ROOM}{second}"
+    assert [properties(page(home, one))["canonical"] for one in (first, second)] == [url, url]
+    last = home.retract(second, NOTE)
+    assert "ld+json" not in page(home, last)
+
+
+def test_whoever_has_the_page_hears_of_a_correction(home: House) -> None:
+    first = home.publish(notify=False)
+    path = f"{ROOM}{first}"
+    answer = home.client.get(path)
+    have = {"If-None-Match": answer.headers["ETag"]}
+    again = home.client.get(path, headers=have)
+    assert (again.status_code, again.data) == (304, b"")
+    assert again.headers["Content-Security-Policy"] == answer.headers["Content-Security-Policy"]
+    home.correct(first, title="Skuta er i Bergen")
+    assert home.client.get(path, headers=have).status_code == 200
+
+
+def test_nothing_on_the_page_makes_a_browser_complain(home: House, page: Page) -> None:
+    one = home.publish(**{**RELEASE, "notify": False, "image": None, "images": []})
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    base = home.settings.base_url
+    port = urlsplit(base).port
+    assert port is not None
+    with answering(home.app, port):
+        page.goto(f"{base}{ROOM}{one}", wait_until="networkidle")
+        assert page.locator("h1").inner_text() == RELEASE["title"]
+    assert said == []
 
 
 def test_only_pictures_come_from_elsewhere(home: House) -> None:
