@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from mailer.domain import followers, outbox, publishers, releases, subscriptions
+from mailer.domain import asking, followers, outbox, publishers, releases, subscriptions
 from mailer.domain.clock import now
 from tests.domain.cast import PressRoom, TimePasses, press_room
 
@@ -24,7 +24,7 @@ def time_passes(monkeypatch: pytest.MonkeyPatch) -> TimePasses:
     """Put the domain's clock forward by so much, counted from the real time."""
 
     def pass_by(time: timedelta) -> None:
-        for module in (followers, outbox, publishers, releases, subscriptions):
+        for module in (asking, followers, outbox, publishers, releases, subscriptions):
             monkeypatch.setattr(module, "now", lambda: now() + time)
 
     return pass_by
