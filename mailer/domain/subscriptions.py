@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from sqlalchemy import case, select, text
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from mailer.config import Settings
 from mailer.domain.addresses import canonical
+from mailer.domain.asking import ask_to_confirm
 from mailer.domain.clock import now
 from mailer.domain.erasure import lift
-from mailer.domain.outbox import ask_to_confirm, may_write, post
+from mailer.domain.outbox import may_write, post
 from mailer.domain.publishers import by_slug
 from mailer.errors import InvalidLink
-from mailer.storage.database import as_row, insert, reading, writing
-from mailer.storage.models import Consent, OutboxLetter, Publisher, Subscriber, Subscription
+from mailer.storage.database import reading, writing
+from mailer.storage.models import Consent, Publisher, Subscriber, Subscription
 from mailer.storage.queues import ring
 
 WORDING = "follow-1"
@@ -48,16 +49,12 @@ def sign_up(settings: Settings, slug: str, address: str, evidence: Evidence) -> 
     """Ask an address to confirm that it wants to follow a press room.
 
     The caller answers the same whatever happens here: nobody learns from it whether the
-    address was known. Neither from its time, as far as that goes: whoever it is, the statements
-    are the same, and something is written. Raises InvalidAddress and NotFound.
+    address was known. Raises InvalidAddress and NotFound.
     """
     address = canonical(address, smtputf8=settings.smtputf8)
     with writing() as session:
         publisher = by_slug(session, slug)
-        subscriber_id = _subscriber(session, address)
-        subscription_id = _open_subscription(session, subscriber_id, publisher, evidence.language)
-        message_id = ask_to_confirm(session, subscription_id, publisher)
-        _prove_request(session, subscription_id, evidence, message_id)
+        ask_to_confirm(session, publisher, address, _proof("requested", evidence))
     ring(settings.redis_url, "letters")
 
 
@@ -114,41 +111,6 @@ def look_up(subscription_id: int) -> Standing:
         return standing_of(session, existing(session, subscription_id))
 
 
-def _subscriber(session: Session, address: str) -> int:
-    person = insert(session, Subscriber).values(address=address, created_at=now())
-    # Written in any case, and so locked: two sign-ups of one person come one after the other,
-    # and letters are counted right; and whoever is erased at this moment is new in the next.
-    found = person.on_conflict_do_update(
-        index_elements=["address"], set_={"created_at": Subscriber.created_at}
-    )
-    return session.scalars(found.returning(Subscriber.id)).one()
-
-
-def _open_subscription(
-    session: Session, subscriber_id: int, publisher: Publisher, locale: str
-) -> int:
-    """Return the open subscription, a new one if need be.
-
-    Until it is confirmed, it is in the language in which it was last asked for.
-    """
-    subscription = insert(session, Subscription).values(
-        subscriber_id=subscriber_id,
-        publisher_id=publisher.id,
-        locale=locale,
-        requested_at=now(),
-    )
-    locale_now = case(
-        (Subscription.confirmed_at.is_(None), subscription.excluded.locale),
-        else_=Subscription.locale,
-    )
-    found = subscription.on_conflict_do_update(
-        index_elements=["subscriber_id", "publisher_id"],
-        index_where=text("ended_at IS NULL"),
-        set_={"locale": locale_now},
-    )
-    return session.scalars(found.returning(Subscription.id)).one()
-
-
 def _newer(session: Session, subscription: Subscription) -> bool:
     """Tell whether the person follows the press room by another row, or is nobody any more."""
     if subscription.subscriber_id is None:
@@ -181,17 +143,6 @@ def standing_of(session: Session, subscription: Subscription) -> Standing:
     )
 
 
-def _prove_request(
-    session: Session, subscription_id: int, evidence: Evidence, message_id: str
-) -> None:
-    """Add the proof of a sign-up to the letter it led to; without a letter there is none."""
-    proof = _proof(subscription_id, "requested", evidence, message_id)
-    letter = select(*as_row(Consent, proof)).where(
-        OutboxLetter.subscription_id == subscription_id, OutboxLetter.message_id == message_id
-    )
-    session.execute(insert(session, Consent).from_select(list(proof), letter))
-
-
 def prove(
     session: Session,
     subscription: Subscription,
@@ -200,19 +151,16 @@ def prove(
     message_id: str | None,
 ) -> None:
     """Append one step of a subscription to what is kept as proof."""
-    session.add(Consent(**_proof(subscription.id, step, evidence, message_id)))
+    proof = _proof(step, evidence)
+    session.add(Consent(subscription_id=subscription.id, message_id=message_id, **proof))
 
 
-def _proof(
-    subscription_id: int, step: str, evidence: Evidence, message_id: str | None
-) -> dict[str, object]:
+def _proof(step: str, evidence: Evidence) -> dict[str, Any]:
     return {
-        "subscription_id": subscription_id,
         "step": step,
         "at": now(),
         "wording": WORDING,
         "language": evidence.language,
         "page": evidence.page,
         "network": evidence.network,
-        "message_id": message_id,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +28,6 @@ from sqlalchemy import (
     column,
     event,
     func,
-    literal,
     select,
     text,
 )
@@ -58,6 +57,8 @@ NOW = {
     "sqlite": "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
 }
 """How a database tells the time by its own clock, in milliseconds since 1970."""
+
+Upsert = postgresql.Insert | sqlite.Insert
 
 db = SQLAlchemy(metadata=Base.metadata)
 
@@ -164,18 +165,17 @@ def _now(_element: object, compiler: SQLCompiler, **_: Any) -> str:
     return NOW[compiler.dialect.name]
 
 
-def insert(session: Session, table: type[Base]) -> postgresql.Insert | sqlite.Insert:
+def insert(session: Session, table: type[Base]) -> Upsert:
     """Begin an INSERT that may say what happens ON CONFLICT, in the database's own dialect."""
+    return insert_into(session.get_bind().dialect.name, table)
+
+
+def insert_into(dialect_name: str, table: type[Base]) -> Upsert:
+    """Begin the same in a dialect, for a statement that is made once."""
     target = typed(Table, table.__table__)
-    if session.get_bind().dialect.name == "postgresql":
+    if dialect_name == "postgresql":
         return postgresql.insert(target)
     return sqlite.insert(target)
-
-
-def as_row(table: type[Base], values: Mapping[str, object]) -> list[ColumnElement[Any]]:
-    """Write values as what a SELECT answers with, each of the type of its column."""
-    columns = table.__table__.c
-    return [literal(value, columns[name].type) for name, value in values.items()]
 
 
 def given(dialect_name: str, *names: str) -> FromClause:

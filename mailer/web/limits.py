@@ -46,7 +46,8 @@ def limit(app: Flask, settings: Settings) -> None:
     limiter = Limiter(
         key_func=lambda: "all",
         app=app,
-        strategy="moving-window",
+        # In memory, a window of single moments costs ever more the more of them there are.
+        strategy="sliding-window-counter",
         storage_uri=_storage(settings.redis_url),
         storage_options=_AT_ONCE if settings.redis_url else {},
         in_memory_fallback_enabled=True,

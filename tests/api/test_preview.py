@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from mailer.mail.locales import available
 from mailer.storage.database import reading
 from mailer.storage.models import Release
 from tests.api.desk import RELEASES, Desk, problem
-from tests.domain.cast import RELEASE, ROOM, release
+from tests.domain.cast import RELEASE, ROOM, SLUG, release
 
 PREVIEW = f"{RELEASES}/preview"
 
@@ -59,3 +61,24 @@ def test_the_largest_release_is_shown_too(quick: Desk) -> None:
     answer = quick.call("POST", PREVIEW, json=release(body_html=html))
     assert answer.status_code == 200
     assert [one["field"] for one in answer.get_json()["warnings"]] == ["body_html"]
+
+
+def test_no_address_in_a_release_is_asked_for_anything(quick: Desk) -> None:
+    """It may lead to what only our machine reaches, such as http://169.254.169.254/."""
+    with socket.create_server(("127.0.0.1", 0)) as inside:
+        url = f"http://127.0.0.1:{inside.getsockname()[1]}/"
+        everywhere = release(
+            body_html=f'<p><img src="{url}" alt="x"><a href="{url}">x</a></p>',
+            image={"url": url, "alt": "x"},
+            images=[{"url": url, "alt": "x"}],
+            source={"text": "x", "url": url},
+            documents=[{"title": "x", "url": url}],
+            web_url=url,
+        )
+        assert quick.call("POST", PREVIEW, json=everywhere).status_code == 200
+        published = quick.publish(**everywhere)
+        assert published.status_code == 202
+        assert quick.app.test_client().get(f"/{SLUG}/{published.get_json()['id']}").status_code
+        inside.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            inside.accept()

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from mailer.domain import (
+    asking,
     choices,
     erasure,
     followers,
@@ -34,6 +35,7 @@ def time_passes(monkeypatch: pytest.MonkeyPatch) -> TimePasses:
 
     def pass_by(time: timedelta) -> None:
         for module in (
+            asking,
             choices,
             erasure,
             followers,

@@ -1,0 +1,156 @@
+"""Asking to confirm: a sign-up is the same four statements, whoever it is.
+
+They are put together once for each kind of database: that would be half the work of a sign-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from typing import Any
+
+from sqlalchemy import BindParameter, Executable, bindparam, case, func, select, text
+from sqlalchemy.orm import Session, aliased
+
+from mailer.domain.clock import now
+from mailer.domain.outbox import CONFIRMATIONS_AN_HOUR, LETTERS_A_DAY, new_message_id
+from mailer.storage.database import Upsert, insert_into
+from mailer.storage.models import (
+    Base,
+    Consent,
+    OutboxLetter,
+    Publisher,
+    Subscriber,
+    Subscription,
+)
+
+Values = dict[str, Any]
+
+_LETTER = ("kind", "subscription_id", "message_id", "created_at")
+_PROOF = (
+    *("subscription_id", "step", "at", "wording", "language", "page", "network"),
+    "message_id",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Statements:
+    person: Executable
+    subscription: Executable
+    letter: Executable
+    proof: Executable
+
+
+def ask_to_confirm(session: Session, publisher: Publisher, address: str, proof: Values) -> None:
+    """Write down that somebody asked to follow a press room, and the letter if one is called for.
+
+    It is not for whoever has confirmed, for a mailbox that does not exist, and for whoever has
+    had as many letters as are polite. Something is written in any case, and nothing is looked up
+    that another would not be looked up for, so that the time it takes tells little.
+    """
+    made, moment = _statements(session.get_bind().dialect.name), now()
+    person = {"address": address, "created_at": moment}
+    subscription = {
+        "subscriber_id": session.scalar(made.person, person),
+        "publisher_id": publisher.id,
+        "locale": proof["language"],
+        "requested_at": moment,
+    }
+    both = {
+        "subscription_id": session.scalar(made.subscription, subscription),
+        "message_id": new_message_id(publisher),
+    }
+    letter = {"kind": "confirm", "created_at": moment, **both}
+    times = {"an_hour_ago": moment - timedelta(hours=1), "a_day_ago": moment - timedelta(days=1)}
+    session.execute(made.letter, _given(letter) | times)
+    session.execute(made.proof, _given(proof | both))
+
+
+@cache
+def _statements(dialect_name: str) -> _Statements:
+    return _Statements(
+        person=_person(insert_into(dialect_name, Subscriber)),
+        subscription=_subscription(insert_into(dialect_name, Subscription)),
+        letter=_letter(insert_into(dialect_name, OutboxLetter)),
+        proof=_proof(insert_into(dialect_name, Consent)),
+    )
+
+
+def _person(insert: Upsert) -> Executable:
+    """Find or write down a person, and hold the row.
+
+    Two sign-ups of one person then come one after the other, and letters are counted right.
+    """
+    return insert.on_conflict_do_update(
+        index_elements=["address"], set_={"created_at": Subscriber.created_at}
+    ).returning(Subscriber.id)
+
+
+def _subscription(insert: Upsert) -> Executable:
+    """Find the open subscription, or begin one.
+
+    Until it is confirmed, it is in the language in which it was last asked for.
+    """
+    locale = case(
+        (Subscription.confirmed_at.is_(None), insert.excluded.locale), else_=Subscription.locale
+    )
+    return insert.on_conflict_do_update(
+        index_elements=["subscriber_id", "publisher_id"],
+        index_where=text("ended_at IS NULL"),
+        set_={"locale": locale},
+    ).returning(Subscription.id)
+
+
+def _letter(insert: Upsert) -> Executable:
+    """Write the question down if it is called for.
+
+    Its limits are held by the database, so that they hold where no cache remembers who asked.
+    """
+    theirs = aliased(Subscription)
+    letters = select(func.count()).select_from(OutboxLetter)
+    recent = letters.where(
+        OutboxLetter.created_at > bindparam("an_hour_ago"),
+        OutboxLetter.kind == "confirm",
+        OutboxLetter.subscription_id == Subscription.id,
+    ).correlate(Subscription)
+    today = (
+        letters.join(theirs, theirs.id == OutboxLetter.subscription_id)
+        .where(
+            OutboxLetter.created_at > bindparam("a_day_ago"), theirs.subscriber_id == Subscriber.id
+        )
+        .correlate(Subscriber)
+    )
+    wanted = (
+        select(*_parameters(OutboxLetter, _LETTER))
+        .select_from(Subscription)
+        .join(Subscriber, Subscriber.id == Subscription.subscriber_id)
+        .where(
+            Subscription.id == _parameters(OutboxLetter, ["subscription_id"])[0],
+            Subscription.confirmed_at.is_(None),
+            Subscriber.suppressed_at.is_(None),
+            recent.scalar_subquery() < CONFIRMATIONS_AN_HOUR,
+            today.scalar_subquery() < LETTERS_A_DAY,
+        )
+    )
+    return insert.from_select(_LETTER, wanted)
+
+
+def _proof(insert: Upsert) -> Executable:
+    """Add the proof to the letter; without a letter there is none."""
+    subscription_id, *_, message_id = parameters = _parameters(Consent, _PROOF)
+    letter = select(*parameters).where(
+        OutboxLetter.subscription_id == subscription_id, OutboxLetter.message_id == message_id
+    )
+    return insert.from_select(_PROOF, letter)
+
+
+def _parameters(table: type[Base], names: Sequence[str]) -> list[BindParameter[Any]]:
+    """Make what a SELECT answers with, each of the type of its column."""
+    return [bindparam(f"given_{name}", type_=table.__table__.c[name].type) for name in names]
+
+
+def _given(values: Values) -> Values:
+    """Name values apart from the columns that they are for, as SQLAlchemy wants them."""
+    return {f"given_{name}": value for name, value in values.items()}
