@@ -62,12 +62,12 @@ def forget(session: Session, settings: Settings, people: Sequence[int]) -> None:
 def hold(session: Session, people: Sequence[int]) -> None:
     """Keep everybody else from people and their subscriptions until the commit.
 
-    In the order of whoever undoes: subscriptions before their person.
+    A person comes before their subscriptions, as in a sign-up.
     """
     _keep_apart(session, "ROW EXCLUSIVE")
     for column, person in (
-        (Subscription.id, Subscription.subscriber_id),
         (Subscriber.id, Subscriber.id),
+        (Subscription.id, Subscription.subscriber_id),
     ):
         rows = select(column).where(person.in_(people)).order_by(column)
         session.execute(rows.with_for_update(key_share=column is Subscription.id))
