@@ -82,7 +82,7 @@ def ask_for_link(settings: Settings, subscription_id: int) -> None:
     """
     with writing() as session:
         subscription = existing(session, subscription_id, lock=True)
-        if subscription.subscriber_id is not None:
+        if subscription.ended_at is None and subscription.subscriber_id is not None:
             # The lock is that of a sign-up: letters to one person are counted one by one.
             person = session.get_one(Subscriber, subscription.subscriber_id, with_for_update=True)
             if person.suppressed_at is None and may_write(session, subscription):

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
+from sqlalchemy import update
 
+from mailer.domain import subscriptions
+from mailer.domain.clock import now
+from mailer.storage.database import writing
+from mailer.storage.models import Subscription
 from tests.cli.operator import Operator
-from tests.domain.cast import ADA, KARI, OLA, SLUG
+from tests.domain.cast import ADA, KARI, OLA, PROOF, SLUG
+from tests.service import application
 
 FILE = (
     "address,confirmed_at,locale\n"
@@ -87,3 +94,17 @@ def test_without_the_key_nothing_is_erased_and_the_doctor_says_so(operator: Oper
     assert "until MAILER_ERASURE_KEY is set" in operator.run("doctor", MAILER_ERASURE_KEY="").out
     weak = operator.run("subscriber", "erase", KARI, MAILER_ERASURE_KEY="short")
     assert weak.sentence.startswith("MAILER_ERASURE_KEY: ")
+
+
+def test_the_sweep_forgets_who_never_confirmed(operator: Operator) -> None:
+    operator.opens_a_room()
+    with application(operator.environment) as app:
+        for address, age in ((KARI, timedelta(days=31)), (OLA, timedelta(days=29))):
+            settings = app.extensions["settings"]
+            subscriptions.sign_up(settings, SLUG, address, PROOF)
+            with writing() as session:
+                old = update(Subscription).where(Subscription.requested_at > now() - timedelta(1))
+                session.execute(old.values(requested_at=now() - age))
+    operator.does("sweep", "--once")
+    assert operator.run("subscriber", "show", KARI).status == 1
+    assert operator.does("subscriber", "show", OLA).out

@@ -18,6 +18,8 @@ from tests.service import contract
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 KEYS = [f"key number {number} of the press room's own" for number in range(4)]
 """The newest first, as SECRET_KEYS wants them."""
+TIMED: list[tuple[Purpose, int]] = [("confirm", 48), ("access", 24)]
+"""The hours that a link lives which does what cannot be undone."""
 SIGNED_AT = 1_800_000_000
 KARIS = 4711
 
@@ -72,19 +74,18 @@ def test_no_text_is_a_link_by_chance(purpose: Purpose, text: str) -> None:
         links().read(purpose, text)
 
 
-def test_a_confirm_link_lives_48_hours(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("purpose", "hours"), TIMED)
+def test_a_link_in_has_its_time_and_no_second_more(
+    monkeypatch: pytest.MonkeyPatch, purpose: Purpose, hours: int
+) -> None:
     at(monkeypatch, timedelta())
-    token = links().token("confirm", KARIS)
-    at(monkeypatch, timedelta(hours=48))
-    assert links().read("confirm", token) == KARIS
-
-
-def test_a_confirm_link_has_expired_after_48_hours(monkeypatch: pytest.MonkeyPatch) -> None:
-    at(monkeypatch, timedelta())
-    token = links().token("confirm", KARIS)
-    at(monkeypatch, timedelta(hours=48, seconds=1))
-    with pytest.raises(ExpiredLink, match="has expired"):
-        links().read("confirm", token)
+    token = links().token(purpose, KARIS)
+    at(monkeypatch, timedelta(hours=hours))
+    assert links().read(purpose, token) == KARIS
+    at(monkeypatch, timedelta(hours=hours, seconds=1))
+    with pytest.raises(ExpiredLink, match="has expired") as refusal:
+        links().read(purpose, token)
+    assert (refusal.value.subscription_id, refusal.value.purpose) == (KARIS, purpose)
 
 
 def test_a_forged_link_is_not_called_expired(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,14 +112,16 @@ def test_every_key_ever_used_lets_people_leave(purpose: Purpose, key: str) -> No
 
 
 @pytest.mark.parametrize("key", KEYS[:2])
-def test_the_two_newest_keys_confirm(key: str) -> None:
-    assert links().read("confirm", links(key).token("confirm", KARIS)) == KARIS
+@pytest.mark.parametrize(("purpose", "_hours"), TIMED)
+def test_the_two_newest_keys_let_people_in(key: str, purpose: Purpose, _hours: int) -> None:
+    assert links().read(purpose, links(key).token(purpose, KARIS)) == KARIS
 
 
 @pytest.mark.parametrize("key", KEYS[2:])
-def test_older_keys_do_not_confirm(key: str) -> None:
+@pytest.mark.parametrize(("purpose", "_hours"), TIMED)
+def test_older_keys_do_not(key: str, purpose: Purpose, _hours: int) -> None:
     with pytest.raises(InvalidLink):
-        links().read("confirm", links(key).token("confirm", KARIS))
+        links().read(purpose, links(key).token(purpose, KARIS))
 
 
 @pytest.mark.parametrize("purpose", PURPOSES)

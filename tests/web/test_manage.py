@@ -126,7 +126,7 @@ def test_every_other_press_room_has_a_link_to_its_own_choices(home: House) -> No
 def test_who_has_left_is_shown_the_way_back_and_may_choose_nothing(home: House) -> None:
     one = home.ended()
     before = home.rows()
-    for fields in (None, {"language": "nn"}, {"pause": "2"}):
+    for fields in (None, {"language": "nn"}, {"pause": "2"}, {"data": "link"}):
         method = "GET" if fields is None else "POST"
         answer = home.client.open(path_of(home, one), method=method, data=fields)
         assert answer.status_code == 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import NoReturn
 
 import pytest
@@ -13,9 +14,10 @@ from werkzeug.exceptions import TooManyRequests
 
 from mailer.domain import publishers, subscriptions
 from mailer.domain.links import Purpose
+from mailer.errors import InvalidInput
 from mailer.mail.locales import available
 from tests.conftest import Databases
-from tests.web.house import FOLLOW, ROOM, SLUG, House, house, text
+from tests.web.house import FOLLOW, ROOM, ROOM_DRAFT, SLUG, House, house, text
 
 POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
@@ -176,6 +178,13 @@ def test_no_get_changes_anything(home: House, state: str) -> None:
         assert home.client.get(path).status_code < 400
         assert home.client.head(path).status_code < 400
     assert home.rows() == before
+
+
+def test_no_press_room_takes_the_place_of_a_page(home: House) -> None:
+    ours = {rule.rule.split("/")[1] for rule in home.app.url_map.iter_rules()}
+    for first in ours - {"<slug>"} | {"privacy", "robots", "sitemap"}:
+        with home.app.app_context(), pytest.raises(InvalidInput, match="no word of ours"):
+            publishers.add(replace(ROOM_DRAFT, slug=first))
 
 
 def test_a_wrong_method_names_the_right_ones(home: House) -> None:
