@@ -20,6 +20,7 @@ from flask import Flask
 from mailer.app import create_app
 from mailer.config import Settings
 from mailer.storage.database import db
+from tests.canary import addresses
 from tests.processes import Process, free_port
 
 ROOT = Path(__file__).parent.parent
@@ -131,6 +132,8 @@ class Service:
             process.stop()
         failed = [f"{name}: {code}\n{self.log(name)}" for name, code in ended.items() if code]
         assert not failed, "\n".join(["not every process stopped well:", *failed])
+        for name in self.processes:
+            assert not addresses(self.log(name)), f"{name} says addresses"
 
     def abandon(self) -> None:
         """Kill all, when a test has failed anyway."""
