@@ -17,7 +17,7 @@ from mailer.config import Settings
 from mailer.domain.addresses import masked
 from mailer.domain.clock import now
 from mailer.domain.outbox import may_write, post
-from mailer.domain.subscriptions import Evidence, Standing, existing, prove, standing_of
+from mailer.domain.subscriptions import Evidence, Standing, existing, hold_owner, prove, standing_of
 from mailer.storage.database import reading, writing
 from mailer.storage.models import Publisher, Subscriber, Subscription
 from mailer.storage.queues import ring
@@ -81,10 +81,11 @@ def ask_for_link(settings: Settings, subscription_id: int) -> None:
     The caller answers the same whatever happens here. Raises InvalidLink.
     """
     with writing() as session:
+        # As a sign-up does: letters to one person are counted one by one.
+        hold_owner(session, subscription_id)
         subscription = existing(session, subscription_id, lock=True)
         if subscription.ended_at is None and subscription.subscriber_id is not None:
-            # The lock is that of a sign-up: letters to one person are counted one by one.
-            person = session.get_one(Subscriber, subscription.subscriber_id, with_for_update=True)
+            person = session.get_one(Subscriber, subscription.subscriber_id)
             if person.suppressed_at is None and may_write(session, subscription):
                 post(session, "manage", subscription)
     ring(settings.redis_url, "letters")

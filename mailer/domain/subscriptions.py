@@ -97,7 +97,7 @@ def resume(subscription_id: int, evidence: Evidence) -> Standing:
     Whoever has signed up anew in the meantime keeps that newer subscription.
     """
     with writing() as session:
-        _hold_owner(session, subscription_id)
+        hold_owner(session, subscription_id)
         subscription = existing(session, subscription_id, lock=True)
         if subscription.ended_at is not None and not _newer(session, subscription):
             subscription.ended_at = None
@@ -112,7 +112,7 @@ def look_up(subscription_id: int) -> Standing:
         return standing_of(session, existing(session, subscription_id))
 
 
-def _hold_owner(session: Session, subscription_id: int) -> None:
+def hold_owner(session: Session, subscription_id: int) -> None:
     """Keep a sign-up of the same person waiting; the person comes before the subscription."""
     owner = select(Subscriber.id).join(Subscription, Subscription.subscriber_id == Subscriber.id)
     found = owner.where(Subscription.id == subscription_id)

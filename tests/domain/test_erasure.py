@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 from sqlalchemy import select, update
 
-from mailer.domain import erasure, publishers, subscriptions
+from mailer.domain import choices, erasure, publishers, subscriptions
 from mailer.domain.clock import now
 from mailer.domain.followers import ImportReport, import_followers
 from mailer.domain.publishers import PublisherDraft
@@ -135,7 +135,7 @@ def test_an_import_that_cannot_tell_who_was_erased_brings_nobody(room: PressRoom
     assert room.open_subscriptions(KARI) == []
 
 
-@pytest.mark.parametrize("other", ["sign up", "import", "leave", "undo", "erase"])
+@pytest.mark.parametrize("other", ["sign up", "import", "leave", "undo", "ask", "erase"])
 def test_an_erasure_beside_something_else_is_before_or_after_it(
     room: PressRoom, other: str
 ) -> None:
@@ -157,6 +157,7 @@ def test_an_erasure_beside_something_else_is_before_or_after_it(
             "import": partial(bring, room, address),
             "leave": partial(room.leave, one),
             "undo": partial(subscriptions.resume, one, PROOF),
+            "ask": partial(choices.ask_for_link, room.settings, one),
             "erase": erasing,
         }
         with ThreadPoolExecutor(2) as crowd:
