@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, and_, exists, or_, select
+from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from mailer.domain.clock import now
@@ -63,7 +63,9 @@ def latest(publisher: Publisher) -> Release | None:
 def is_public(release: type[Release] = Release) -> ColumnElement[bool]:
     """Say of a release that its moment has come, and that nobody stopped it before."""
     return and_(
-        release.published_at <= now(),
+        # Never by an index on time: SQLite would go through it once for each release, to see
+        # whether there is a newer version.
+        func.coalesce(release.published_at, release.created_at) <= now(),
         release.state.not_in(("scheduled", "held")),
         or_(release.state != "stopped", release.frozen_at.is_not(None)),
     )
