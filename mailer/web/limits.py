@@ -52,25 +52,15 @@ def limit(app: Flask, settings: Settings) -> None:
         in_memory_fallback_enabled=True,
     )
 
-    def gate(name: str, *limits: Limit) -> Gate:
-        """Count in this order: who is stopped at one uses up nothing that others need."""
-
-        def count() -> None:
-            """Do nothing but be counted."""
-
-        # By its name the limiter tells what is counted.
-        count.__qualname__ = name
-        for scope, each, key in limits:
-            count = limiter.shared_limit(each, scope=scope, key_func=key)(count)
-        return count
-
     app.extensions[_GATES] = Gates(
-        aloud=gate(
+        aloud=_gate(
+            limiter,
             "aloud",
             ("network", f"{settings.follows_a_minute}/minute", _network),
             ("all", f"{settings.follows_a_minute_in_all}/minute", lambda: "all"),
         ),
-        in_silence=gate(
+        in_silence=_gate(
+            limiter,
             "in silence",
             *(
                 (scope, f"{number}/hour", partial(_signing_up, scope))
@@ -105,6 +95,19 @@ def admits(publisher: Publisher, address: str) -> bool:
     except TooManyRequests:
         return False
     return True
+
+
+def _gate(limiter: Limiter, name: str, *limits: Limit) -> Gate:
+    """Count in this order: who is stopped at one uses up nothing that others need."""
+
+    def count() -> None:
+        """Do nothing but be counted."""
+
+    # By its name the limiter tells what is counted.
+    count.__qualname__ = name
+    for scope, each, key in limits:
+        count = limiter.shared_limit(each, scope=scope, key_func=key)(count)
+    return count
 
 
 def _gates() -> Gates:

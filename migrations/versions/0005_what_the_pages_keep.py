@@ -12,7 +12,7 @@ _OPEN = sa.text("finished_at IS NULL")
 
 
 def upgrade() -> None:
-    """Add the columns, the table of the erased, and the letter with the link to one's data."""
+    """Add the columns, the erased, the letter that leads to one's data, and an index to read by."""
     op.add_column("publishers", sa.Column("about", sa.String(length=2000), nullable=True))
     op.add_column("publishers", sa.Column("contacts", sa.JSON(none_as_null=True), nullable=True))
     op.add_column("publishers", sa.Column("privacy", sa.String(length=5000), nullable=True))
@@ -31,3 +31,4 @@ def upgrade() -> None:
             "kind", "kind IN ('confirm', 'welcome', 'goodbye', 'manage')"
         )
     op.create_index("ix_outbox_open", "outbox", ["id"], postgresql_where=_OPEN, sqlite_where=_OPEN)
+    op.create_index("ix_releases_archive", "releases", ["publisher_id", "published_at", "id"])

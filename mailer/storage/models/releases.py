@@ -65,6 +65,7 @@ class Release(Base):
             name="state",
         ),
         Index("uq_releases_replaces_id", "replaces_id", unique=True),
+        Index("ix_releases_archive", "publisher_id", "published_at", "id"),
         Index(
             "ix_releases_unfinished",
             "state",
