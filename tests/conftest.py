@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 
 from tests.browsers import chromium
+from tests.canary import Canary, canary
 from tests.relay import Relay
 from tests.servers import PostgreSQL, Redis
 from tests.service import Service, contract
@@ -48,6 +49,14 @@ def _no_skip(report: Report, name: str) -> Report:
         report.outcome = "failed"
         report.longrepr = f"{name} was skipped; in CI nothing is: {report.longrepr}"
     return report
+
+
+@pytest.fixture(autouse=True)
+def silence() -> Iterator[Canary]:
+    """See that no test makes us log an address."""
+    with canary() as listening:
+        yield listening
+    assert not listening.heard, "an address is in the log"
 
 
 class Databases:

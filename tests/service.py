@@ -20,6 +20,7 @@ from flask import Flask
 from mailer.app import create_app
 from mailer.config import Settings
 from mailer.storage.database import db
+from tests.canary import addresses
 from tests.processes import Process, free_port
 
 ROOT = Path(__file__).parent.parent
@@ -69,7 +70,7 @@ class Service:
             name: Process(
                 ["sh", "-c", f"exec {command}"], folder / f"{name}.log", environment=everything
             )
-            for name, command in _procfile().items()
+            for name, command in procfile().items()
         }
 
     @classmethod
@@ -130,6 +131,8 @@ class Service:
             process.stop()
         failed = [f"{name}: {code}\n{self.log(name)}" for name, code in ended.items() if code]
         assert not failed, "\n".join(["not every process stopped well:", *failed])
+        for name in self.processes:
+            assert not addresses(self.log(name)), f"{name} says addresses"
 
     def abandon(self) -> None:
         """Kill all, when a test has failed anyway."""
@@ -145,6 +148,7 @@ class Service:
             return False
 
 
-def _procfile() -> dict[str, str]:
+def procfile() -> dict[str, str]:
+    """Give the command of each process."""
     lines = (ROOT / "Procfile").read_text().splitlines()
     return {name: command.strip() for name, _, command in (line.partition(":") for line in lines)}
