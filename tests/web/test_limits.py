@@ -86,6 +86,19 @@ def test_a_network_that_is_stopped_takes_nothing_from_the_others(plain: dict[str
     assert answers == [202, 429, 429, 202]
 
 
+def test_an_address_that_is_stopped_takes_nothing_from_its_domain(
+    plain: dict[str, str],
+) -> None:
+    with door(plain, AN_HOUR_FOR_ADDRESS=1, AN_HOUR_FOR_DOMAIN=2) as there:
+        for _ in range(3):
+            there.follow()
+        there.follow("ola@example.org")
+        there.follow("ada@example.org")
+    with house(plain["DATABASE_URL"], furnished=True) as home:
+        addresses = [row[1] for row in home.rows()["subscribers"]]
+    assert addresses == ["kari@example.org", "ola@example.org"]
+
+
 @pytest.mark.parametrize("redis_is", ["there", "gone"])
 @pytest.mark.parametrize(
     ("limit", "typed", "path"),
