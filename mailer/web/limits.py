@@ -28,17 +28,16 @@ _AT_ONCE: dict[str, Any] = {
 }
 
 Gate = Callable[[], None]
+Limit = tuple[str, str, Callable[[], str]]
+"""What is counted, how often it may be in what time, and for whom."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gates:
-    """Count one sign-up each, or raise TooManyRequests.
+    """Each counts one sign-up for some limits, or raises TooManyRequests at one that is reached."""
 
-    Their order matters: who is stopped at one must not use up the next, which others need.
-    """
-
-    aloud: tuple[Gate, ...]
-    in_silence: tuple[Gate, ...]
+    aloud: Gate
+    in_silence: Gate
 
 
 def limit(app: Flask, settings: Settings) -> None:
@@ -52,35 +51,12 @@ def limit(app: Flask, settings: Settings) -> None:
         storage_options=_AT_ONCE if settings.redis_url else {},
         in_memory_fallback_enabled=True,
     )
-
-    def gate(scope: str, each: str, key: Callable[[], str]) -> Gate:
-        def count() -> None:
-            """Do nothing but be counted."""
-
-        # By its name the limiter tells what is counted; the scope makes it one for all routes.
-        count.__qualname__ = scope
-        return limiter.shared_limit(each, scope=scope, key_func=key)(count)
-
-    app.extensions[_GATES] = Gates(
-        aloud=(
-            gate("network", f"{settings.follows_a_minute}/minute", _network),
-            gate("all", f"{settings.follows_a_minute_in_all}/minute", lambda: "all"),
-        ),
-        in_silence=tuple(
-            gate(scope, f"{number}/hour", partial(_signing_up, scope))
-            for scope, number in (
-                ("address", settings.follows_an_hour_for_address),
-                ("domain", settings.follows_an_hour_for_domain),
-                ("press room", settings.follows_an_hour_for_press_room),
-            )
-        ),
-    )
+    app.extensions[_GATES] = _made(limiter, settings)
 
 
 def count_request() -> None:
     """Count a sign-up for where it comes from; raises TooManyRequests."""
-    for gate in _gates().aloud:
-        gate()
+    _gates().aloud()
 
 
 def admits(publisher: Publisher, address: str) -> bool:
@@ -95,11 +71,46 @@ def admits(publisher: Publisher, address: str) -> bool:
         "press room": publisher.slug,
     }
     try:
-        for gate in _gates().in_silence:
-            gate()
+        _gates().in_silence()
     except TooManyRequests:
         return False
     return True
+
+
+def _made(limiter: Limiter, settings: Settings) -> Gates:
+    return Gates(
+        aloud=_gate(
+            limiter,
+            "aloud",
+            ("network", f"{settings.follows_a_minute}/minute", _network),
+            ("all", f"{settings.follows_a_minute_in_all}/minute", lambda: "all"),
+        ),
+        in_silence=_gate(
+            limiter,
+            "in silence",
+            *(
+                (scope, f"{number}/hour", partial(_signing_up, scope))
+                for scope, number in (
+                    ("address", settings.follows_an_hour_for_address),
+                    ("domain", settings.follows_an_hour_for_domain),
+                    ("press room", settings.follows_an_hour_for_press_room),
+                )
+            ),
+        ),
+    )
+
+
+def _gate(limiter: Limiter, name: str, *limits: Limit) -> Gate:
+    """Count in this order: who is stopped at one uses up nothing that others need."""
+
+    def count() -> None:
+        """Do nothing but be counted."""
+
+    # By its name the limiter tells what is counted.
+    count.__qualname__ = name
+    for scope, each, key in limits:
+        count = limiter.shared_limit(each, scope=scope, key_func=key)(count)
+    return count
 
 
 def _gates() -> Gates:
