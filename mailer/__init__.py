@@ -13,7 +13,8 @@ per release, and every follower has it in the inbox, once. One click leaves, for
 Imports only go down, and rooms on one floor never meet (`tests/test_promises.py`).
 Four ways through the house:
 
-- *Signing up*: `web.follow` → `domain.subscriptions` → an outbox row → `fanout.letters`.
+- *Signing up*: `web.follow` → `domain.subscriptions` → `domain.asking` → an outbox row →
+  `fanout.letters`.
 - *Publishing*: `api.releases` → `domain.publishing` → a doorbell (`storage.queues`) →
   `fanout.freeze` settles who gets it → `fanout.batches` is claimed → `fanout.delivery` sends →
   `fanout.committer` records.

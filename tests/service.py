@@ -71,7 +71,7 @@ class Service:
             name: Process(
                 ["sh", "-c", f"exec {command}"], folder / f"{name}.log", environment=everything
             )
-            for name, command in _procfile().items()
+            for name, command in procfile().items()
         }
 
     @classmethod
@@ -149,6 +149,7 @@ class Service:
             return False
 
 
-def _procfile() -> dict[str, str]:
+def procfile() -> dict[str, str]:
+    """Give the command of each process."""
     lines = (ROOT / "Procfile").read_text().splitlines()
     return {name: command.strip() for name, _, command in (line.partition(":") for line in lines)}

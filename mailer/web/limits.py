@@ -51,27 +51,7 @@ def limit(app: Flask, settings: Settings) -> None:
         storage_options=_AT_ONCE if settings.redis_url else {},
         in_memory_fallback_enabled=True,
     )
-
-    app.extensions[_GATES] = Gates(
-        aloud=_gate(
-            limiter,
-            "aloud",
-            ("network", f"{settings.follows_a_minute}/minute", _network),
-            ("all", f"{settings.follows_a_minute_in_all}/minute", lambda: "all"),
-        ),
-        in_silence=_gate(
-            limiter,
-            "in silence",
-            *(
-                (scope, f"{number}/hour", partial(_signing_up, scope))
-                for scope, number in (
-                    ("address", settings.follows_an_hour_for_address),
-                    ("domain", settings.follows_an_hour_for_domain),
-                    ("press room", settings.follows_an_hour_for_press_room),
-                )
-            ),
-        ),
-    )
+    app.extensions[_GATES] = _made(limiter, settings)
 
 
 def count_request() -> None:
@@ -95,6 +75,29 @@ def admits(publisher: Publisher, address: str) -> bool:
     except TooManyRequests:
         return False
     return True
+
+
+def _made(limiter: Limiter, settings: Settings) -> Gates:
+    return Gates(
+        aloud=_gate(
+            limiter,
+            "aloud",
+            ("network", f"{settings.follows_a_minute}/minute", _network),
+            ("all", f"{settings.follows_a_minute_in_all}/minute", lambda: "all"),
+        ),
+        in_silence=_gate(
+            limiter,
+            "in silence",
+            *(
+                (scope, f"{number}/hour", partial(_signing_up, scope))
+                for scope, number in (
+                    ("address", settings.follows_an_hour_for_address),
+                    ("domain", settings.follows_an_hour_for_domain),
+                    ("press room", settings.follows_an_hour_for_press_room),
+                )
+            ),
+        ),
+    )
 
 
 def _gate(limiter: Limiter, name: str, *limits: Limit) -> Gate:

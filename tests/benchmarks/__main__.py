@@ -12,11 +12,13 @@ from pathlib import Path
 
 from tests.benchmarks import (
     dkim,
+    enumeration,
     latency,
     micro,
     profile,
     roundtrips,
     scale,
+    signups,
     tutorial,
     wire,
 )
@@ -27,7 +29,10 @@ from tests.service import ROOT
 
 PARTS = {
     module.PART.name: module.PART
-    for module in (wire, tutorial, dkim, scale, latency, roundtrips, micro, profile)
+    for module in (
+        *(wire, tutorial, dkim, scale, latency, roundtrips),
+        *(signups, enumeration, micro, profile),
+    )
 }
 _BUILD = ROOT / "build" / "bench"
 
@@ -62,7 +67,7 @@ def _measure(part: Part, sizes: Sizes, results: Path, command: str) -> None:
 
 def _sizes(asked: argparse.Namespace) -> Sizes:
     sizes = QUICK if asked.quick else Sizes()
-    for name in ("recipients", "pairs", "small_releases"):
+    for name in ("recipients", "pairs", "small_releases", "sign_ups", "questions"):
         if (given := getattr(asked, name)) is not None:
             sizes = replace(sizes, **{name: given})
     if asked.largest is not None:
@@ -78,6 +83,8 @@ def _read(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--recipients", type=int, help=f"instead of {Sizes.recipients:,}")
     parser.add_argument("--pairs", type=int, help=f"turns, instead of {Sizes.pairs}")
     parser.add_argument("--small-releases", type=int, help=f"instead of {Sizes.small_releases}")
+    parser.add_argument("--sign-ups", type=int, help=f"instead of {Sizes.sign_ups:,}")
+    parser.add_argument("--questions", type=int, help=f"instead of {Sizes.questions:,}")
     parser.add_argument("--largest", type=int, help=f"instead of {Sizes.scales[-1]:,} followers")
     parser.add_argument("--database", action="append", choices=DATABASES, help="instead of both")
     parser.add_argument("--results", type=Path, help="where figures are kept (build/bench)")

@@ -20,10 +20,14 @@ class Sizes:
     pairs: int = 3
     scales: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     small_releases: int = 100
+    sign_ups: int = 5_000
+    questions: int = 2_000
     databases: tuple[str, ...] = tuple(DATABASES)
 
 
-QUICK = Sizes(recipients=2_000, pairs=1, scales=(5_000,), small_releases=10)
+QUICK = Sizes(
+    recipients=2_000, pairs=1, scales=(5_000,), small_releases=10, sign_ups=200, questions=50
+)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from sqlalchemy import create_engine, text
 
@@ -87,6 +88,11 @@ class Stand:
     folder: Path
     _keys: dict[str, str] = field(default_factory=dict)
     _published: int = 0
+
+    @property
+    def port(self) -> int:
+        """Where the web process listens."""
+        return urlsplit(self.service.url).port or 0
 
     @property
     def programs(self) -> dict[str, int]:
@@ -181,9 +187,24 @@ def figures(number: int, seconds: float, processor: Mapping[str, float]) -> Figu
 @contextmanager
 def stand(kind: str, smtp_url: str, **variables: str) -> Iterator[Stand]:
     """Run the service on a fresh database of that kind, with these settings beside the defaults."""
+    with _running(kind, smtp_url, NAMES, variables) as running:
+        yield running
+
+
+@contextmanager
+def web_alone(kind: str, smtp_url: str, **variables: str) -> Iterator[Stand]:
+    """Run its web process only, so that nothing else has a part in what is measured."""
+    with _running(kind, smtp_url, ("web",), variables) as running:
+        yield running
+
+
+@contextmanager
+def _running(
+    kind: str, smtp_url: str, names: tuple[str, ...], variables: Mapping[str, str]
+) -> Iterator[Stand]:
     with database(kind) as fresh, Redis.running() as redis, temporary_folder() as folder:
         environment = contract(database_url=fresh.url, redis_url=redis.url, smtp_url=smtp_url)
-        with Service.running(environment | variables, folder) as service:
+        with Service.running({**environment, **variables}, folder, names) as service:
             yield Stand(service, fresh, redis, folder)
 
 
@@ -211,5 +232,10 @@ def sample(**variables: str) -> bytes:
         return relay.received[0].content
 
 
+def follower(slug: str, number: int) -> str:
+    """Name one of a press room's followers."""
+    return f"{slug}-{number}@followers{number % 7}.example.org"
+
+
 def _addresses(slug: str, number: int) -> Iterator[str]:
-    return (f"{slug}-{one}@followers{one % 7}.example.org" for one in range(number))
+    return (follower(slug, one) for one in range(number))
