@@ -33,11 +33,12 @@ def audience(session: Session, release: Release) -> Mapping[Letter, Iterable[int
     spared by the stop gets the newer version as if there had been no other.
     """
     before = _before(session, release)
+    if before is None and release.letter == "retraction":
+        return {}
     if before is None:
         moment = database_moment(session.connection())
         followers = _followers(release.publisher_id, moment)
-        everybody = session.scalars(followers.execution_options(yield_per=_IDS_A_READ))
-        return {} if release.letter == "retraction" else {"release": everybody}
+        return {"release": session.scalars(followers.execution_options(yield_per=_IDS_A_READ))}
     told, spared = _account(session, before)
     if release.letter == "retraction":
         return {"retraction": told}

@@ -19,7 +19,7 @@ from tests.relay import Relay
 from tests.service import Service, application
 from tests.web.house import Rows, house
 
-WAYS = {"confirm", "unsubscribe", "one-click", "oya"}
+WAYS = {"confirm", "manage", "unsubscribe", "one-click", "oya"}
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def test_every_page_without_a_token_offers_the_languages_by_their_own_names(
     assert re.findall(r'<a href="\?locale=(\w+)" lang="(\w+)" hreflang="\w+"', page) == [
         (one, one) for one in ("en", "nb", "nn")
     ]
-    for name in ("English", "norsk bokmål", "norsk nynorsk"):
+    for name in ("English", "Norsk bokmål", "Norsk nynorsk"):
         assert f">{name}</a>" in page
     assert re.findall(r'lang="(\w+)"[^>]*aria-current="true"', page) == ["nn"]
 
