@@ -14,7 +14,6 @@ from mailer.domain.asking import ask_to_confirm
 from mailer.domain.clock import now
 from mailer.domain.erasure import lift
 from mailer.domain.outbox import may_write, post
-from mailer.domain.publishers import by_slug
 from mailer.errors import InvalidLink
 from mailer.storage.database import reading, writing
 from mailer.storage.models import Consent, Publisher, Subscriber, Subscription
@@ -45,15 +44,14 @@ class Standing:
     ended: bool
 
 
-def sign_up(settings: Settings, slug: str, address: str, evidence: Evidence) -> None:
+def sign_up(settings: Settings, publisher: Publisher, address: str, evidence: Evidence) -> None:
     """Ask an address to confirm that it wants to follow a press room.
 
     The caller answers the same whatever happens here: nobody learns from it whether the
-    address was known. Raises InvalidAddress and NotFound.
+    address was known. Raises InvalidAddress.
     """
     address = canonical(address, smtputf8=settings.smtputf8)
     with writing() as session:
-        publisher = by_slug(session, slug)
         ask_to_confirm(session, publisher, address, _proof("requested", evidence))
     ring(settings.redis_url, "letters")
 

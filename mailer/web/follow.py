@@ -69,5 +69,5 @@ def sign_up_by_form(publisher: Publisher, page: str) -> SignUp:
     except InvalidAddress as mistake:
         return SignUp(typed, problem=str(mistake))
     if not fields.get(TRAP) and admits(publisher, address):
-        subscriptions.sign_up(settings(), publisher.slug, address, evidence(page))
+        subscriptions.sign_up(settings(), publisher, address, evidence(page))
     return SignUp(typed, suggestion=probably_meant(address), again="again" in fields)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+import logging
+import time
 from typing import Any
 
-from flask import Flask, current_app, g, request
-from flask_limiter import Limiter
+from flask import Flask, current_app, request
+from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
+from limits.errors import StorageError
+from limits.storage import MemoryStorage, storage_from_string
+from limits.strategies import SlidingWindowCounterRateLimiter
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from werkzeug.exceptions import TooManyRequests
@@ -20,43 +22,67 @@ from mailer.storage.models import Publisher
 from mailer.web.guards import network
 from mailer.web.pages import settings
 
-_GATES = "mailer.limits"
+_COUNTER = "mailer.limits"
 _AT_ONCE: dict[str, Any] = {
     "socket_timeout": 1,
     "socket_connect_timeout": 1,
     "retry": Retry(NoBackoff(), 0),
 }
+_REDIS_LEFT_ALONE_SECONDS = 5.0
 
-Gate = Callable[[], None]
-Limit = tuple[str, str, Callable[[], str]]
-"""What is counted, how often it may be in what time, and for whom."""
+Limit = tuple[RateLimitItem, str, str]
+"""How often in what time, of what kind is whoever is counted, and who it is."""
+
+log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Gates:
-    """Each counts one sign-up for some limits, or raises TooManyRequests at one that is reached."""
+class Counter:
+    """Counts for the whole service in Redis; for each process while there is none."""
 
-    aloud: Gate
-    in_silence: Gate
+    def __init__(self, redis_url: str | None) -> None:
+        # In memory, a window of single moments costs ever more the more of them there are.
+        self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._shared = self._own
+        if redis_url:
+            url = f"redis+{redis_url}" if redis_url.startswith("unix:") else redis_url
+            storage = storage_from_string(url, wrap_exceptions=True, **_AT_ONCE)
+            self._shared = SlidingWindowCounterRateLimiter(storage)
+        self._alone_until = 0.0
+
+    def admits(self, *limits: Limit) -> bool:
+        """Count one sign-up for each of these, and tell whether all have room for it.
+
+        They are counted in this order: who is stopped at one uses up nothing that others need.
+        """
+        for limit, kind, name in limits:
+            if not self._hit(limit, kind, name):
+                log.info("A sign-up is stopped at the limit by %s.", kind)
+                return False
+        return True
+
+    def _hit(self, limit: RateLimitItem, kind: str, name: str) -> bool:
+        if time.monotonic() >= self._alone_until:
+            try:
+                return self._shared.hit(limit, kind, name)
+            except StorageError as error:
+                log.warning("Redis does not count: %s.", type(error.storage_error).__name__)
+                self._alone_until = time.monotonic() + _REDIS_LEFT_ALONE_SECONDS
+        return self._own.hit(limit, kind, name)
 
 
 def limit(app: Flask, settings: Settings) -> None:
-    """Count sign-ups for the whole service in Redis, for each process without."""
-    limiter = Limiter(
-        key_func=lambda: "all",
-        app=app,
-        # In memory, a window of single moments costs ever more the more of them there are.
-        strategy="sliding-window-counter",
-        storage_uri=_storage(settings.redis_url),
-        storage_options=_AT_ONCE if settings.redis_url else {},
-        in_memory_fallback_enabled=True,
-    )
-    app.extensions[_GATES] = _made(limiter, settings)
+    """Let the application count who signs up."""
+    app.extensions[_COUNTER] = Counter(settings.redis_url)
 
 
 def count_request() -> None:
     """Count a sign-up for where it comes from; raises TooManyRequests."""
-    _gates().aloud()
+    given = settings()
+    if not _counter().admits(
+        (RateLimitItemPerMinute(given.follows_a_minute), "network", _network()),
+        (RateLimitItemPerMinute(given.follows_a_minute_in_all), "all", "together"),
+    ):
+        raise TooManyRequests
 
 
 def admits(publisher: Publisher, address: str) -> bool:
@@ -64,58 +90,19 @@ def admits(publisher: Publisher, address: str) -> bool:
 
     The visitor is told nothing: the answer would say that somebody has asked before.
     """
-    # The limiter names in its log whom it stops, and Redis keeps it: no place for addresses.
-    g.signing_up = {
-        "address": hashlib.blake2b(address.encode(), key=_pepper()).hexdigest(),
-        "domain": domain(address),
-        "press room": publisher.slug,
-    }
-    try:
-        _gates().in_silence()
-    except TooManyRequests:
-        return False
-    return True
-
-
-def _made(limiter: Limiter, settings: Settings) -> Gates:
-    return Gates(
-        aloud=_gate(
-            limiter,
-            "aloud",
-            ("network", f"{settings.follows_a_minute}/minute", _network),
-            ("all", f"{settings.follows_a_minute_in_all}/minute", lambda: "all"),
-        ),
-        in_silence=_gate(
-            limiter,
-            "in silence",
-            *(
-                (scope, f"{number}/hour", partial(_signing_up, scope))
-                for scope, number in (
-                    ("address", settings.follows_an_hour_for_address),
-                    ("domain", settings.follows_an_hour_for_domain),
-                    ("press room", settings.follows_an_hour_for_press_room),
-                )
-            ),
-        ),
+    given = settings()
+    # Redis keeps the names of what is counted: no place for addresses.
+    keyed = hashlib.blake2b(address.encode(), key=_pepper()).hexdigest()
+    return _counter().admits(
+        (RateLimitItemPerHour(given.follows_an_hour_for_address), "address", keyed),
+        (RateLimitItemPerHour(given.follows_an_hour_for_domain), "domain", domain(address)),
+        (RateLimitItemPerHour(given.follows_an_hour_for_press_room), "room", publisher.slug),
     )
 
 
-def _gate(limiter: Limiter, name: str, *limits: Limit) -> Gate:
-    """Count in this order: who is stopped at one uses up nothing that others need."""
-
-    def count() -> None:
-        """Do nothing but be counted."""
-
-    # By its name the limiter tells what is counted.
-    count.__qualname__ = name
-    for scope, each, key in limits:
-        count = limiter.shared_limit(each, scope=scope, key_func=key)(count)
-    return count
-
-
-def _gates() -> Gates:
-    gates: Gates = current_app.extensions[_GATES]
-    return gates
+def _counter() -> Counter:
+    counter: Counter = current_app.extensions[_COUNTER]
+    return counter
 
 
 def _pepper() -> bytes:
@@ -124,14 +111,3 @@ def _pepper() -> bytes:
 
 def _network() -> str:
     return network(request.remote_addr) or "nowhere"
-
-
-def _signing_up(scope: str) -> str:
-    return str(g.signing_up[scope])
-
-
-def _storage(redis_url: str | None) -> str:
-    """Write the address of Redis as the limiter wants it."""
-    if redis_url is None:
-        return "memory://"
-    return f"redis+{redis_url}" if redis_url.startswith("unix:") else redis_url

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
-from mailer.domain import subscriptions
+from mailer.domain import publishers, subscriptions
 from mailer.domain.clock import now
 from mailer.storage.database import writing
 from mailer.storage.models import Subscription
@@ -101,7 +101,7 @@ def test_the_sweep_forgets_who_never_confirmed(operator: Operator) -> None:
     with application(operator.environment) as app:
         for address, age in ((KARI, timedelta(days=31)), (OLA, timedelta(days=29))):
             settings = app.extensions["settings"]
-            subscriptions.sign_up(settings, SLUG, address, PROOF)
+            subscriptions.sign_up(settings, publishers.find(SLUG), address, PROOF)
             with writing() as session:
                 old = update(Subscription).where(Subscription.requested_at > now() - timedelta(1))
                 session.execute(old.values(requested_at=now() - age))

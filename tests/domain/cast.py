@@ -73,7 +73,7 @@ class PressRoom:
 
     def sign_up(self, address: str, slug: str = SLUG) -> int:
         """Sign up, and return the id of the open subscription."""
-        subscriptions.sign_up(self.settings, slug, address, PROOF)
+        subscriptions.sign_up(self.settings, publishers.find(slug), address, PROOF)
         return self.open_subscriptions(address, slug)[0]
 
     def follow(self, address: str) -> int:

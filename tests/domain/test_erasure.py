@@ -48,7 +48,7 @@ def test_only_bare_rows_and_a_hash_are_left(room: PressRoom) -> None:
     publishers.add(PublisherDraft("fjellavisa", "Fjellavisa", "presse@example.org", "nn"))
     left = room.follow(KARI)
     room.leave(left)
-    subscriptions.sign_up(room.settings, SLUG, KARI, SEEN)
+    subscriptions.sign_up(room.settings, publishers.find(SLUG), KARI, SEEN)
     [asked] = room.open_subscriptions(KARI)
     other = room.sign_up(KARI, "fjellavisa")
     erasure.erase(room.settings, " KARI@example.org")
@@ -153,7 +153,9 @@ def test_an_erasure_beside_something_else_is_before_or_after_it(
             room.leave(one)
         erasing = partial(erasure.erase_owner, room.settings, one)
         beside: dict[str, Callable[[], object]] = {
-            "sign up": partial(subscriptions.sign_up, room.settings, SLUG, address, PROOF),
+            "sign up": partial(
+                subscriptions.sign_up, room.settings, publishers.find(SLUG), address, PROOF
+            ),
             "import": partial(bring, room, address),
             "leave": partial(room.leave, one),
             "undo": partial(subscriptions.resume, one, PROOF),

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from mailer.domain import subscriptions
+from mailer.domain import publishers, subscriptions
 from mailer.domain.subscriptions import Evidence
 from mailer.fanout.letters import Errand, claim_letter, drain_outbox, finish_letter
 from mailer.fanout.verdicts import Verdict
@@ -23,7 +23,7 @@ PROOF = Evidence(language="nb", page="test", network=None)
 
 def ask(room: Room, address: str = FRI) -> None:
     """Sign up, so that a letter is due."""
-    subscriptions.sign_up(room.settings, SLUG, address, PROOF)
+    subscriptions.sign_up(room.settings, publishers.find(SLUG), address, PROOF)
 
 
 def drain(room: Room) -> None:

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from mailer.domain import subscriptions
+from mailer.domain import publishers, subscriptions
 from mailer.domain.mailboxes import Mailbox, Mailboxes
 from mailer.domain.subscriptions import Evidence
 from mailer.fanout.letters import drain_outbox
@@ -27,7 +27,7 @@ def reachable(room: Room) -> Room:
 
 def send_letters(room: Room) -> list[Received]:
     """Let Fri sign up, confirm and leave, and send the three letters."""
-    subscriptions.sign_up(room.settings, SLUG, FRI, PROOF)
+    subscriptions.sign_up(room.settings, publishers.find(SLUG), FRI, PROOF)
     one = room.subscription(FRI).id
     subscriptions.confirm(room.settings, one, PROOF)
     subscriptions.unsubscribe(room.settings, one, PROOF)

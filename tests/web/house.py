@@ -65,7 +65,7 @@ class House:
         """Return the id of a subscription that waits for its confirmation."""
         with self.app.app_context():
             proof = Evidence(language=locale, page="test", network=None)
-            subscriptions.sign_up(self.settings, SLUG, address, proof)
+            subscriptions.sign_up(self.settings, publishers.find(SLUG), address, proof)
             with reading() as session:
                 newest = select(Subscription.id).order_by(Subscription.id.desc()).limit(1)
                 return session.scalars(newest).one()
