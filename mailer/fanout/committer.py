@@ -15,7 +15,7 @@ from mailer.fanout.positions import move_on
 from mailer.fanout.verdicts import Run
 
 _RENEWALS_A_LEASE = 4
-_ENOUGH = 0.5
+_ENOUGH = 0.8
 """Of the connections that carry something: a commit costs the same for one as for many, and while
 it is written, the relay still has the messages of the others."""
 _GATHER_SECONDS = 0.002

@@ -38,6 +38,8 @@ MANY_CONNECTIONS = 128
 """For one relay that takes all that comes: the more there are, the fewer commits a message."""
 MANY = {"MAILER_CONNECTIONS": str(MANY_CONNECTIONS)}
 _PATIENCE_SECONDS = 3600
+_HISTORY = 4
+"""Releases before the first: a letter lists the latest four, and so all are of the same size."""
 _OCTETS = {
     "sqlite": "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
     "postgresql": "SELECT pg_total_relation_size('batches') "
@@ -103,7 +105,7 @@ class Stand:
         return {name: self.service.pid(name) for name in NAMES} | others
 
     def open(self, slug: str, number: int) -> Ran:
-        """Open a press room and import its followers, both by the command line."""
+        """Open a press room with a history, and import its followers by the command line."""
         options = ("--name", samples.NAME, "--from", SENDER, "--json")
         self._keys[slug] = json.loads(self._mailer("publisher", "add", slug, *options).said)[
             "api_key"
@@ -114,6 +116,8 @@ class Stand:
             lines.writelines(f"{address}\n" for address in _addresses(slug, number))
         imported = self._mailer("subscriber", "import", slug, str(file))
         assert imported.said.startswith(f"{number} added"), imported.said
+        for one in range(_HISTORY):
+            self.ask(slug, "/api/v1/releases", _news(f"history-{one}", notify=False))
         return imported
 
     def open_many(self, slugs: list[str], number: int) -> None:
@@ -128,8 +132,7 @@ class Stand:
     def publish(self, slug: str) -> str:
         """Publish the sample release to a press room's followers; returns where to ask for it."""
         self._published += 1
-        news = samples.news(samples.read(), "https://museum.example.org")
-        news["reference"] = f"release-{self._published}"
+        news = _news(f"release-{self._published}")
         path: str = self.ask(slug, "/api/v1/releases", news)["links"]["self"]
         return path
 
@@ -235,6 +238,12 @@ def sample(**variables: str) -> bytes:
 def follower(slug: str, number: int) -> str:
     """Name one of a press room's followers."""
     return f"{slug}-{number}@followers{number % 7}.example.org"
+
+
+def _news(reference: str, **more: object) -> Figures:
+    """Write the sample release."""
+    news = samples.news(samples.read(), "https://museum.example.org")
+    return {**news, "reference": reference, **more}
 
 
 def _addresses(slug: str, number: int) -> Iterator[str]:
