@@ -20,9 +20,12 @@ letters: install ## make 5,000 letters, and have three readers read each (some m
 	@LETTERS_EXAMPLES=$${LETTERS_EXAMPLES:-5000} .venv/bin/pytest tests/mail/test_three_readers.py \
 		-n 0 -v $(ARGS)
 
-gallery: install ## show every letter in every language, narrow, dark, without pictures: gallery/
+gallery: install ## show every letter and page, wide and narrow, light and dark: gallery/
 	@tests/apt-parts.sh
 	@.venv/bin/python -m tests.letters
+	@mkdir -p gallery/pages
+	@GALLERY=gallery/pages .venv/bin/pytest --quiet \
+		tests/journeys/test_in_the_browser.py tests/journeys/test_reading.py
 
 faults: install ## break everything while mail goes out (an hour), and write docs/reliability.md
 	@tests/apt-parts.sh

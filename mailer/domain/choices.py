@@ -78,13 +78,14 @@ def take_up(subscription_id: int, evidence: Evidence) -> None:
 def ask_for_link(settings: Settings, subscription_id: int) -> None:
     """Send the link to all that is known to the address itself, if that is not too often.
 
+    Who has left may ask, too: something is known of them until it is deleted or kept no longer.
     The caller answers the same whatever happens here. Raises InvalidLink.
     """
     with writing() as session:
         # As a sign-up does: letters to one person are counted one by one.
         hold_owner(session, subscription_id)
         subscription = existing(session, subscription_id, lock=True)
-        if subscription.ended_at is None and subscription.subscriber_id is not None:
+        if subscription.subscriber_id is not None:
             person = session.get_one(Subscriber, subscription.subscriber_id)
             if person.suppressed_at is None and may_write(session, subscription):
                 post(session, "manage", subscription)

@@ -42,6 +42,8 @@ class Standing:
     locale: str
     confirmed: bool
     ended: bool
+    forgotten: bool
+    """Whether nobody knows any more whose it was."""
 
 
 def sign_up(settings: Settings, publisher: Publisher, address: str, evidence: Evidence) -> None:
@@ -145,6 +147,7 @@ def standing_of(session: Session, subscription: Subscription) -> Standing:
         locale=subscription.locale,
         confirmed=subscription.confirmed_at is not None,
         ended=subscription.ended_at is not None,
+        forgotten=subscription.subscriber_id is None,
     )
 
 

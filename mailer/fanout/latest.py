@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from sqlalchemy import and_, exists, or_, select
 from sqlalchemy.orm import Session, aliased
 
+from mailer.domain.reading import published
 from mailer.mail.letters import Headline
 from mailer.storage.models import Release
 
@@ -22,8 +21,8 @@ def latest(session: Session, release: Release, room_url: str) -> tuple[Headline,
     """
     moment = release.frozen_at or release.starts_at
     mailed_nobody = and_(Release.first_state == "done", Release.created_at <= moment)
-    found = session.execute(
-        select(Release.id, Release.content, Release.published_at)
+    found = session.scalars(
+        select(Release)
         .where(
             Release.publisher_id == release.publisher_id,
             Release.reference != release.reference,
@@ -37,16 +36,10 @@ def latest(session: Session, release: Release, room_url: str) -> tuple[Headline,
     )
     return tuple(
         Headline(
-            title=row.content["title"],
-            url=row.content.get("web_url") or f"{room_url}/{row.id}",
-            published_at=_as_written(row.content) or row.published_at,
-            language=row.content["language"],
+            title=other.content["title"],
+            url=other.content.get("web_url") or f"{room_url}/{other.id}",
+            published_at=published(other),
+            language=other.content["language"],
         )
-        for row in found
+        for other in found
     )
-
-
-def _as_written(content: dict[str, str | None]) -> datetime | None:
-    """Return the moment of publication in the time zone that the press room wrote it in."""
-    written = content.get("published_at")
-    return datetime.fromisoformat(written) if written else None

@@ -21,12 +21,14 @@ def manage(token: str) -> Response:
     """Show the choices by GET, make one by POST; all may come again. Raises InvalidLink."""
     links = Links(settings())
     subscription_id = links.read("unsubscribe", token)
-    speak_as(subscriptions.look_up(subscription_id))
+    standing = subscriptions.look_up(subscription_id)
+    speak_as(standing)
+    if standing.forgotten:
+        return show("forgotten.html", publisher=standing.publisher)
     done = _choose(subscription_id) if request.method == "POST" else None
     chosen = choices.look_up(subscription_id)
     if chosen is None:
-        standing = subscriptions.look_up(subscription_id)
-        return show("goodbye.html", publisher=standing.publisher, token=token)
+        return show("left.html", publisher=standing.publisher, token=token, done=done)
     others = [(_link(links, one), name) for one, name in chosen.others]
     locales = [(locale, own_name(locale)) for locale in available()]
     return show(

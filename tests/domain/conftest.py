@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 
-from mailer.domain import (
-    asking,
-    choices,
-    erasure,
-    followers,
-    outbox,
-    publishers,
-    releases,
-    retention,
-    subscriptions,
-)
-from mailer.domain.clock import now
+from mailer.domain import clock
 from tests.domain.cast import PressRoom, TimePasses, press_room
 
 
@@ -32,19 +22,14 @@ def room(database_url: str) -> Iterator[PressRoom]:
 @pytest.fixture
 def time_passes(monkeypatch: pytest.MonkeyPatch) -> TimePasses:
     """Put the domain's clock forward by so much, counted from the real time."""
+    domain = [
+        module
+        for name, module in sys.modules.items()
+        if name.startswith("mailer.domain.") and module is not clock and hasattr(module, "now")
+    ]
 
     def pass_by(time: timedelta) -> None:
-        for module in (
-            asking,
-            choices,
-            erasure,
-            followers,
-            outbox,
-            publishers,
-            releases,
-            retention,
-            subscriptions,
-        ):
-            monkeypatch.setattr(module, "now", lambda: now() + time)
+        for module in domain:
+            monkeypatch.setattr(module, "now", lambda: clock.now() + time)
 
     return pass_by

@@ -7,7 +7,6 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event
 from sqlalchemy.orm import Session
 
 from mailer.domain.releases import settle
@@ -18,8 +17,9 @@ from mailer.fanout.outcomes import expire, retry_due
 from mailer.fanout.positions import MOVE_ON
 from mailer.fanout.recipients import AS_THEY_ARE
 from mailer.fanout.sweep import free_lost_batches, hold_due, pause_restored
-from mailer.storage.database import bigint_array, db, single_statements, writing
+from mailer.storage.database import bigint_array, single_statements, writing
 from tests.fanout.room import Room
+from tests.plans import questions, whole_tables
 
 Question = Callable[[Session, Room], object]
 
@@ -54,21 +54,12 @@ def _of_the_sweep(session: Session, _room: Room) -> object:
 @pytest.mark.parametrize("question", [_claim, _acknowledge, _renew, _settle, _retry, _of_the_sweep])
 def test_no_question_reads_a_whole_table(room: Room, question: Question) -> None:
     assert room.freeze() == 1
-    asked: dict[str, Any] = {}
-
-    def note(
-        _connection: object, _cursor: object, statement: str, parameters: object, *_: object
-    ) -> None:
-        if statement.startswith(("SELECT", "UPDATE", "DELETE")):
-            asked.setdefault(statement, parameters)
-
-    with writing() as session:
-        event.listen(db.engine, "before_cursor_execute", note)
+    with writing() as session, questions() as asked:
         question(session, room)
-        event.remove(db.engine, "before_cursor_execute", note)
+    with closing(single_statements()) as connection:
         assert asked
         for statement, parameters in asked.items():
-            assert not _whole_tables(session.connection(), statement, parameters), statement
+            assert not whole_tables(connection, statement, parameters), statement
 
 
 @pytest.mark.parametrize("number", [1, 2_000])
@@ -84,21 +75,4 @@ def test_what_is_asked_past_the_orm_reads_no_whole_table_either(room: Room, numb
         else:
             asked = {AS_THEY_ARE["sqlite"]: (str(ids),), MOVE_ON["sqlite"]: (1, 1, 1, 60_000)}
         for statement, parameters in asked.items():
-            assert not _whole_tables(connection, statement, parameters), statement
-
-
-def _whole_tables(connection: Connection, statement: str, parameters: Any) -> list[str]:
-    """Return the steps of a plan that would read more, the more releases there have been."""
-    if connection.dialect.name == "sqlite":
-        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
-        steps = [str(row[3]) for row in plan]
-        grown = [one for one in steps if "ix_batches_release_id" in one]
-        scans = [one for one in steps if one.startswith("SCAN") and "USING" not in one]
-        return grown + [
-            one for one in scans if "VIRTUAL TABLE" not in one and "CONSTANT" not in one
-        ]
-    # A table as small as these would be read whole by choice.
-    connection.exec_driver_sql("SET enable_seqscan = off")
-    plan = connection.exec_driver_sql(f"EXPLAIN {statement}", parameters)
-    steps = [str(row[0]) for row in plan]
-    return [one for one in steps if "Seq Scan" in one or "ix_batches_release_id" in one]
+            assert not whole_tables(connection, statement, parameters), statement

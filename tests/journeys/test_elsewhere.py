@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,27 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from playwright.sync_api import Browser, Page
 
-from mailer.domain import publishers
 from tests.journeys.people import Visitor, link
-from tests.relay import Relay
-from tests.service import Service, application
-
-_NUMBERS = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def press_room(service: Service) -> str:
-    """The address of a press room."""
-    with application(service.environment):
-        draft = publishers.PublisherDraft("oya", "Øya kommune", "presse@example.org", "nb")
-        publishers.add(draft)
-    return f"{service.url}/oya/"
-
-
-@pytest.fixture
-def kari(relay_server: Relay) -> Visitor:
-    """A visitor with an address nobody else has."""
-    return Visitor(relay_server, f"elsewhere.{next(_NUMBERS)}@example.org")
 
 
 @pytest.fixture(params=[True, False], ids=["scripts", "no-scripts"])

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page
 
-from mailer.domain import publishers
 from tests.journeys.people import Visitor, link
 from tests.journeys.spectator import Manner, Spectator
-from tests.relay import Relay
-from tests.service import Service, application
 from tests.validator import problems
 
 MANNERS = [
@@ -22,22 +18,6 @@ MANNERS = [
     for width in (1280, 320)
     for javascript in (True, False)
 ]
-_NUMBERS = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def press_room(service: Service) -> str:
-    """The address of a press room that has published something."""
-    with application(service.environment):
-        draft = publishers.PublisherDraft("oya", "Øya kommune", "presse@example.org", "nb")
-        publishers.add(draft)
-    return f"{service.url}/oya/"
-
-
-@pytest.fixture
-def kari(relay_server: Relay) -> Visitor:
-    """A visitor with an address nobody else has."""
-    return Visitor(relay_server, f"kari.{next(_NUMBERS)}@example.org")
 
 
 @pytest.fixture(params=MANNERS, ids=str)
@@ -72,7 +52,9 @@ def test_follow_confirm_leave_and_come_back(
     seen.look("unsubscribe")
     page.locator("main button").click()
     seen.look("goodbye")
-    page.locator("main button").click()
+    page.goto(link(kari.letters(2)[1], "/manage/"))
+    seen.look("left")
+    page.locator("main button[value=undo]").click()
     seen.look("again")
 
 

@@ -126,12 +126,23 @@ def test_every_other_press_room_has_a_link_to_its_own_choices(home: House) -> No
 def test_who_has_left_is_shown_the_way_back_and_may_choose_nothing(home: House) -> None:
     one = home.ended()
     before = home.rows()
-    for fields in (None, {"language": "nn"}, {"pause": "2"}, {"data": "link"}):
+    for fields in (None, {"language": "nn"}, {"pause": "2"}, {"take-up": "now"}):
         method = "GET" if fields is None else "POST"
         answer = home.client.open(path_of(home, one), method=method, data=fields)
         assert answer.status_code == 200
         assert 'name="action" value="undo"' in text(answer)
     assert home.rows() == before
+
+
+def test_who_has_left_may_still_see_what_is_known_and_have_it_deleted(home: House) -> None:
+    one = home.ended()
+    assert 'name="data"' in text(home.client.get(path_of(home, one)))
+    answer = home.client.post(path_of(home, one), data={"data": "link"})
+    assert "24 timer" in text(answer)
+    assert letters(home)[-1] == "manage"
+    # The way out shows the way back, and nothing more.
+    way_out = f"/unsubscribe/{home.links.token('unsubscribe', one)}"
+    assert 'name="data"' not in text(home.client.get(way_out))
 
 
 def test_the_link_to_what_is_known_goes_by_mail_and_not_too_often(home: House) -> None:

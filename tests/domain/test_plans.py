@@ -1,0 +1,29 @@
+"""What every visitor makes us ask is found by an index, however many have come before."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from mailer.domain import archive, choices, publishing, reading, subscriptions
+from mailer.domain.content import ReleaseBody
+from mailer.storage.database import single_statements
+from tests.domain.cast import KARI, PROOF, SLUG, PressRoom, release
+from tests.plans import questions, whole_tables
+
+
+def test_no_visitor_makes_us_read_a_whole_table(room: PressRoom) -> None:
+    body = ReleaseBody.model_validate(release())
+    published = publishing.publish(room.settings, room.publisher, body)
+    kari = room.follow(KARI)
+    with questions() as asked:
+        archive.page(SLUG, 10)
+        reading.read(SLUG, published.id)
+        reading.latest(room.publisher)
+        subscriptions.sign_up(room.settings, room.publisher, KARI, PROOF)
+        subscriptions.look_up(kari)
+        choices.look_up(kari)
+        choices.ask_for_link(room.settings, kari)
+    assert len(asked) > 10
+    with closing(single_statements()) as connection:
+        for statement, parameters in asked.items():
+            assert not whole_tables(connection, statement, parameters), statement
