@@ -20,7 +20,6 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from nacl.signing import SigningKey
 
 from mailer.mail.message import Composed, Slotted, slot
 from mailer.parts import DkimKey
@@ -177,6 +176,8 @@ def _field(tags: str, name: str) -> bytes:
 def _signer(key: DkimKey) -> Callable[[bytes], bytes]:
     private_key = key.private_key
     if isinstance(private_key, Ed25519PrivateKey):
+        from nacl.signing import SigningKey  # noqa: PLC0415 - two megabytes, for who has such a key
+
         # libsodium needs about two thirds of OpenSSL's time; the octets are the same (RFC 8032).
         ed25519 = SigningKey(private_key.private_bytes_raw())
         return lambda digest: ed25519.sign(digest).signature
