@@ -12,8 +12,8 @@ from mailer.domain import publishers
 from tests.benchmarks.latency import Stamps, tail
 from tests.benchmarks.load import post
 from tests.benchmarks.parts import DATABASES, Figures, Part, Sizes, middle, spread, table
-from tests.benchmarks.stand import SENDER, database, program, web_alone
-from tests.processes import Process, free_port, listens
+from tests.benchmarks.stand import SENDER, database, listening, program, web_alone
+from tests.processes import free_port
 from tests.servers import temporary_folder
 from tests.service import application, complete, contract, procfile
 
@@ -71,16 +71,8 @@ def _bare_route(database_url: str) -> Iterator[int]:
     port = free_port()
     command = procfile()["web"].replace("mailer.app", "tests.benchmarks.bare")
     environment = {"DATABASE_URL": database_url, "BIND": "127.0.0.1", "PORT": str(port)}
-    with temporary_folder() as folder:
-        running = Process(
-            ["sh", "-c", f"exec {command}"], folder / "log", environment=complete(environment)
-        )
-        try:
-            running.launch()
-            running.ready(lambda: listens(port))
-            yield port
-        finally:
-            running.stop()
+    with listening(["sh", "-c", f"exec {command}"], port, complete(environment)):
+        yield port
 
 
 def _measured(port: int, path: str, number: int) -> Figures:

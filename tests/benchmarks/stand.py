@@ -215,13 +215,22 @@ def _running(
 def program(module: str, *arguments: object) -> Iterator[int]:
     """Run a program of the benchmark that listens on a port, its first argument; gives the port."""
     port = free_port()
+    command = [sys.executable, "-m", f"tests.benchmarks.{module}", str(port)]
+    with listening([*command, *map(str, arguments)], port):
+        yield port
+
+
+@contextmanager
+def listening(
+    command: list[str], port: int, environment: dict[str, str] | None = None
+) -> Iterator[None]:
+    """Run a command that listens on a port, from when it does."""
     with temporary_folder() as folder:
-        command = [sys.executable, "-m", f"tests.benchmarks.{module}", str(port)]
-        running = Process([*command, *map(str, arguments)], folder / "log")
+        running = Process(command, folder / "log", environment=environment)
         try:
             running.launch()
             running.ready(lambda: listens(port))
-            yield port
+            yield
         finally:
             running.stop()
 
