@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import threading
 from collections.abc import Awaitable, Callable
+from types import FrameType
 
 import uvloop
 
@@ -13,45 +13,61 @@ from mailer.config import Settings
 from mailer.fanout.drain import drain
 from mailer.fanout.letters import drain_outbox
 
+STOPPING = (signal.SIGTERM, signal.SIGINT)
+"""The signals that ask a process to leave."""
+
 _LISTEN_SECONDS = 0.1
 
 Work = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
 
-def drain_releases() -> bool:
-    """Send every release that is due; True if a signal asked to leave before the end."""
-    return _until_told(drain)
+class Notice:
+    """Whether this process was asked to leave.
+
+    Not a threading.Event: a signal handler that sets one locks up for good if the signal
+    comes while the same thread holds the event's lock.
+    """
+
+    given = False
+
+    def heed(self) -> None:
+        """Take the signals that ask to leave for this notice."""
+        for number in STOPPING:
+            signal.signal(number, self._give)
+
+    def _give(self, _number: int, _frame: FrameType | None) -> None:
+        self.given = True
 
 
-def drain_letters() -> bool:
-    """Send every letter in the outbox; True if a signal asked to leave before the end."""
-    return _until_told(drain_outbox)
+def drain_releases() -> None:
+    """Send every release that is due, unless a signal comes before the end."""
+    until_told(drain, Notice())
 
 
-def _until_told(work: Work) -> bool:
+def drain_letters() -> None:
+    """Send every letter in the outbox, unless a signal comes before the end."""
+    until_told(drain_outbox, Notice())
+
+
+WORK: dict[str, Work] = {"letters": drain_outbox, "releases": drain}
+"""What the job of each queue does, for a process that was told by no doorbell."""
+
+
+def until_told(work: Work, notice: Notice) -> None:
     """Do the work; a signal lets it finish what is in hand, and give back the rest."""
-    told = threading.Event()
 
     async def run() -> None:
         leaving = asyncio.Event()
-        listening = asyncio.create_task(_listen(told, leaving))
+        listening = asyncio.create_task(_listen(notice, leaving))
         await work(Settings.from_environment(), leaving)
         listening.cancel()
 
     # Not the event loop's own handlers: a signal while the loop is closed would be lost.
-    before = {
-        number: signal.signal(number, lambda _number, _frame: told.set())
-        for number in (signal.SIGTERM, signal.SIGINT)
-    }
-    try:
-        uvloop.run(run())
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    return told.is_set()
+    notice.heed()
+    uvloop.run(run())
 
 
-async def _listen(told: threading.Event, leaving: asyncio.Event) -> None:
-    while not told.is_set():
+async def _listen(notice: Notice, leaving: asyncio.Event) -> None:
+    while not notice.given:
         await asyncio.sleep(_LISTEN_SECONDS)
     leaving.set()

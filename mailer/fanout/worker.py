@@ -7,8 +7,7 @@ import gc
 import logging
 import os
 import signal
-import threading
-from collections.abc import Callable
+import time
 from contextlib import suppress
 from types import FrameType
 
@@ -19,12 +18,13 @@ from rq.exceptions import StopRequested
 from rq.executions import Execution
 from rq.job import Job
 from rq.serializers import JSONSerializer
-from rq.utils import import_attribute
+from rq.worker.base import WorkerStatus
 
 from mailer.config import TEMPLATES, Settings
+from mailer.fanout.jobs import STOPPING, WORK, Notice, until_told
 from mailer.mail import letters
 from mailer.storage.database import db
-from mailer.storage.queues import JOBS, patient_connection
+from mailer.storage.queues import patient_connection
 
 _PR_SET_PDEATHSIG = 1
 _WITHOUT_REDIS_SECONDS = 1.0
@@ -39,14 +39,34 @@ log = logging.getLogger(__name__)
 class DoorbellWorker(Worker):
     """An RQ worker whose horse outlives Redis, leaves when asked to, and dies with its parent."""
 
-    told: threading.Event
-    """Set by whoever wants the process to end, also before RQ listens to signals."""
+    notice: Notice
+    """Given by whoever wants the process to end, also before RQ listens to signals."""
     redis_is_away = False
+
+    def request_stop(self, _number: int, _frame: FrameType | None) -> None:
+        """Have the horse give back what it holds, rather than finish a whole release.
+
+        Without a horse, end the wait for a doorbell. What is raised here may be caught by
+        anybody, since a signal comes anywhere: the next heartbeat looks at the notice again.
+        """
+        self.notice.given = True
+        if self.horse_pid:
+            with suppress(ProcessLookupError):
+                os.kill(self.horse_pid, signal.SIGTERM)
+        elif self.get_state() != WorkerStatus.BUSY:
+            raise StopRequested
 
     def fork_work_horse(self, job: Job, queue: Queue) -> None:
         """Fork with no database connection open: closing one twice would undo its locks."""
         db.engine.dispose()
-        super().fork_work_horse(job, queue)
+        # Else a signal before RQ has noted the horse would never reach it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+        try:
+            if self.notice.given:
+                raise StopRequested
+            super().fork_work_horse(job, queue)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
 
     def main_work_horse(self, job: Job, queue: Queue) -> None:
         """Do the job, but not as an orphan beside the worker that replaces the parent."""
@@ -55,27 +75,22 @@ class DoorbellWorker(Worker):
             os._exit(1)
         super().main_work_horse(job, queue)
 
-    def handle_warm_shutdown_request(self) -> None:
-        """Ask the horse to give back what it holds, rather than to finish a whole release."""
-        self.told.set()
-        if self.horse_pid:
-            with suppress(ProcessLookupError):
-                os.kill(self.horse_pid, signal.SIGTERM)
-
-    def execute_job(self, job: Job, queue: Queue) -> None:
-        """Stay with the horse to the end, also when Redis goes away in the middle."""
-        try:
-            super().execute_job(job, queue)
-        finally:
-            self._wait_for_the_end()
+    def setup_work_horse_signals(self) -> None:
+        """Die of a signal, as long as the job has not begun."""
+        super().setup_work_horse_signals()  # type: ignore[no-untyped-call]  # RQ annotates in part
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         """Tell Redis that we are alive; without Redis, stop listening and look at the rows."""
+        if self.is_horse or self.horse_pid:
+            with suppress(RedisError):
+                super().heartbeat(timeout, pipeline)
+            return
+        if self.notice.given:
+            raise StopRequested
         try:
             super().heartbeat(timeout, pipeline)
         except RedisError:
-            if self.is_horse or self.horse_pid:
-                return
             self.redis_is_away = True
             raise StopRequested from None
 
@@ -85,12 +100,6 @@ class DoorbellWorker(Worker):
             super().maintain_heartbeats(job, execution)
         except RedisError as error:
             log.warning("Redis does not hear the heartbeat: %s.", type(error).__name__)
-
-    def check_for_suspension(self, burst: bool) -> None:
-        """Leave at once if that was asked for before RQ listened to signals."""
-        if self.told.is_set():
-            raise StopRequested
-        super().check_for_suspension(burst)
 
     def subscribe(self) -> None:
         """Take no commands by Redis: whoever may write there could stop a release."""
@@ -104,13 +113,6 @@ class DoorbellWorker(Worker):
         except RedisError:
             log.warning("Redis is away.")
 
-    def _wait_for_the_end(self) -> None:
-        """Wait for a horse that nobody waits for; a signal on the way may also miss Redis."""
-        while self.horse_pid:
-            with suppress(RedisError):
-                self.wait_for_horse()
-                self._horse_pid = 0
-
 
 class Shift:
     """One worker process from start to end, through all absences of Redis."""
@@ -118,23 +120,23 @@ class Shift:
     def __init__(self, settings: Settings, queue_name: str) -> None:
         self._settings = settings
         self._queue_name = queue_name
-        # Imported here, before any fork: else every horse would import the service anew.
-        self._drain: Callable[[], bool] = import_attribute(JOBS[queue_name])
         letters.preload(TEMPLATES)
         # What is imported stays for good: no horse need look through it for garbage again.
         gc.freeze()
-        self._told = threading.Event()
+        self._notice = Notice()
 
     def work(self) -> None:
         """Serve one queue until SIGTERM; one queue, because RQ loses jobs of several."""
-        self._hear_signals()
-        while not self._told.is_set():
+        self._notice.heed()
+        while True:
             if self._settings.redis_url is not None:
                 self._listen(self._settings.redis_url)
-            if self._told.is_set() or self._drain():
-                break
-            self._hear_signals()
-            self._told.wait(_WITHOUT_REDIS_SECONDS)
+            if self._notice.given:
+                return
+            until_told(WORK[self._queue_name], self._notice)
+            if self._notice.given:
+                return
+            time.sleep(_WITHOUT_REDIS_SECONDS)
 
     def _listen(self, redis_url: str) -> None:
         """Wait for doorbells until Redis goes away or a signal comes."""
@@ -151,17 +153,12 @@ class Shift:
         except RedisError as error:
             log.warning("Redis is away: %s.", type(error).__name__)
             return
-        worker.told = self._told
+        worker.notice = self._notice
         try:
             worker.work(logging_level="WARNING")
         except RedisError as error:
             log.warning("Redis went away: %s.", type(error).__name__)
+        except StopRequested:
+            pass
         finally:
-            self._hear_signals()
-
-    def _hear_signals(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._tell)
-
-    def _tell(self, _number: int, _frame: FrameType | None) -> None:
-        self._told.set()
+            self._notice.heed()
