@@ -17,7 +17,7 @@ from mailer.fanout.batches import LARGEST_BATCH, SMALL_RELEASE, add_batches
 from mailer.storage.database import database_moment, identity
 from mailer.storage.models import Letter, Release
 
-_BATCHES_AN_INSERT = 20
+_BATCHES_AN_INSERT = 64
 _MOST_BATCHES_A_CONNECTION = 4
 _MANY_BATCHES = 128
 
