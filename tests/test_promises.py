@@ -55,7 +55,7 @@ FLOORS = {
 NEIGHBOURS = {("config", "errors"), ("config", "parts"), ("cli", "demo")}
 
 KNOW_FLASK = {"web", "api", "console", "app", "cli", "demo"}
-FLASK = {"flask", "flask_sqlalchemy", "limits", "werkzeug"}
+FLASK = {"flask", "flask_sqlalchemy", "werkzeug"}
 # The one place below the doors that needs the application: it holds the engine.
 STORAGE_MAY_KNOW = {"flask.current_app", "flask_sqlalchemy.SQLAlchemy"}
 

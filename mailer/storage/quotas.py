@@ -67,9 +67,8 @@ class Quota:
 
     The limit is a schedule: Redis keeps the moment from which the next message is free. A turn
     books a slice from there on, so whoever asks is served in order, nobody asks in vain, and a
-    limit of one message a minute works as one of thousands a second. The library `limits` of the
-    web counts windows of whole seconds instead, grants all or nothing, lets the whole window go
-    at once, and trusts each machine's clock.
+    limit of one message a minute works as one of thousands a second. Counting windows, as is done
+    for sign-ups, would let the whole window go at once.
     """
 
     def __init__(self, redis_url: str, messages_a_second: float | None) -> None:

@@ -15,7 +15,7 @@ from mailer.mail.locales import best
 from mailer.storage.models import Publisher
 from mailer.web import web
 from mailer.web.guards import evidence, form
-from mailer.web.limits import admits, count_request
+from mailer.web.limits import admits, count
 from mailer.web.pages import publisher_at, settings, show, speak
 
 TRAP = "message"
@@ -58,7 +58,6 @@ def sign_up_by_form(publisher: Publisher, page: str) -> SignUp:
 
     Raises TooManyRequests, and 400 and 413 for what is no form.
     """
-    count_request()
     fields = form()
     speak(best(fields.get("locale"), publisher.locale))
     # Two fields are two addresses, and refused as such.
@@ -67,7 +66,10 @@ def sign_up_by_form(publisher: Publisher, page: str) -> SignUp:
     try:
         address = canonical(entered, smtputf8=settings().smtputf8)
     except InvalidAddress as mistake:
+        count()
         return SignUp(typed, problem=str(mistake))
-    if not fields.get(TRAP) and admits(publisher, address):
+    if fields.get(TRAP):
+        count()
+    elif admits(publisher, address):
         subscriptions.sign_up(settings(), publisher, address, evidence(page))
     return SignUp(typed, suggestion=probably_meant(address), again="again" in fields)

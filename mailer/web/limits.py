@@ -5,33 +5,23 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from typing import Any
+from collections.abc import Sequence
 
 from flask import Flask, current_app, request
-from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
-from limits.errors import StorageError
-from limits.storage import MemoryStorage, storage_from_string
-from limits.strategies import SlidingWindowCounterRateLimiter
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from redis import RedisError
 from werkzeug.exceptions import TooManyRequests
 
 from mailer.config import Settings
 from mailer.domain.addresses import domain
+from mailer.storage.counters import Limit, OwnCounter, SharedCounter
 from mailer.storage.models import Publisher
 from mailer.web.guards import network
 from mailer.web.pages import settings
 
 _COUNTER = "mailer.limits"
-_AT_ONCE: dict[str, Any] = {
-    "socket_timeout": 1,
-    "socket_connect_timeout": 1,
-    "retry": Retry(NoBackoff(), 0),
-}
 _REDIS_LEFT_ALONE_SECONDS = 5.0
-
-Limit = tuple[RateLimitItem, str, str]
-"""How often in what time, of what kind is whoever is counted, and who it is."""
+_MINUTE, _HOUR = 60, 3600
+_NETWORK, _ALL = "network", "all"
 
 log = logging.getLogger(__name__)
 
@@ -40,34 +30,19 @@ class Counter:
     """Counts for the whole service in Redis; for each process while there is none."""
 
     def __init__(self, redis_url: str | None) -> None:
-        # In memory, a window of single moments costs ever more the more of them there are.
-        self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
-        self._shared = self._own
-        if redis_url:
-            url = f"redis+{redis_url}" if redis_url.startswith("unix:") else redis_url
-            storage = storage_from_string(url, wrap_exceptions=True, **_AT_ONCE)
-            self._shared = SlidingWindowCounterRateLimiter(storage)
+        self._shared = SharedCounter(redis_url) if redis_url else None
+        self._own = OwnCounter()
         self._alone_until = 0.0
 
-    def admits(self, *limits: Limit) -> bool:
-        """Count one sign-up for each of these, and tell whether all have room for it.
-
-        They are counted in this order: who is stopped at one uses up nothing that others need.
-        """
-        for limit, kind, name in limits:
-            if not self._hit(limit, kind, name):
-                log.info("A sign-up is stopped at the limit by %s.", kind)
-                return False
-        return True
-
-    def _hit(self, limit: RateLimitItem, kind: str, name: str) -> bool:
-        if time.monotonic() >= self._alone_until:
+    def full(self, limits: Sequence[Limit]) -> Limit | None:
+        """Count a sign-up for each of these, up to the first without room, which is returned."""
+        if self._shared is not None and time.monotonic() >= self._alone_until:
             try:
-                return self._shared.hit(limit, kind, name)
-            except StorageError as error:
-                log.warning("Redis does not count: %s.", type(error.storage_error).__name__)
+                return self._shared.full(limits)
+            except RedisError as error:
+                log.warning("Redis does not count: %s.", type(error).__name__)
                 self._alone_until = time.monotonic() + _REDIS_LEFT_ALONE_SECONDS
-        return self._own.hit(limit, kind, name)
+        return self._own.full(limits)
 
 
 def limit(app: Flask, settings: Settings) -> None:
@@ -75,34 +50,48 @@ def limit(app: Flask, settings: Settings) -> None:
     app.extensions[_COUNTER] = Counter(settings.redis_url)
 
 
-def count_request() -> None:
+def count() -> None:
     """Count a sign-up for where it comes from; raises TooManyRequests."""
-    given = settings()
-    if not _counter().admits(
-        (RateLimitItemPerMinute(given.follows_a_minute), "network", _network()),
-        (RateLimitItemPerMinute(given.follows_a_minute_in_all), "all", "together"),
-    ):
-        raise TooManyRequests
+    _count(_aloud())
 
 
 def admits(publisher: Publisher, address: str) -> bool:
-    """Count a sign-up for whom it is, and tell whether anything may come of it.
+    """Count a sign-up also for whom it is, and tell whether anything may come of it.
 
-    The visitor is told nothing: the answer would say that somebody has asked before.
+    Raises TooManyRequests for where it comes from. Of the rest the visitor is told nothing: the
+    answer would say that somebody has asked before.
     """
+    return _count([*_aloud(), *_in_silence(publisher, address)])
+
+
+def _aloud() -> list[Limit]:
+    given = settings()
+    return [
+        Limit(given.follows_a_minute, _MINUTE, _NETWORK, _network()),
+        Limit(given.follows_a_minute_in_all, _MINUTE, _ALL, "together"),
+    ]
+
+
+def _in_silence(publisher: Publisher, address: str) -> list[Limit]:
     given = settings()
     # Redis keeps the names of what is counted: no place for addresses.
     keyed = hashlib.blake2b(address.encode(), key=_pepper()).hexdigest()
-    return _counter().admits(
-        (RateLimitItemPerHour(given.follows_an_hour_for_address), "address", keyed),
-        (RateLimitItemPerHour(given.follows_an_hour_for_domain), "domain", domain(address)),
-        (RateLimitItemPerHour(given.follows_an_hour_for_press_room), "room", publisher.slug),
-    )
+    return [
+        Limit(given.follows_an_hour_for_address, _HOUR, "address", keyed),
+        Limit(given.follows_an_hour_for_domain, _HOUR, "domain", domain(address)),
+        Limit(given.follows_an_hour_for_press_room, _HOUR, "room", publisher.slug),
+    ]
 
 
-def _counter() -> Counter:
+def _count(limits: Sequence[Limit]) -> bool:
     counter: Counter = current_app.extensions[_COUNTER]
-    return counter
+    full = counter.full(limits)
+    if full is None:
+        return True
+    log.info("A sign-up is stopped at the limit by %s.", full.kind)
+    if full.kind in (_NETWORK, _ALL):
+        raise TooManyRequests
+    return False
 
 
 def _pepper() -> bytes:
