@@ -44,6 +44,8 @@ _REFUSED = {
     *("iframe", "frame", "object", "embed", "applet", "audio", "video", "canvas", "svg", "math"),
 }
 """Those that only show something, such as a film, become links before anything is refused."""
+_RAW = {"noscript", "iframe"}
+"""Their text is written as it is, as that of scripts: nothing there is markup."""
 _LINKS = {"http", "https", "mailto", "tel"}
 _ELSEWHERE = {"javascript", "vbscript", "data", "file", "blob", "ftp"}
 _ADDRESSES = {"href", "src", "action", "formaction", "xlink:href", "poster", "background"}
@@ -96,6 +98,8 @@ class _Finder(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Judge one element and its attributes."""
+        if tag in _RAW:
+            self.set_cdata_mode(tag)
         if tag in _REFUSED:
             self.found.append(f"<{tag}>")
         for name, value in attrs:

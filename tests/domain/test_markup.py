@@ -65,6 +65,8 @@ def test_what_is_clean_stays_as_it_is(html: str) -> None:
 
 @example("<![foo[ x")
 @example("<![ x")
+@example("<noscript><![ x</noscript>")
+@example("<iframe><![foo[ x")
 @given(pages)
 def test_any_text_can_be_searched_for_what_is_refused(html: str) -> None:
     assert isinstance(refused(html), list)
