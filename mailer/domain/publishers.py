@@ -17,7 +17,7 @@ from mailer.domain.addresses import canonical
 from mailer.domain.appearance import Traits, checked
 from mailer.domain.clock import now
 from mailer.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthorized
-from mailer.storage.database import reading, writing
+from mailer.storage.database import asking, writing
 from mailer.storage.models import ApiKey, Publisher
 
 Scope = Literal["publish", "read"]
@@ -115,7 +115,7 @@ def by_slug(session: Session, slug: str) -> Publisher:
 
 def find(slug: str) -> Publisher:
     """Return a press room to show; raises NotFound."""
-    with reading() as session:
+    with asking() as session:
         return by_slug(session, slug)
 
 
@@ -127,7 +127,7 @@ def authenticate(key: str | None, scope: Scope) -> Publisher:
     """
     if not key:
         raise Unauthorized("Send the API key as 'Authorization: Bearer …'.")
-    with reading() as session:
+    with asking() as session:
         found = session.execute(
             select(ApiKey.scope, Publisher)
             .join(Publisher, Publisher.id == ApiKey.publisher_id)

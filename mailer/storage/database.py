@@ -78,6 +78,19 @@ def reading() -> Iterator[Session]:
 
 
 @contextmanager
+def asking() -> Iterator[Session]:
+    """Open a session for a single question: PostgreSQL needs no BEGIN and COMMIT around it."""
+    if db.engine.dialect.name != "postgresql":
+        with reading() as session:
+            yield session
+        return
+    with db.engine.connect() as connection:
+        connection.execution_options(isolation_level="AUTOCOMMIT")
+        with Session(connection, expire_on_commit=False) as session:
+            yield session
+
+
+@contextmanager
 def _session(*, writes: bool) -> Iterator[Session]:
     with (
         db.engine.connect() as connection,

@@ -14,6 +14,7 @@ from mailer.errors import InvalidAddress
 from mailer.mail.locales import best
 from mailer.storage.models import Publisher
 from mailer.web import web
+from mailer.web.beat import on_the_beat
 from mailer.web.guards import evidence, form
 from mailer.web.limits import admits, count
 from mailer.web.pages import publisher_at, settings, show, speak
@@ -68,8 +69,9 @@ def sign_up_by_form(publisher: Publisher, page: str) -> SignUp:
     except InvalidAddress as mistake:
         count()
         return SignUp(typed, problem=str(mistake))
-    if fields.get(TRAP):
-        count()
-    elif admits(publisher, address):
-        subscriptions.sign_up(settings(), publisher, address, evidence(page))
+    with on_the_beat():
+        if fields.get(TRAP):
+            count()
+        elif admits(publisher, address):
+            subscriptions.sign_up(settings(), publisher, address, evidence(page))
     return SignUp(typed, suggestion=probably_meant(address), again="again" in fields)

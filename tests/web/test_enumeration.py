@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,7 @@ from sqlalchemy import event
 from werkzeug.test import TestResponse
 
 from mailer.storage.database import db
+from mailer.web.beat import BEAT_SECONDS, wait_after
 from tests.web.house import House
 
 PASTS = ("unknown", "waiting", "confirmed", "departed", "no-mailbox", "was-erased", "asked-twice")
@@ -72,3 +74,20 @@ def test_the_answer_and_the_work_are_the_same(home: House, past: str) -> None:
     assert seen_of(answer, address_of(past)) == seen_of(expected, "never-seen-x@example.org")
     assert work == expected_work
     assert expected_work
+
+
+@pytest.mark.parametrize(("work", "beats"), [(0.0002, 1), (0.0036, 1), (0.0099, 1), (0.0101, 2)])
+def test_work_takes_a_whole_number_of_beats(work: float, beats: int) -> None:
+    assert work + wait_after(work) == pytest.approx(beats * BEAT_SECONDS)
+
+
+@pytest.mark.parametrize("past", PASTS)
+def test_every_answer_waits_for_the_beat(
+    home: House, past: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live_through(home, past)
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    home.follow(address_of(past))
+    assert len(waits) == 1
+    assert 0 <= waits[0] < BEAT_SECONDS
