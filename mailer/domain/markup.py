@@ -78,6 +78,11 @@ def well_formed(html: str) -> str:
 
 def clean(html: str) -> str:
     """Return only what is KEPT, well formed; links lead to the web, to mail or to a phone."""
+    # What falls away may leave what no parser would read like that: paragraphs in a paragraph.
+    return _kept(_kept(html)).strip()
+
+
+def _kept(html: str) -> str:
     return nh3.clean(
         html,
         tags=set(KEPT),
@@ -86,7 +91,7 @@ def clean(html: str) -> str:
         url_schemes=_LINKS,
         link_rel=None,
         strip_comments=True,
-    ).strip()
+    )
 
 
 class _Finder(HTMLParser):

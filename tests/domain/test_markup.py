@@ -58,6 +58,8 @@ def test_no_link_that_reaches_the_reader_runs_anything(html: str) -> None:
             assert scheme not in ("javascript", "vbscript", "data")
 
 
+@example("<p><select><p>")
+@example("<p><marquee><p>")
 @given(pages)
 def test_what_is_clean_stays_as_it_is(html: str) -> None:
     assert clean(clean(html)) == clean(html)
