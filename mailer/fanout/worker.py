@@ -105,7 +105,8 @@ class DoorbellWorker(Worker):
         """Take no commands by Redis: whoever may write there could stop a release."""
 
     def teardown(self) -> None:
-        """Sign off, if Redis can hear it."""
+        """Sign off, if Redis can hear it; signals are the shift's again, and raise nothing."""
+        self.notice.heed()
         if self.redis_is_away:
             return
         try:
@@ -159,6 +160,4 @@ class Shift:
         except RedisError as error:
             log.warning("Redis went away: %s.", type(error).__name__)
         except StopRequested:
-            pass
-        finally:
-            self._notice.heed()
+            log.debug("Asked to leave.")
