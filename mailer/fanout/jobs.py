@@ -20,6 +20,9 @@ _LISTEN_SECONDS = 0.1
 
 Work = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
+WORK: dict[str, Work] = {"letters": drain_outbox, "releases": drain}
+"""What the job of each queue does, also for a process that no doorbell can reach."""
+
 
 class Notice:
     """Whether this process was asked to leave.
@@ -41,16 +44,12 @@ class Notice:
 
 def drain_releases() -> None:
     """Send every release that is due, unless a signal comes before the end."""
-    until_told(drain, Notice())
+    until_told(WORK["releases"], Notice())
 
 
 def drain_letters() -> None:
     """Send every letter in the outbox, unless a signal comes before the end."""
-    until_told(drain_outbox, Notice())
-
-
-WORK: dict[str, Work] = {"letters": drain_outbox, "releases": drain}
-"""What the job of each queue does, for a process that was told by no doorbell."""
+    until_told(WORK["letters"], Notice())
 
 
 def until_told(work: Work, notice: Notice) -> None:

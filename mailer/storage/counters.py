@@ -13,19 +13,21 @@ from mailer.storage.queues import prompt_connection
 
 _KEY = "mailer:lately"
 
-# One hash for each name, with a field for this window of time and one for the window before. The
-# clock is Redis's own, so that no machine's clock matters.
+# One hash for each name: the number of a window of time, and what was counted in it and in the
+# one before. The clock is Redis's own, so that no machine's clock matters.
 _SCRIPT = """
 local now = tonumber(redis.call('TIME')[1])
 for index, key in ipairs(KEYS) do
     local most, seconds = tonumber(ARGV[2 * index - 1]), tonumber(ARGV[2 * index])
-    local window, passed = math.floor(now / seconds), now % seconds / seconds
-    local kept = redis.call('HMGET', key, window, window - 1)
-    if (tonumber(kept[1]) or 0) + (tonumber(kept[2]) or 0) * (1 - passed) >= most then
-        return index
+    local number, passed = math.floor(now / seconds), now % seconds / seconds
+    local kept = redis.call('HMGET', key, 'number', 'before', 'this')
+    local last, before, this = tonumber(kept[1]), tonumber(kept[2]), tonumber(kept[3])
+    if last ~= number then
+        before = last == number - 1 and this or 0
+        this = 0
     end
-    redis.call('HINCRBY', key, window, 1)
-    redis.call('HDEL', key, window - 2)
+    if this + before * (1 - passed) >= most then return index end
+    redis.call('HSET', key, 'number', number, 'before', before, 'this', this + 1)
     redis.call('EXPIRE', key, 2 * seconds)
 end
 return 0
