@@ -9,8 +9,8 @@ from collections import Counter
 from pathlib import Path
 
 from tests.benchmarks.parts import Figures, Part, Sizes, table
-from tests.benchmarks.stand import Stand, stand
-from tests.processes import eventually
+from tests.benchmarks.stand import stand
+from tests.processes import Process, eventually
 from tests.servers import sink
 
 _ROOM = "profile"
@@ -25,9 +25,11 @@ def measure(sizes: Sizes) -> Figures:
         return {"missing": "py-spy is not installed; `make bench` does it where it can."}
     with sink() as box, stand("sqlite", box.url) as running:
         running.open(_ROOM, sizes.recipients)
+        worker = running.service.processes["releases"]
+        eventually(lambda: not worker.children, "the releases before are done")
         path = running.publish(_ROOM)
         stacks = running.folder / "stacks"
-        looked = _look(running, stacks)
+        looked = _look(worker, stacks)
         running.until_done(_ROOM, path)
         if looked.wait(60):
             return {"missing": "py-spy may not look at other processes here; root may."}
@@ -39,9 +41,8 @@ def measure(sizes: Sizes) -> Figures:
     }
 
 
-def _look(running: Stand, file: Path) -> subprocess.Popen[bytes]:
+def _look(worker: Process, file: Path) -> subprocess.Popen[bytes]:
     """Start py-spy on the child that sends, until that ends."""
-    worker = running.service.processes["releases"]
     [child, *_] = eventually(lambda: worker.children, "the worker has a child")
     options = (
         "--format",
