@@ -44,8 +44,6 @@ _REFUSED = {
     *("iframe", "frame", "object", "embed", "applet", "audio", "video", "canvas", "svg", "math"),
 }
 """Those that only show something, such as a film, become links before anything is refused."""
-_RAW = {"noscript", "iframe"}
-"""Their text is written as it is, as that of scripts: nothing there is markup."""
 _LINKS = {"http", "https", "mailto", "tel"}
 _ELSEWHERE = {"javascript", "vbscript", "data", "file", "blob", "ftp"}
 _ADDRESSES = {"href", "src", "action", "formaction", "xlink:href", "poster", "background"}
@@ -101,10 +99,16 @@ class _Finder(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.found: list[str] = []
 
+    def parse_marked_section(self, i: int, report: bool = True) -> int:
+        """Read `<![` as browsers do, for whom it begins a comment; else html.parser raises.
+
+        In what is well formed it still stands inside iframe and noscript, whose text is written as
+        it is, and is searched as if it were markup.
+        """
+        return self.parse_bogus_comment(i, report)
+
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Judge one element and its attributes."""
-        if tag in _RAW:
-            self.set_cdata_mode(tag)
         if tag in _REFUSED:
             self.found.append(f"<{tag}>")
         for name, value in attrs:
