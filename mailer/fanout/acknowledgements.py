@@ -65,7 +65,8 @@ def write(connection: Connection, together: Sequence[Progress], settings: Settin
     states = _advance(connection, together, settings.lease_seconds)
     ours = [progress for progress in together if _key(progress.claim) in states]
     telling = [progress for progress in ours if not progress.plain]
-    ending = {progress.claim.release_id for progress in ours if progress.ends}
+    # Whoever has taken one of ours over may have finished it, and left the rest to us.
+    ending = {one.claim.release_id for one in together if one.ends or _key(one.claim) not in states}
     if telling or ending:
         with Session(connection) as session:
             for progress in telling:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 
 from sqlalchemy import Row, Select, or_, select
 from sqlalchemy.orm import Session
@@ -36,8 +35,7 @@ def audience(session: Session, release: Release) -> Mapping[Letter, Iterable[int
     if before is None and release.letter == "retraction":
         return {}
     if before is None:
-        moment = database_moment(session.connection())
-        followers = _followers(release.publisher_id, moment)
+        followers = _followers(release.publisher_id)
         return {"release": session.scalars(followers.execution_options(yield_per=_IDS_A_READ))}
     told, spared = _account(session, before)
     if release.letter == "retraction":
@@ -97,7 +95,7 @@ def _batches(release_id: int) -> Select[int, Letter, Sequence[int]]:
     )
 
 
-def _followers(publisher_id: int, moment: datetime) -> Select[int]:
+def _followers(publisher_id: int) -> Select[int]:
     return (
         select(Subscription.id)
         .join(Subscriber, Subscriber.id == Subscription.subscriber_id)
@@ -105,7 +103,9 @@ def _followers(publisher_id: int, moment: datetime) -> Select[int]:
             Subscription.publisher_id == publisher_id,
             Subscription.confirmed_at.is_not(None),
             Subscription.ended_at.is_(None),
-            or_(Subscription.paused_until.is_(None), Subscription.paused_until <= moment),
+            or_(
+                Subscription.paused_until.is_(None), Subscription.paused_until <= database_moment()
+            ),
             Subscriber.suppressed_at.is_(None),
         )
         .order_by(Subscription.id)

@@ -131,9 +131,8 @@ def _take(session: Session, release_id: int, lease_seconds: int, at_most: int) -
     values = {"release": release_id, "lease": lease, "at_most": at_most}
     rows = sorted(session.execute(_TAKE, values))
     of_these = BatchMembers.batch_id.in_([row.id for row in rows])
-    members = {
-        one.batch_id: one.ids for one in session.scalars(select(BatchMembers).where(of_these))
-    }
+    packed = session.execute(select(BatchMembers.batch_id, BatchMembers.ids).where(of_these))
+    members = {row.batch_id: row.ids for row in packed}
     return [
         Claim(
             batch_id=row.id,

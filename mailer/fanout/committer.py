@@ -112,14 +112,23 @@ class Committer:
         self._gathering = asyncio.get_running_loop().call_later(_GATHER_SECONDS, look)
 
     async def _write(self, together: Sequence[Progress]) -> Sequence[str]:
-        """Write what arrived together, by one statement if all of it goes on."""
+        """Write what arrived together; positions alone are past the ORM."""
         lease = self._settings.lease_seconds
-        if all(progress.plain and not progress.ends for progress in together):
+        if self._go_on(together):
             moving = partial(move_on, together=together, lease_seconds=lease)
             if await self._ledger.state(moving):
                 return [GO_ON] * len(together)
         writing = partial(write, together=together, settings=self._settings)
         return await self._ledger.write(writing)
+
+    def _go_on(self, together: Sequence[Progress]) -> bool:
+        """Tell whether all of it is positions, and no release may be done with it."""
+        if not all(progress.plain and not progress.hand_back for progress in together):
+            return False
+        finished = {progress.claim for progress in together if progress.finished}
+        # While another batch of a release is in our hands, that release is not done.
+        staying = {claim.release_id for claim in self._leased.keys() - finished}
+        return {claim.release_id for claim in finished} <= staying
 
     def _note(self, progress: Progress, state: str, asked: float) -> None:
         if progress.ends or state == FENCED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -93,6 +94,7 @@ class Compositor:
         links = links_under(settings.base_url, mailto=self.mailboxes is not None)
         self.letters = letters.Letters(TEMPLATES, links)
         self._kept: dict[tuple[int, Letter, str], Composition] = {}
+        self._composing = asyncio.Lock()
 
     async def compose(
         self, ledger: Ledger, release_id: int, letter: Letter, locale: str
@@ -100,8 +102,10 @@ class Compositor:
         """Return a letter of a release in a locale, composed the first time it is asked for."""
         key = (release_id, letter, locale)
         if key not in self._kept:
-            lineage = await ledger.transact(partial(self._lineage, release_id=release_id))
-            self._kept[key] = self._compose(lineage, letter, locale)
+            async with self._composing:
+                if key not in self._kept:
+                    lineage = await ledger.transact(partial(self._lineage, release_id=release_id))
+                    self._kept[key] = self._compose(lineage, letter, locale)
         return self._kept[key]
 
     def press_room(self, publisher: Publisher) -> letters.PressRoom:

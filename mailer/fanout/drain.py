@@ -6,6 +6,9 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from mailer.config import Settings
 from mailer.fanout.batches import SMALL_RELEASE, Claim, releases_waiting
@@ -20,8 +23,11 @@ from mailer.fanout.recipients import Directory
 from mailer.fanout.workshop import Workshop
 from mailer.storage.queues import ring
 
+T = TypeVar("T")
+
 _LOOK_SECONDS = 0.05
-_LOOK_ROUND_SECONDS = 1.0
+_GATHER_SECONDS = 0.005
+_ROUND_SECONDS = 1.0
 _LEAVE_WITHIN_SECONDS = 7
 
 log = logging.getLogger(__name__)
@@ -57,41 +63,50 @@ class _Crew:
         self._freezer = freezer
         self._idle: list[Courier] = []
         self._busy: dict[asyncio.Task[None], tuple[Courier, Claim]] = {}
-        self._next_freeze = self._next_look = 0.0
+        self._freezing: asyncio.Task[int | None] | None = None
+        self._news = asyncio.Event()
+        self._next_look = self._next_round = 0.0
 
     async def work(self) -> None:
         """Send until nothing is left, or until it is time to leave."""
-        freezing = asyncio.create_task(self._freeze())
+        # Most often this is what we were called for, and connecting takes longer than asking.
+        self._freezing = self._freeze()
         while not self._shop.leaving.is_set():
-            frozen = freezing.done()
+            if not self._busy or time.monotonic() >= self._next_look:
+                await self._look()
             await self._send_out()
-            if frozen and not self._busy:
+            if not self._busy and self._freezing is None:
                 break
-            if frozen and time.monotonic() >= self._next_freeze:
-                freezing.result()
-                freezing = asyncio.create_task(self._freeze())
             await self._look_round()
-            self._welcome(await self._some_return(freezing))
-        await freezing
+            self._welcome(await self._some_return())
+        if self._freezing is not None:
+            await self._freezing
         if self._busy:
             self._welcome(await self._all_return())
         for courier in self._idle:
             await courier.leave()
 
-    async def _freeze(self) -> None:
+    def _freeze(self) -> asyncio.Task[int | None]:
         """Freeze what is due, while other releases go out."""
-        self._next_freeze = time.monotonic() + _LOOK_SECONDS
         connections = self._shop.settings.connections
-        while await self._freezer.state(release_is_due):
-            await self._freezer.transact(lambda session: freeze_next(session, connections))
+        return self._start(
+            self._freezer.transact(lambda session: freeze_next(session, connections))
+        )
+
+    async def _look(self) -> None:
+        """See which releases have a batch that is free, and whether one has to be frozen."""
+        self._next_look = time.monotonic() + _LOOK_SECONDS
+        waiting, due = await self._shop.ledger.state(
+            lambda connection: (releases_waiting(connection), release_is_due(connection))
+        )
+        self._shop.waiting = waiting
+        if due and self._freezing is None:
+            self._freezing = self._freeze()
 
     async def _send_out(self) -> None:
         """Claim a batch for every connection that is free; the last one carries small releases."""
         connections = self._shop.pace.connections
-        if len(self._busy) >= connections:
-            return
-        waiting = self._shop.waiting = await self._shop.ledger.state(releases_waiting)
-        while waiting and (free := connections - len(self._busy)) > 0:
+        while (waiting := self._shop.waiting) and (free := connections - len(self._busy)) > 0:
             reserved = free == 1 < connections
             if reserved and min(waiting.values()) >= SMALL_RELEASE:
                 return
@@ -99,36 +114,47 @@ class _Crew:
             at_most = free if reserved else max(1, free - 1)
             claims = await self._shop.claim(in_hand, at_most, small=reserved)
             if not claims:
+                # Nothing is left to take; the next look will tell of what comes then.
+                waiting.clear()
                 return
             for claimed in claims:
                 courier = self._idle.pop() if self._idle else Courier(self._shop)
-                self._busy[asyncio.create_task(courier.deliver(claimed))] = courier, claimed
+                self._busy[self._start(courier.deliver(claimed))] = courier, claimed
 
     async def _look_round(self) -> None:
         """See what is ours no longer, who waits behind the rest, and wake another to help."""
-        if time.monotonic() < self._next_look:
+        if time.monotonic() < self._next_round:
             return
-        self._next_look = time.monotonic() + _LOOK_ROUND_SECONDS
+        self._next_round = time.monotonic() + _ROUND_SECONDS
         for courier, claim in self._busy.values():
             # Others have taken it over: nobody here waits for what the relay may still answer.
             if not self._shop.committer.holds(claim):
                 courier.drop()
-        self._shop.waiting = await self._shop.ledger.state(releases_waiting)
         self._shop.crowded = len(self._busy) > self._shop.pace.connections
         while self._idle and len(self._busy) + len(self._idle) > self._shop.pace.connections:
             await self._idle.pop().leave()
         if self._shop.waiting:
             await asyncio.to_thread(ring, self._shop.settings.redis_url, "releases")
 
-    async def _some_return(self, freezing: asyncio.Task[None]) -> set[asyncio.Task[None]]:
-        """Wait for whoever comes back first, but no longer than until there is more to send."""
-        awaited = {*self._busy} if freezing.done() else {*self._busy, freezing}
-        if not awaited:
-            return set()
-        done, _ = await asyncio.wait(
-            awaited, timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED
-        )
-        return done - {freezing}
+    async def _some_return(self) -> set[asyncio.Task[None]]:
+        """Wait until somebody comes back or a freeze is over, at the longest for the next look."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                await self._news.wait()
+        self._news.clear()
+        if self._freezing is not None and self._freezing.done():
+            self._freezing.result()
+            self._freezing, self._next_look = None, 0.0
+        elif any(task.done() for task in self._busy):
+            # A claim costs the same for many as for one.
+            await asyncio.sleep(_GATHER_SECONDS)
+        return {task for task in self._busy if task.done()}
+
+    def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Let something go on beside us, and be told of its end."""
+        task = asyncio.create_task(work)
+        task.add_done_callback(lambda _: self._news.set())
+        return task
 
     async def _all_return(self) -> set[asyncio.Task[None]]:
         """Wait for the messages on their way; a relay that is silent is left without an answer."""

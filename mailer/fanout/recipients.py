@@ -11,7 +11,7 @@ from functools import partial
 from sqlalchemy import Connection
 
 from mailer.fanout.ledger import Ledger
-from mailer.storage.database import bigint_array, driver
+from mailer.storage.database import MOMENT, bigint_array, driver
 
 _GATHER_SECONDS = 0.001
 _AT_MOST = 1_000
@@ -20,18 +20,13 @@ _AMONG = {
     "postgresql": "= ANY(%s::bigint[])",
     "sqlite": "IN (SELECT value FROM json_each(?))",
 }
-_MOMENT = {
-    "postgresql": "clock_timestamp()",
-    # As SQLAlchemy writes moments there: text, which is in order as the moments are.
-    "sqlite": "strftime('%Y-%m-%d %H:%M:%f', 'now')",
-}
 AS_THEY_ARE = {
     name: f"""
         SELECT subscriptions.id, address, locale, CASE
             WHEN address IS NULL THEN 'gone'
             WHEN ended_at IS NOT NULL THEN 'left'
             WHEN suppressed_at IS NOT NULL THEN 'suppressed'
-            WHEN paused_until > {_MOMENT[name]} THEN 'paused'
+            WHEN paused_until > {MOMENT[name]} THEN 'paused'
         END
         FROM subscriptions LEFT JOIN subscribers ON subscribers.id = subscriber_id
         WHERE subscriptions.id {among}

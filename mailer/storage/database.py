@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from typing import cast as typed
@@ -37,6 +37,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
+from mailer.storage.columns import Instant
 from mailer.storage.models import Base
 
 SQLITE_BUSY_MILLISECONDS = 30_000
@@ -57,6 +58,13 @@ NOW = {
     "sqlite": "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
 }
 """How a database tells the time by its own clock, in milliseconds since 1970."""
+
+MOMENT = {
+    "postgresql": "clock_timestamp()",
+    # As SQLAlchemy writes moments there: text, which is in order as the moments are.
+    "sqlite": "strftime('%Y-%m-%d %H:%M:%f', 'now')",
+}
+"""How it tells the same to its columns of moments."""
 
 Upsert = postgresql.Insert | sqlite.Insert
 
@@ -178,6 +186,18 @@ def _now(_element: object, compiler: SQLCompiler, **_: Any) -> str:
     return NOW[compiler.dialect.name]
 
 
+class database_moment(FunctionElement[datetime]):  # noqa: N801 - likewise
+    """The same as a moment, by the clock that all machines share."""
+
+    type = Instant()
+    inherit_cache = True
+
+
+@compiles(database_moment)
+def _moment(_element: object, compiler: SQLCompiler, **_: Any) -> str:
+    return MOMENT[compiler.dialect.name]
+
+
 def insert(session: Session, table: type[Base]) -> Upsert:
     """Begin an INSERT that may say what happens ON CONFLICT, in the database's own dialect."""
     return insert_into(session.get_bind().dialect.name, table)
@@ -232,9 +252,3 @@ def _identity(connection: Connection) -> str:
         return str(connection.scalar(text(statement)))
     path = connection.engine.url.database
     return f"inode/{Path(path).stat().st_ino if path else 0}"
-
-
-def database_moment(connection: Connection) -> datetime:
-    """Return the moment by the database's own clock, which all machines share."""
-    milliseconds = connection.execute(select(database_now())).scalar_one()
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)

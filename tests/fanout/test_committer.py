@@ -72,6 +72,52 @@ def test_one_connection_that_was_given_up_does_not_disturb_the_others(room: Room
     assert [batch.position for batch in room.rows(Batch)] == [1, 0, 1]
 
 
+def test_the_last_batch_in_hand_finishes_its_release(room: Room) -> None:
+    claims = claimed(room)
+
+    async def work() -> list[str]:
+        ledger = Ledger(asyncio.Event())
+        committer = Committer(ledger, room.settings)
+        for one in claims:
+            committer.hold(one, 0)
+        running = asyncio.create_task(committer.run())
+        states = []
+        for one in claims:
+            await committer.record(Progress(one, len(one.members)))
+            states.append(room.receipt(one.release_id).state)
+        running.cancel()
+        ledger.close()
+        return states
+
+    assert asyncio.run(work()) == ["sending", "sending", "done"]
+    assert [(batch.open, batch.lease_until) for batch in room.rows(Batch)] == [(False, None)] * 3
+
+
+def test_who_learns_that_a_batch_is_lost_finishes_what_is_left(room: Room) -> None:
+    """Others have finished it meanwhile, when ours were not yet."""
+    *ours, lost = claimed(room)
+
+    async def work() -> None:
+        ledger = Ledger(asyncio.Event())
+        committer = Committer(ledger, room.settings)
+        for one in (*ours, lost):
+            committer.hold(one, 0)
+        with writing() as session:
+            batch = session.get_one(Batch, lost.batch_id)
+            batch.epoch, batch.open, batch.lease_until = batch.epoch + 1, False, None
+            batch.position = batch.size
+        running = asyncio.create_task(committer.run())
+        for one in ours:
+            await committer.record(Progress(one, len(one.members)))
+        assert room.receipt(lost.release_id).state == "sending"
+        assert await committer.record(Progress(lost, 1)) == FENCED
+        running.cancel()
+        ledger.close()
+
+    asyncio.run(work())
+    assert room.receipt(lost.release_id).state == "done"
+
+
 def test_a_dot_may_leave_only_under_a_lease_that_is_held(room: Room) -> None:
     taken = claimed(room)[0]
 
