@@ -110,7 +110,7 @@ def test_who_learns_that_a_batch_is_lost_finishes_what_is_left(room: Room) -> No
         for one in ours:
             await committer.record(Progress(one, len(one.members)))
         assert room.receipt(lost.release_id).state == "sending"
-        assert await committer.record(Progress(lost, 1)) == FENCED
+        assert await committer.record(Progress(lost, 0)) == FENCED
         running.cancel()
         ledger.close()
 
