@@ -19,7 +19,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask("mailer", template_folder=str(TEMPLATES), static_folder=None)
     app.config["SQLALCHEMY_DATABASE_URI"] = settings.database_url
     # Parameters hold addresses, and errors end up in the log.
-    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"pool_pre_ping": True, "hide_parameters": True}
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"hide_parameters": True}
     app.extensions["settings"] = settings
     db.init_app(app)
     for room in (health, api, web):

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from select import POLLIN, poll
+from threading import Lock
 from typing import Any
 from typing import cast as typed
 
@@ -32,6 +34,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -68,6 +71,8 @@ MOMENT = {
 
 Upsert = postgresql.Insert | sqlite.Insert
 
+_WRITER = Lock()
+
 db = SQLAlchemy(metadata=Base.metadata)
 
 
@@ -102,11 +107,25 @@ def asking() -> Iterator[Session]:
 def _session(*, writes: bool) -> Iterator[Session]:
     with (
         db.engine.connect() as connection,
+        _turn(connection, writes=writes),
         begin(connection, writes=writes),
         Session(connection, expire_on_commit=False) as session,
     ):
         yield session
         session.flush()
+
+
+@contextmanager
+def _turn(connection: Connection, *, writes: bool) -> Iterator[None]:
+    """Let the threads of this process write to SQLite one after another.
+
+    It has no queue for them: who finds it busy sleeps, and is seldom awake when it is free.
+    """
+    if writes and connection.dialect.name == "sqlite":
+        with _WRITER:
+            yield
+    else:
+        yield
 
 
 def begin(connection: Connection, *, writes: bool = True) -> RootTransaction:
@@ -144,6 +163,20 @@ def _limit_postgresql(
     """
     if dialect.name == "postgresql":
         parameters.update(_POSTGRESQL_PATIENCE | parameters)
+
+
+@event.listens_for(Engine, "checkout")
+def _hear_goodbye(connection: Any, _record: object, _proxy: object) -> None:
+    """Take no connection on which PostgreSQL has hung up, as when it was started anew.
+
+    It is idle, so whatever it has to say is that; to ask it would be a round trip each time.
+    """
+    if not type(connection).__module__.startswith("psycopg"):
+        return
+    ear = poll()
+    ear.register(connection.fileno(), POLLIN)
+    if ear.poll(0):
+        raise DisconnectionError
 
 
 @event.listens_for(Engine, "connect")

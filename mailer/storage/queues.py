@@ -33,9 +33,7 @@ def ring(redis_url: str | None, queue_name: str) -> bool:
     if redis_url is None:
         return False
     try:
-        queue = Queue(
-            queue_name, connection=prompt_connection(redis_url), serializer=JSONSerializer
-        )
+        queue = _queue(redis_url, queue_name)
         if not queue.count:
             queue.enqueue(
                 JOBS[queue_name],
@@ -47,6 +45,11 @@ def ring(redis_url: str | None, queue_name: str) -> bool:
         log.warning("The doorbell of %s is silent: %s.", queue_name, type(error).__name__)
         return False
     return True
+
+
+@lru_cache(maxsize=4)
+def _queue(redis_url: str, queue_name: str) -> Queue:
+    return Queue(queue_name, connection=prompt_connection(redis_url), serializer=JSONSerializer)
 
 
 @lru_cache(maxsize=4)

@@ -40,3 +40,17 @@ def test_a_transaction_that_stands_still_is_ended_and_known_to_be_lost(url: str)
             still.execute(text("SELECT 1"))
         assert lost.value.connection_invalidated
     engine.dispose()
+
+
+def test_a_connection_that_the_server_has_closed_is_not_used_again(url: str) -> None:
+    engine, other = create_engine(url), create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        pid = connection.scalar(text("SELECT pg_backend_pid()"))
+    with other.connect() as operator:
+        operator.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+        there = text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid")
+        eventually(lambda: operator.scalar(there, {"pid": pid}) == 0, "the server ends it")
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT pg_backend_pid()")) != pid
+    engine.dispose()
+    other.dispose()

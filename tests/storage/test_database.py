@@ -6,7 +6,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from datetime import UTC, datetime, timedelta, timezone
 from typing import IO
 
@@ -15,6 +17,7 @@ from sqlalchemy import event, func, select
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.orm import Session
 
+from mailer.storage import database
 from mailer.storage.database import (
     database_now,
     db,
@@ -130,6 +133,26 @@ def test_a_writer_waits_for_another_process_instead_of_failing(database_url: str
         friend.join()
     with reading() as session:
         assert people(session) == 1
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_the_threads_of_a_process_write_in_turn(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that none finds the database busy: here that would fail at once."""
+    monkeypatch.setattr(database, "SQLITE_BUSY_MILLISECONDS", 0)
+    db.engine.dispose()
+
+    def write(name: int) -> None:
+        with writing() as session:
+            session.add(subscriber(f"visitor-{name}@example.org"))
+
+    with ThreadPoolExecutor(8) as threads:
+        started = [threads.submit(copy_context().run, write, name) for name in range(100)]
+        for one in started:
+            one.result()
+    with reading() as session:
+        assert people(session) == 100
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
