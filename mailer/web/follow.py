@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flask import Response, redirect, request, url_for
+from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
 from mailer.domain import subscriptions
@@ -59,7 +60,11 @@ def sign_up_by_form(publisher: Publisher, page: str) -> SignUp:
 
     Raises TooManyRequests, and 400 and 413 for what is no form.
     """
-    fields = form()
+    try:
+        fields = form()
+    except HTTPException:
+        count()
+        raise
     speak(best(fields.get("locale"), publisher.locale))
     # Two fields are two addresses, and refused as such.
     entered = ", ".join(fields.getlist("address"))

@@ -66,6 +66,14 @@ def test_one_network_is_asked_to_wait(environment: dict[str, str]) -> None:
     assert answers == [202, 202, 429, 202]
 
 
+def test_what_is_no_form_counts_as_well(plain: dict[str, str]) -> None:
+    with door(plain, A_MINUTE=1) as there:
+        ask = there.app.test_client()
+        form = "application/x-www-form-urlencoded"
+        assert ask.post(FOLLOW, data=b"address=%FF", content_type=form).status_code == 400
+        assert ask.post(FOLLOW, data={"address": "kari@example.org"}).status_code == 429
+
+
 def test_an_ipv6_network_is_one_visitor(plain: dict[str, str]) -> None:
     with door(plain, A_MINUTE=2) as there:
         assert there.statuses("2001:db8::1", "2001:db8::2", "2001:db8::3") == [202, 202, 429]
