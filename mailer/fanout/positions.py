@@ -32,7 +32,7 @@ MOVE_ON = {
         """,  # noqa: S608 - made of constants
 }
 # A statement of its own: SQLite would write the index of open batches anew for every position.
-_CLOSE_IN_SQLITE = """
+CLOSE_IN_SQLITE = """
     UPDATE batches
     SET position = ?3, lease_until = NULL, open = 0
     WHERE id = ?1
@@ -58,7 +58,7 @@ def move_on(connection: Connection, together: Sequence[Progress], lease_seconds:
         moved = sqlite.executemany(MOVE_ON["sqlite"], on).rowcount if on else 0
         for one in together:
             if one.finished:
-                moved += sqlite.execute(_CLOSE_IN_SQLITE, _row(one)).rowcount
+                moved += sqlite.execute(CLOSE_IN_SQLITE, _row(one)).rowcount
         sqlite.execute("COMMIT")
     return bool(moved == len(together))
 

@@ -14,7 +14,7 @@ from mailer.fanout.acknowledgements import Progress, renew, write
 from mailer.fanout.batches import claim, releases_waiting
 from mailer.fanout.freeze import release_is_due
 from mailer.fanout.outcomes import expire, retry_due
-from mailer.fanout.positions import MOVE_ON
+from mailer.fanout.positions import CLOSE_IN_SQLITE, MOVE_ON
 from mailer.fanout.recipients import AS_THEY_ARE
 from mailer.fanout.sweep import free_lost_batches, hold_due, pause_restored
 from mailer.storage.database import bigint_array, single_statements, writing
@@ -73,6 +73,10 @@ def test_what_is_asked_past_the_orm_reads_no_whole_table_either(room: Room, numb
                 MOVE_ON["postgresql"]: (60_000, *[bigint_array(ids)] * 3),
             }
         else:
-            asked = {AS_THEY_ARE["sqlite"]: (str(ids),), MOVE_ON["sqlite"]: (1, 1, 1, 60_000)}
+            asked = {
+                AS_THEY_ARE["sqlite"]: (str(ids),),
+                MOVE_ON["sqlite"]: (1, 1, 1, 60_000),
+                CLOSE_IN_SQLITE: (1, 1, 1),
+            }
         for statement, parameters in asked.items():
             assert not whole_tables(connection, statement, parameters), statement
