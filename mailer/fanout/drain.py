@@ -65,7 +65,7 @@ class _Crew:
         self._busy: dict[asyncio.Task[None], tuple[Courier, Claim]] = {}
         self._freezing: asyncio.Task[int | None] | None = None
         self._news = asyncio.Event()
-        self._next_look = self._next_round = 0.0
+        self._next_freeze = self._next_look = self._next_round = 0.0
 
     async def work(self) -> None:
         """Send until nothing is left, or until it is time to leave."""
@@ -88,6 +88,7 @@ class _Crew:
 
     def _freeze(self) -> asyncio.Task[int | None]:
         """Freeze what is due, while other releases go out."""
+        self._next_freeze = time.monotonic() + _LOOK_SECONDS
         connections = self._shop.settings.connections
         return self._start(
             self._freezer.transact(lambda session: freeze_next(session, connections))
@@ -100,7 +101,8 @@ class _Crew:
             lambda connection: (releases_waiting(connection), release_is_due(connection))
         )
         self._shop.waiting = waiting
-        if due and self._freezing is None:
+        # What is due and cannot be had is in somebody else's hands, who may take long.
+        if due and self._freezing is None and time.monotonic() >= self._next_freeze:
             self._freezing = self._freeze()
 
     async def _send_out(self) -> None:
@@ -143,7 +145,8 @@ class _Crew:
                 await self._news.wait()
         self._news.clear()
         if self._freezing is not None and self._freezing.done():
-            self._freezing.result()
+            if self._freezing.result() is not None:
+                self._next_freeze = 0.0
             self._freezing, self._next_look = None, 0.0
         elif any(task.done() for task in self._busy):
             # A claim costs the same for many as for one.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
+from mailer.domain import publishers
 from mailer.domain.clock import now
 from mailer.fanout.freeze import batch_size, freeze_next
 from mailer.storage.database import writing
-from mailer.storage.models import Batch, BatchMembers
+from mailer.storage.models import Batch, BatchMembers, Release
 from tests.fanout.room import ADA, BOB, CAI, CAST, DAG, EVA, Room, crowd, together
 
 
@@ -79,6 +81,25 @@ def test_two_drains_that_freeze_at_the_same_time_freeze_once(empty_room: Room) -
     members = Counter(one for batch in empty_room.rows(BatchMembers) for one in batch.ids)
     assert len(members) == 200
     assert set(members.values()) == {1}
+
+
+def test_one_without_an_audience_does_not_hold_up_the_next(room: Room) -> None:
+    publishers.add(publishers.PublisherDraft("oya", "Øya", "presse@example.org", "nb"))
+    elsewhere = replace(room, publisher=publishers.find("oya"))
+    theirs, ours = elsewhere.publish(), room.publish()
+    room.drain()
+    assert elsewhere.receipt(theirs).state == "done"
+    assert room.receipt(ours).accepted == len(CAST)
+
+
+def test_a_release_that_another_has_in_hand_is_left_to_it(postgresql_room: Room) -> None:
+    release_id = postgresql_room.publish()
+    with writing() as session:
+        session.get_one(Release, release_id, with_for_update=True)
+        postgresql_room.drain()
+    assert postgresql_room.release(release_id).frozen_at is None
+    postgresql_room.drain()
+    assert postgresql_room.receipt(release_id).state == "done"
 
 
 def test_a_crash_while_freezing_leaves_no_trace(room: Room) -> None:
