@@ -171,12 +171,16 @@ def _hear_goodbye(connection: Any, _record: object, _proxy: object) -> None:
 
     It is idle, so whatever it has to say is that; to ask it would be a round trip each time.
     """
-    if not type(connection).__module__.startswith("psycopg"):
-        return
+    if type(connection).__module__.startswith("psycopg") and (
+        connection.closed or _is_spoken_to(connection)
+    ):
+        raise DisconnectionError
+
+
+def _is_spoken_to(connection: Any) -> bool:
     ear = poll()
     ear.register(connection.fileno(), POLLIN)
-    if ear.poll(0):
-        raise DisconnectionError
+    return bool(ear.poll(0))
 
 
 @event.listens_for(Engine, "connect")

@@ -54,3 +54,14 @@ def test_a_connection_that_the_server_has_closed_is_not_used_again(url: str) -> 
         assert connection.scalar(text("SELECT pg_backend_pid()")) != pid
     engine.dispose()
     other.dispose()
+
+
+def test_a_connection_that_was_closed_here_is_not_used_again(url: str) -> None:
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        ours = connection.connection.dbapi_connection
+    assert ours is not None
+    ours.close()
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT 1")) == 1
+    engine.dispose()
