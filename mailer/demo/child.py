@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,15 +20,21 @@ _LOG_LINES = 20
 
 
 class Child:
-    """A program with a name, whose output goes to a file."""
+    """A program with a name, whose output goes to a file, and which may inherit open files."""
 
     def __init__(
-        self, name: str, command: list[str], log: Path, environment: Mapping[str, str]
+        self,
+        name: str,
+        command: list[str],
+        log: Path,
+        environment: Mapping[str, str],
+        inherited: Collection[int] = (),
     ) -> None:
         self.name = name
         self._command = command
         self._log = log
         self._environment = environment
+        self._inherited = inherited
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -42,6 +48,7 @@ class Child:
                 stderr=subprocess.STDOUT,
                 env=self._environment,
                 start_new_session=True,
+                pass_fds=self._inherited,
             )
 
     def await_up(self, answers: Callable[[], bool]) -> None:

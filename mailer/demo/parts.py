@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -49,7 +49,8 @@ class Parts:
         self.inbox = Inbox()
         self.page = InboxPage(self.inbox)
         self._socket = folder / "valkey.sock"
-        self.web_url = f"http://{_LOOPBACK}:{_free_port(_WEB_PORT)}"
+        self._web_listener = _listener(_WEB_PORT)
+        self.web_url = f"http://{_LOOPBACK}:{self._web_listener.getsockname()[1]}"
         self.environment = _environment(self)
         self._valkey = self._child("valkey", self._valkey_command())
         self._others: list[Child] = []
@@ -82,12 +83,15 @@ class Parts:
         self._valkey.start()
         upgrade(self.database_url)
         self._valkey.await_up(self._valkey_answers)
-        commands = {"web": [sys.executable, "-m", "gunicorn", *self._bind(), *_GUNICORN]}
-        commands |= {queue: [*_mailer(), "worker", queue] for queue in JOBS}
+        commands = {queue: [*_mailer(), "worker", queue] for queue in JOBS}
         commands["sweep"] = [*_mailer(), "sweep"]
-        self._others = [self._child(name, command) for name, command in commands.items()]
+        self._others = [
+            self._web(),
+            *(self._child(name, command) for name, command in commands.items()),
+        ]
         for child in self._others:
             child.start()
+        self._web_listener.close()
         for child in self._others:
             child.await_up(partial(self._up, child.name))
 
@@ -99,6 +103,7 @@ class Parts:
                 child.ask_to_end()
             for child in children:
                 child.end(deadline)
+        self._web_listener.close()
         self.page.stop()
         self.inbox.stop()
 
@@ -112,11 +117,13 @@ class Parts:
         """The processes that have ended by themselves."""
         return [child for child in self.children if child.down]
 
-    def _child(self, name: str, command: list[str]) -> Child:
-        return Child(name, command, self.folder / f"{name}.log", self.environment)
+    def _child(self, name: str, command: list[str], *inherited: int) -> Child:
+        return Child(name, command, self.folder / f"{name}.log", self.environment, inherited)
 
-    def _bind(self) -> list[str]:
-        return ["--bind", self.web_url.removeprefix("http://")]
+    def _web(self) -> Child:
+        listener = self._web_listener.fileno()
+        bind = ["--bind", f"fd://{listener}"]
+        return self._child("web", [sys.executable, "-m", "gunicorn", *bind, *_GUNICORN], listener)
 
     def _valkey_command(self) -> list[str]:
         if len(os.fsencode(self._socket)) > _SOCKET_PATH_OCTETS:
@@ -177,15 +184,11 @@ def _mailer() -> list[str]:
     return [sys.executable, "-m", "mailer"]
 
 
-def _free_port(wanted: int) -> int:
-    """Return the wanted port if nobody listens there, else any other that is free."""
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((_LOOPBACK, port))
-            except OSError:
-                continue
-            free: int = probe.getsockname()[1]
-            return free
-    raise Misconfigured("There is no free port on this machine.")
+def _listener(wanted: int) -> socket.socket:
+    """Listen at the wanted port, or at any other if somebody does already.
+
+    Whoever only looked for a free port might find another demo there a moment later.
+    """
+    with suppress(OSError):
+        return socket.create_server((_LOOPBACK, wanted))
+    return socket.create_server((_LOOPBACK, 0))

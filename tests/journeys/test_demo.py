@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from mailer.demo.parts import Parts
 from tests.processes import Process, eventually
 from tests.servers import temporary_folder
 from tests.service import complete
@@ -97,6 +98,11 @@ def test_once_plays_the_whole_story_and_leaves_nothing_behind(folder: Path) -> N
     assert "who have left, get nothing" in done.stdout
     assert "✗" not in done.stdout
     assert list(folder.iterdir()) == []
+
+
+def test_two_that_begin_at_once_share_no_address() -> None:
+    with Parts.running() as one, Parts.running() as other:
+        assert one.web_url != other.web_url
 
 
 def test_stays_up_with_what_it_sent_until_it_is_interrupted(folder: Path, demo: Process) -> None:
