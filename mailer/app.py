@@ -18,8 +18,12 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or Settings.from_environment()
     app = Flask("mailer", template_folder=str(TEMPLATES), static_folder=None)
     app.config["SQLALCHEMY_DATABASE_URI"] = settings.database_url
-    # Parameters hold addresses, and errors end up in the log.
-    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"hide_parameters": True}
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {
+        # Parameters hold addresses, and errors end up in the log.
+        "hide_parameters": True,
+        # However many threads there are, each keeps its connection: another costs a whole sign-up.
+        "pool_size": 0,
+    }
     app.extensions["settings"] = settings
     db.init_app(app)
     for room in (health, api, web):

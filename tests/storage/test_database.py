@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
 from datetime import UTC, datetime, timedelta, timezone
 from typing import IO
@@ -45,6 +45,21 @@ connection.execute("COMMIT")
 def app_context(database_url: str) -> Iterator[None]:
     with press_room(database_url):
         yield
+
+
+def opened_by(number: int) -> set[int]:
+    """Open so many connections at once, and tell which the driver had to make."""
+    made: set[int] = set()
+
+    @event.listens_for(db.engine, "connect")
+    def note(connection: object, _record: object) -> None:
+        made.add(id(connection))
+
+    with ExitStack() as together:
+        for _ in range(number):
+            together.enter_context(db.engine.connect())
+    event.remove(db.engine, "connect", note)
+    return made
 
 
 def subscriber(address: str, created_at: datetime = THEN) -> Subscriber:
@@ -210,3 +225,8 @@ def test_migrating_again_changes_nothing(database_url: str) -> None:
     with reading() as session:
         assert people(session) == 1
     assert present_migration() == newest_migration()
+
+
+def test_as_many_connections_are_kept_as_were_needed_at_once() -> None:
+    opened_by(12)
+    assert opened_by(12) == set()
