@@ -66,12 +66,13 @@ def ask_to_confirm(session: Session, publisher: Publisher, address: str, proof: 
         "an_hour_ago": moment - timedelta(hours=1),
         "a_day_ago": moment - timedelta(days=1),
     }
+    given = _given(values)
     *before, subscription = made.asked
     for statement in before:
-        connection.execute(statement, _given(values))
-    values["subscription_id"] = connection.scalar(subscription, _given(values))
+        connection.execute(statement, given)
+    given |= _given({"subscription_id": connection.scalar(subscription, given)})
     for statement in made.promised:
-        connection.execute(statement, _given(values))
+        connection.execute(statement, given)
 
 
 @cache
