@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from mailer.demo import play
+
 
 @click.command("demo")
 @click.option("--once", is_flag=True, help="Play the story, then end: 0 if every step worked.")
@@ -17,7 +19,4 @@ import click
 )
 def demo(*, once: bool, release: Path | None) -> None:
     """Play the whole story on this machine, then stay up."""
-    # Only the demo needs the parts that its extra brings.
-    from mailer.demo import play  # noqa: PLC0415 - see above
-
     sys.exit(play(once=once, release=release))
