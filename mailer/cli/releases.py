@@ -149,6 +149,7 @@ def _watch(release_id: int) -> None:
         click.echo(_line(account))
         if account.state in _AT_REST:
             return
+        # The account is in the database, which calls nobody.
         time.sleep(_POLL_SECONDS)
 
 

@@ -61,6 +61,7 @@ class Child:
                 raise StepFailed(
                     f"The part “{self.name}” did not come up within {_UP_WITHIN_SECONDS} s."
                 )
+            # A program does not say that it is up; it begins to answer.
             time.sleep(_ASKED_EVERY_SECONDS)
 
     @property

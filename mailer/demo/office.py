@@ -72,6 +72,7 @@ class Office:
         while (state := self.ask(url).json("state")) != "done":
             if time.monotonic() > deadline:
                 raise StepFailed(f"{url} is still {state} after {_DONE_WITHIN_SECONDS} s.")
+            # As a publishing system would: the API calls nobody back.
             time.sleep(_ASKED_EVERY_SECONDS)
 
     def _authority(self) -> dict[str, str]:

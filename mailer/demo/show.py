@@ -79,6 +79,7 @@ def _stay_up(parts: Parts, telling: Telling, story: Story) -> None:
     telling.chapter("Everything stays up until Ctrl-C.")
     try:
         while True:
+            # Until Ctrl-C there is nothing to do but see that all parts stand.
             time.sleep(_LOOKED_AFTER_EVERY_SECONDS)
             _expect_all(parts)
     except KeyboardInterrupt:
