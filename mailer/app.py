@@ -1,6 +1,10 @@
-"""The application: the one place that knows every room."""
+"""The Flask application: the one module that imports every entry point."""
 
 from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec, TypeVar
 
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -11,6 +15,9 @@ from mailer.config import TEMPLATES, Settings
 from mailer.storage.database import db
 from mailer.web import web
 from mailer.web.limits import limit
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -26,11 +33,23 @@ def create_app(settings: Settings | None = None) -> Flask:
     }
     app.extensions["settings"] = settings
     db.init_app(app)
-    for room in (health, api, web):
-        app.register_blueprint(room)
+    for blueprint in (health, api, web):
+        app.register_blueprint(blueprint)
     limit(app, settings)
     if settings.trusted_proxies:
         trusted = settings.trusted_proxies
         # Flask's own way of adding middleware, which mypy takes for overwriting a method.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=trusted, x_proto=trusted)  # type: ignore[method-assign]
     return app
+
+
+def with_settings(command: Callable[Concatenate[Settings, P], T]) -> Callable[P, T]:
+    """Give a command the settings as its first argument, within an app context."""
+
+    @functools.wraps(command)
+    def within(*args: P.args, **kwargs: P.kwargs) -> T:
+        settings = Settings.from_environment()
+        with create_app(settings).app_context():
+            return command(settings, *args, **kwargs)
+
+    return within

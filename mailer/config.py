@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from mailer.errors import Misconfigured
-from mailer.parts import DkimKey, Relay, domain_name, read_dkim_keys, url_parts
+from mailer.relay import DkimKey, Relay, domain_name, read_dkim_keys, url_parts
 
 _PACKAGE = Path(__file__).parent
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from mailer.mail.dkim import dns_record
-from mailer.parts import DkimKey
+from mailer.relay import DkimKey
 from tests.servers import find_program
 
 

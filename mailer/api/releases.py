@@ -10,9 +10,10 @@ from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
 from mailer.api import api
 from mailer.config import Settings
-from mailer.domain import previews, publishers, publishing, receipts, releases
-from mailer.domain.content import ReleaseBody
-from mailer.domain.stories import press_room_of
+from mailer.domain import publishers
+from mailer.domain.publishers import press_room_of
+from mailer.domain.releases import lifecycle, previews, publishing, receipts
+from mailer.domain.releases.release_body import ReleaseBody
 from mailer.errors import InvalidInput
 from mailer.storage.models import Publisher, Release
 
@@ -42,7 +43,7 @@ def preview() -> Response:
 def progress(release_id: int) -> Response:
     """Tell how far a release has come."""
     publisher = _publisher("read")
-    release = releases.find(publisher, release_id)
+    release = lifecycle.find(publisher, release_id)
     receipt = receipts.receipt(publisher, release_id)
     return jsonify(
         **_described(release, receipt.state),
@@ -50,7 +51,7 @@ def progress(release_id: int) -> Response:
         starts_at=release.starts_at.isoformat(),
         finished_at=release.finished_at and release.finished_at.isoformat(),
         paused_because=release.paused_because,
-        replaced_by=releases.successor(release),
+        replaced_by=lifecycle.successor(release),
         total=receipt.total,
         accepted=receipt.accepted,
     )
@@ -75,14 +76,14 @@ def recipient(release_id: int) -> Response:
 @api.post("/releases/<int:release_id>/stop")
 def stop(release_id: int) -> Response:
     """Cancel a release that has not started, or end one that is going out."""
-    release = releases.stop(_settings(), _publisher("publish"), release_id)
+    release = lifecycle.stop(_settings(), _publisher("publish"), release_id)
     return jsonify(_described(release, release.state))
 
 
 @api.post("/releases/<int:release_id>/resume")
 def resume(release_id: int) -> Response:
     """Send a held release now, or go on with a paused one."""
-    release = releases.resume(_settings(), _publisher("publish"), release_id)
+    release = lifecycle.resume(_settings(), _publisher("publish"), release_id)
     return jsonify(_described(release, release.state))
 
 

@@ -14,8 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from mailer.app import create_app
 from mailer.config import Settings
 from mailer.errors import Misconfigured
-from mailer.mail.replies import Rejected, SmtpError
 from mailer.mail.smtp import SmtpConnection
+from mailer.mail.smtp_protocol import Rejected, SmtpError
 from mailer.storage.migrations import newest_migration, present_migration
 
 _PATIENCE_SECONDS = 5

@@ -10,11 +10,11 @@ from typing import NoReturn
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
-from mailer.cli.context import with_settings
+from mailer.app import with_settings
 from mailer.config import Settings
-from mailer.domain import subscriptions
-from mailer.domain.mailboxes import Mailbox, Mailboxes
-from mailer.domain.subscriptions import Evidence
+from mailer.domain.followers import subscriptions
+from mailer.domain.followers.subscriptions import Evidence
+from mailer.domain.verp import Mailbox, Mailboxes
 from mailer.errors import InvalidLink, MailerError, UnknownMailbox, UnusableMessage
 from mailer.mail.inbound import Arrival, read_message
 

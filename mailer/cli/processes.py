@@ -8,7 +8,7 @@ from itertools import count
 
 import click
 
-from mailer.cli.context import with_settings
+from mailer.app import with_settings
 from mailer.config import Settings
 from mailer.fanout import sweep as sweeping
 from mailer.fanout.worker import Shift

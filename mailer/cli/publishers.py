@@ -8,10 +8,10 @@ from typing import Any, cast
 
 import click
 
-from mailer.cli.context import with_settings
+from mailer.app import with_settings
 from mailer.config import Settings
 from mailer.domain import publishers
-from mailer.domain.appearance import Traits
+from mailer.domain.branding import Traits
 from mailer.mail.locales import available
 
 

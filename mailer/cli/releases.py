@@ -8,12 +8,13 @@ from pathlib import Path
 
 import click
 
-from mailer.cli.context import with_settings
+from mailer.app import with_settings
 from mailer.config import Settings
-from mailer.domain import previews, publishers, publishing, receipts, releases
-from mailer.domain.content import ReleaseBody
-from mailer.domain.receipts import Receipt
-from mailer.domain.stories import press_room_of
+from mailer.domain import publishers
+from mailer.domain.publishers import press_room_of
+from mailer.domain.releases import lifecycle, previews, publishing, receipts
+from mailer.domain.releases.receipts import Receipt
+from mailer.domain.releases.release_body import ReleaseBody
 from mailer.errors import InvalidInput
 from mailer.mail.letters import PressRoom
 
@@ -48,7 +49,7 @@ def correct(settings: Settings, release_id: int, file: Path) -> None:
 
     Whoever has the release gets a correction; "note" in the file says what is different.
     """
-    publisher = releases.publisher_of(release_id)
+    publisher = lifecycle.publisher_of(release_id)
     better = publishing.correct(settings, publisher, release_id, _body(file))
     click.echo(f"Release {better.id} corrects release {release_id}, and is {better.first_state}.")
 
@@ -59,7 +60,7 @@ def correct(settings: Settings, release_id: int, file: Path) -> None:
 @with_settings
 def retract(settings: Settings, release_id: int, note: str | None) -> None:
     """Take a release back: nothing more of it is sent, and whoever has it is told."""
-    publisher = releases.publisher_of(release_id)
+    publisher = lifecycle.publisher_of(release_id)
     last = publishing.retract(settings, publisher, release_id, note)
     click.echo(f"Release {last.id} takes back release {release_id}, and is {last.first_state}.")
 
@@ -98,7 +99,7 @@ def preview(file: Path, slug: str | None, folder: Path | None) -> None:
 @with_settings
 def receipt(_settings: Settings, release_id: int, *, as_json: bool) -> None:
     """Show the balanced account of a release."""
-    account = receipts.receipt(releases.publisher_of(release_id), release_id)
+    account = receipts.receipt(lifecycle.publisher_of(release_id), release_id)
     click.echo(json.dumps(account.as_json()) if as_json else _line(account))
 
 
@@ -107,7 +108,7 @@ def receipt(_settings: Settings, release_id: int, *, as_json: bool) -> None:
 @with_settings
 def stop(settings: Settings, release_id: int) -> None:
     """Cancel a release that has not started, or end one that is going out."""
-    stopped = releases.stop(settings, releases.publisher_of(release_id), release_id)
+    stopped = lifecycle.stop(settings, lifecycle.publisher_of(release_id), release_id)
     click.echo(f"Release {release_id} is {stopped.state}.")
 
 
@@ -116,7 +117,7 @@ def stop(settings: Settings, release_id: int) -> None:
 @with_settings
 def resume(settings: Settings, release_id: int) -> None:
     """Send a held release now, or go on with a paused one."""
-    resumed = releases.resume(settings, releases.publisher_of(release_id), release_id)
+    resumed = lifecycle.resume(settings, lifecycle.publisher_of(release_id), release_id)
     click.echo(f"Release {release_id} is {resumed.state}.")
 
 
@@ -143,7 +144,7 @@ def _write(folder: Path, locale: str, letter: previews.Letter) -> None:
 
 
 def _watch(release_id: int) -> None:
-    publisher = releases.publisher_of(release_id)
+    publisher = lifecycle.publisher_of(release_id)
     while True:
         account = receipts.receipt(publisher, release_id)
         click.echo(_line(account))

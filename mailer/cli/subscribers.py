@@ -13,10 +13,10 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from mailer.cli.context import with_settings
+from mailer.app import with_settings
 from mailer.config import Settings
-from mailer.domain import dossier, erasure
-from mailer.domain.followers import COLUMNS, followers_of, import_followers
+from mailer.domain.followers import erasure, personal_data
+from mailer.domain.followers.follower_csv import COLUMNS, followers_of, import_followers
 from mailer.mail.locales import available
 
 _SHOWN = 20
@@ -79,7 +79,7 @@ def export_command(_settings: Settings, /, slug: str) -> None:
 @with_settings
 def show_command(_settings: Settings, /, address: str, *, as_json: bool) -> None:
     """Show everything that is known about an address."""
-    known = dossier.of_address(address)
+    known = personal_data.of_address(address)
     lines = [json.dumps(known, ensure_ascii=False, indent=2)] if as_json else _readable(known)
     click.echo("\n".join(lines))
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mailer.domain.content import ReleaseBody
+from mailer.domain.releases.release_body import ReleaseBody
 from mailer.errors import InvalidInput
 
 FOLDER = Path(__file__).with_name("sample")

@@ -9,9 +9,9 @@ from typing import Literal
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from mailer.domain.addresses import domain
-from mailer.domain.clock import now
+from mailer.mail.addresses import domain
 from mailer.storage.models import OutboxLetter, Publisher, Subscription
+from mailer.storage.types import now
 
 LetterKind = Literal["confirm", "welcome", "goodbye", "manage"]
 

@@ -8,17 +8,19 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from mailer.domain.addresses import canonical
-from mailer.domain.appearance import Traits, checked
-from mailer.domain.clock import now
+from mailer.domain.branding import Traits, checked
 from mailer.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthorized
+from mailer.mail.addresses import canonical
+from mailer.mail.content import PressRoom
 from mailer.storage.database import asking, writing
 from mailer.storage.models import ApiKey, Publisher
+from mailer.storage.types import now
 
 Scope = Literal["publish", "read"]
 
@@ -139,6 +141,21 @@ def authenticate(key: str | None, scope: Scope) -> Publisher:
         raise Forbidden("This API key may only read.")
     publisher: Publisher = found.Publisher
     return publisher
+
+
+def press_room_of(publisher: Publisher, base_url: str) -> PressRoom:
+    """Return what the letters need of a press room, on the service at this address."""
+    host = urlsplit(base_url).hostname or "localhost"
+    return PressRoom(
+        name=publisher.name,
+        from_address=publisher.from_address,
+        locale=publisher.locale,
+        page_url=f"{base_url}/{publisher.slug}/",
+        website_url=publisher.website_url,
+        list_id=f"{publisher.slug}.{host}",
+        logo_url=publisher.logo_url,
+        accent=publisher.accent,
+    )
 
 
 def _new_key(session: Session, publisher: Publisher, scope: Scope) -> str:

@@ -10,8 +10,8 @@ from types import FrameType
 import uvloop
 
 from mailer.config import Settings
-from mailer.fanout.drain import drain
-from mailer.fanout.letters import drain_outbox
+from mailer.fanout.dispatcher import drain
+from mailer.fanout.outbox_delivery import drain_outbox
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 """The signals that ask a process to leave."""

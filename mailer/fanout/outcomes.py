@@ -10,12 +10,12 @@ from datetime import timedelta
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from mailer.domain.clock import now
-from mailer.domain.releases import locked
+from mailer.domain.releases.lifecycle import locked
 from mailer.fanout.batches import LARGEST_BATCH, Claim, add_batches
-from mailer.fanout.verdicts import Verdict
+from mailer.fanout.replies import Verdict
 from mailer.storage.database import database_now, insert
 from mailer.storage.models import Letter, Outcome, Subscriber, Subscription, Uncertain
+from mailer.storage.types import now
 
 DEFERRED_AT_MOST = timedelta(hours=48)
 _LONGEST_WAIT_SECONDS = 4 * 3600

@@ -11,16 +11,16 @@ from sqlalchemy.exc import InternalError, OperationalError
 from sqlalchemy.orm import Session
 
 from mailer.config import Settings
-from mailer.domain.clock import now
-from mailer.domain.releases import pause, settle
-from mailer.domain.retention import keep_no_longer
+from mailer.domain.followers.retention import keep_no_longer
+from mailer.domain.releases.lifecycle import pause, settle
 from mailer.fanout.batches import releases_waiting
 from mailer.fanout.freeze import release_is_due
-from mailer.fanout.letters import free_lost_letters, letters_are_waiting
+from mailer.fanout.outbox_delivery import free_lost_letters, letters_are_waiting
 from mailer.fanout.outcomes import expire, note_uncertain, retry_due
 from mailer.storage.database import database_now, identity, reading, writing
 from mailer.storage.models import Batch, BatchMembers, Release
 from mailer.storage.queues import ring
+from mailer.storage.types import now
 
 log = logging.getLogger(__name__)
 

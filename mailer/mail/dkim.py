@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from mailer.mail.message import Composed, Slotted, slot
-from mailer.parts import DkimKey
+from mailer.relay import DkimKey
 
 # Named once more than they occur, so that nobody can add another one (RFC 6376, 8.15).
 _OVERSIGNED = (

@@ -12,13 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from markupsafe import Markup
 
 from mailer.mail.colours import ACCENT, on_dark
-from mailer.mail.files import described
-from mailer.mail.fitting import fitted
-from mailer.mail.locales import available, best, direction, long_date, translations
-from mailer.mail.message import Composed, compose, slot
-from mailer.mail.plaintext import plain_text, wrap
-from mailer.mail.sharing import mailto, share_links, tel
-from mailer.mail.values import (
+from mailer.mail.content import (
     Contact,
     Document,
     Headline,
@@ -30,6 +24,11 @@ from mailer.mail.values import (
     Story,
     cleaned,
 )
+from mailer.mail.formats import described, mailto, share_links, tel
+from mailer.mail.html_width import fitted
+from mailer.mail.locales import available, best, direction, long_date, translations
+from mailer.mail.message import Composed, compose, slot
+from mailer.mail.plaintext import plain_text, wrap
 
 __all__ = [
     "Contact",

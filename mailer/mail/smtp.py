@@ -17,8 +17,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn, Self
 
-from mailer.mail.replies import Dialog, Rejected, Reply, Stage, Unanswered
-from mailer.parts import Relay
+from mailer.mail.smtp_protocol import Dialog, Rejected, Reply, Stage, Unanswered
+from mailer.relay import Relay
 
 # RFC 5321 section 4.5.3.2, in seconds.
 _TIMEOUTS: dict[Stage, float] = {

@@ -40,8 +40,8 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from mailer.storage.columns import Instant
 from mailer.storage.models import Base
+from mailer.storage.types import Instant
 
 SQLITE_BUSY_MILLISECONDS = 30_000
 _POSTGRESQL_PATIENCE = {

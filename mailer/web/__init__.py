@@ -10,20 +10,15 @@ from flask import Blueprint
 web = Blueprint("web", __name__)
 
 from mailer.web import (  # noqa: E402, F401 - they hang their routes on `web`
-    assets,
-    confirm,
-    embed,
     errors,
-    feed,
+    feeds,
     follow,
-    guards,
     headers,
+    http_cache,
     languages,
-    manage,
+    preferences,
     press_room,
-    privacy,
-    release,
-    sitemap,
-    unsubscribe,
+    request_checks,
+    subscription,
     your_data,
 )

@@ -11,8 +11,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
-from mailer.domain import subscriptions
-from mailer.domain.links import Links
+from mailer.domain.followers import subscriptions
+from mailer.domain.tokens import Links
 from mailer.errors import ExpiredLink, InvalidLink, NotFound
 from mailer.storage.models import Publisher
 from mailer.web import web

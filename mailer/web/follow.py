@@ -1,4 +1,4 @@
-"""The follow box: what becomes of what is typed there."""
+"""The follow box: the form on our pages and on other sites, and the sign-up that it sends."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from flask import Response, redirect, request, url_for
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
-from mailer.domain import subscriptions
-from mailer.domain.addresses import canonical
-from mailer.domain.typos import probably_meant
+from mailer.domain.followers import subscriptions
 from mailer.errors import InvalidAddress
+from mailer.mail.addresses import canonical, probably_meant
 from mailer.mail.locales import best
 from mailer.storage.models import Publisher
 from mailer.web import web
-from mailer.web.beat import on_the_beat
-from mailer.web.guards import evidence, form
+from mailer.web.constant_time import on_the_beat
 from mailer.web.limits import admits, count
 from mailer.web.pages import publisher_at, settings, show, speak
+from mailer.web.request_checks import evidence, form
 
 TRAP = "message"
 """A field that people do not see; who fills it in is no person."""
@@ -80,3 +79,21 @@ def sign_up_by_form(publisher: Publisher, page: str) -> SignUp:
         elif admits(publisher, address):
             subscriptions.sign_up(settings(), publisher, address, evidence(page))
     return SignUp(typed, suggestion=probably_meant(address), again="again" in fields)
+
+
+@web.get("/<slug>/embed")
+def embed(slug: str) -> Response:
+    """Show the follow box alone, to be framed by any page."""
+    return show("embed.html", publisher=publisher_at(slug))
+
+
+@web.post("/<slug>/embed")
+def follow_embedded(slug: str) -> Response:
+    """Sign an address up as the press room's page does, and answer within the frame."""
+    return follow(slug)
+
+
+@web.get("/<slug>/embed/code")
+def embed_code(slug: str) -> Response:
+    """Show what to copy into another page."""
+    return show("embed-code.html", publisher=publisher_at(slug))

@@ -12,11 +12,11 @@ from redis import RedisError
 from werkzeug.exceptions import TooManyRequests
 
 from mailer.config import Settings
-from mailer.domain.addresses import domain
-from mailer.storage.counters import Limit, OwnCounter, SharedCounter
+from mailer.mail.addresses import domain
 from mailer.storage.models import Publisher
-from mailer.web.guards import network
+from mailer.storage.rate_limits import Limit, OwnCounter, SharedCounter
 from mailer.web.pages import settings
+from mailer.web.request_checks import network
 
 _COUNTER = "mailer.limits"
 _REDIS_LEFT_ALONE_SECONDS = 5.0

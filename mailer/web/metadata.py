@@ -7,7 +7,7 @@ from typing import Any
 from babel import Locale, UnknownLocaleError
 from babel.core import get_global
 
-from mailer.domain.reading import Published, changed_at
+from mailer.domain.releases.press_rooms import Published, changed_at
 from mailer.storage.models import Publisher
 
 

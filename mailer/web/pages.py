@@ -8,14 +8,12 @@ from jinja2 import StrictUndefined
 
 from mailer.config import Settings
 from mailer.domain import publishers
-from mailer.domain.reading import published
-from mailer.domain.subscriptions import Standing
-from mailer.mail.files import described
+from mailer.domain.followers.subscriptions import Standing
+from mailer.domain.releases.press_rooms import published
+from mailer.mail.formats import described, mailto, tel
 from mailer.mail.locales import SOURCE, available, best, direction, long_date, translations
-from mailer.mail.sharing import mailto, tel
 from mailer.storage.models import Publisher
 from mailer.web import web
-from mailer.web.assets import asset_url
 
 _LOCALE = "mailer.locale"
 _ASKED = "mailer.asked"
@@ -99,7 +97,6 @@ def _prepare_templates(state: BlueprintSetupState) -> None:
     environment.filters["described"] = lambda document: described(document, spoken())
     environment.filters["long_date"] = lambda moment: long_date(moment, spoken())
     environment.filters["published"] = published
-    environment.globals["asset_url"] = asset_url
     # A catalogue is read when it is first needed; better now than under the first visitor.
     for locale in available():
         translations(locale)

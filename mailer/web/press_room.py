@@ -1,25 +1,33 @@
-"""The press room's page: who they are, what is new, and the follow box."""
+"""The public pages of a press room: its releases, each release, and its privacy notice."""
 
 from __future__ import annotations
 
 import re
 
 from flask import Response, redirect, request, url_for
+from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
-from mailer.domain import archive
+from mailer.domain.releases import press_rooms
+from mailer.domain.releases.press_rooms import Published, changed_at
 from mailer.errors import NotFound
+from mailer.mail.formats import share_links
 from mailer.web import web
-from mailer.web.freshness import fresh
+from mailer.web.headers import policy
+from mailer.web.http_cache import fresh
+from mailer.web.languages import address
+from mailer.web.metadata import news_article, open_graph
 from mailer.web.pages import publisher_at, show, speak, wished
 
 _RELEASES_A_PAGE = 10
+# Pictures are the one thing a page takes from elsewhere: they stay where the press room has them.
+_WITH_PICTURES = policy(img_src="'self' https: http:")
 
 
 @web.get("/<slug>/")
 def press_room(slug: str) -> Response:
     """Show the press room, with a page of its releases and the follow box."""
-    page = archive.page(slug, _RELEASES_A_PAGE, _number())
+    page = press_rooms.page(slug, _RELEASES_A_PAGE, _number())
     speak(wished(page.publisher.locale))
     return fresh(
         lambda: show("press-room.html", publisher=page.publisher, page=page),
@@ -43,3 +51,45 @@ def _number() -> int:
     if not re.fullmatch(r"[1-9][0-9]{0,5}", number):
         raise NotFound("There is no such page.")
     return int(number)
+
+
+@web.get("/<slug>/<int:release_id>")
+def release(slug: str, release_id: int) -> Response:
+    """Show one version of a release, and say if there is a newer one or one before."""
+    found = press_rooms.read(slug, release_id)
+    speak(wished(found.publisher.locale))
+    around = [one for one in (found.release, found.before, found.newest, *found.others) if one]
+    response = fresh(
+        lambda: _page(found),
+        max(map(changed_at, around)),
+        found.publisher,
+        around,
+        found.before is None,
+        found.newest is None,
+    )
+    response.headers["Content-Security-Policy"] = _WITH_PICTURES
+    return response
+
+
+def _page(found: Published) -> Response:
+    slug, newest = found.publisher.slug, found.newest or found.release
+    own = address("web.release", slug=slug, release_id=found.release.id)
+    return show(
+        "release.html",
+        publisher=found.publisher,
+        found=found,
+        story=found.body,
+        # Sanitised before it was stored.
+        body_html=Markup(found.body.body_html),  # noqa: S704
+        published_at=found.body.published(found.release.published_at),
+        share=share_links(found.body.title, found.body.web_url or own),
+        canonical=address("web.release", slug=slug, release_id=newest.id),
+        open_graph=open_graph(found, own),
+        news_article=news_article(found, own),
+    )
+
+
+@web.get("/<slug>/privacy")
+def privacy(slug: str) -> Response:
+    """Show the standing text, and what the press room adds to it."""
+    return show("privacy.html", publisher=publisher_at(slug))

@@ -7,12 +7,12 @@ import json
 from flask import Response, make_response, request
 from werkzeug.exceptions import BadRequest
 
-from mailer.domain import dossier, erasure, subscriptions
-from mailer.domain.dossier import Dossier
-from mailer.domain.links import Links
+from mailer.domain.followers import erasure, personal_data, subscriptions
+from mailer.domain.followers.personal_data import Dossier
+from mailer.domain.tokens import Links
 from mailer.web import web
-from mailer.web.guards import form
 from mailer.web.pages import settings, show, speak_as
+from mailer.web.request_checks import form
 
 
 @web.route("/your-data/<token>", methods=["GET", "POST"])
@@ -22,7 +22,7 @@ def your_data(token: str) -> Response:
     standing = subscriptions.look_up(subscription_id)
     speak_as(standing)
     action = form().get("action") if request.method == "POST" else "show"
-    known = dossier.of_owner(subscription_id)
+    known = personal_data.of_owner(subscription_id)
     if known is not None and action == "erase" and _erasable():
         erasure.erase_owner(settings(), subscription_id)
         known = None

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from mailer.storage.columns import Instant
+from mailer.storage.types import Instant
 
 revision = "0005"
 down_revision = "0004"

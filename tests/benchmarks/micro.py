@@ -9,14 +9,15 @@ from datetime import UTC, datetime
 
 from mailer.config import TEMPLATES, Settings
 from mailer.demo import samples
-from mailer.domain import publishers, publishing
-from mailer.domain.content import ReleaseBody
-from mailer.domain.followers import import_followers
-from mailer.domain.links import Links
-from mailer.domain.stories import links_under, story_of
+from mailer.domain import publishers
+from mailer.domain.followers.follower_csv import import_followers
+from mailer.domain.releases import publishing
+from mailer.domain.releases.release_body import ReleaseBody
+from mailer.domain.tokens import Links
 from mailer.fanout.batches import claim
 from mailer.fanout.freeze import freeze_next
 from mailer.mail import letters
+from mailer.mail.content import Links
 from mailer.mail.message import Composed
 from mailer.storage.database import writing
 from tests.benchmarks.parts import DATABASES, Figures, Part, Sizes, table
@@ -41,7 +42,7 @@ def _compositions() -> Figures:
     """Compose, fill and sign, without any database."""
     settings = Settings.from_environment(_environment("sqlite:///none"))
     links = Links(settings)
-    factory = letters.Letters(TEMPLATES, links_under(settings.base_url))
+    factory = letters.Letters(TEMPLATES, Links.under(settings.base_url))
     composed = _compose(factory)
     token = links.token("unsubscribe", 1_234_567)
     values = {

@@ -22,7 +22,7 @@ from sqlalchemy import create_engine, text
 
 from mailer.demo import samples
 from mailer.domain import publishers
-from mailer.domain.followers import import_followers
+from mailer.domain.followers.follower_csv import import_followers
 from mailer.storage.migrations import upgrade
 from tests.benchmarks.parts import Figures
 from tests.benchmarks.processor import Meter, Ran, run

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from mailer.domain.mailboxes import Mailboxes, Purpose
+from mailer.domain.verp import Mailboxes, Purpose
 from mailer.storage.database import reading
 from mailer.storage.models import Subscription
 from tests.cli.operator import Operator, Said

@@ -8,10 +8,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
-from mailer.domain import publishers, subscriptions
-from mailer.domain.clock import now
+from mailer.domain import publishers
+from mailer.domain.followers import subscriptions
 from mailer.storage.database import writing
 from mailer.storage.models import Subscription
+from mailer.storage.types import now
 from tests.cli.operator import Operator
 from tests.domain.cast import ADA, KARI, OLA, PROOF, SLUG
 from tests.service import application

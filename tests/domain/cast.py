@@ -13,10 +13,10 @@ from sqlalchemy import func, select, update
 
 from mailer.app import create_app
 from mailer.config import Settings
-from mailer.domain import publishers, subscriptions
-from mailer.domain.clock import now
+from mailer.domain import publishers
+from mailer.domain.followers import subscriptions
+from mailer.domain.followers.subscriptions import Evidence
 from mailer.domain.publishers import PublisherDraft
-from mailer.domain.subscriptions import Evidence
 from mailer.storage.database import db, reading, writing
 from mailer.storage.models import (
     Base,
@@ -26,6 +26,7 @@ from mailer.storage.models import (
     Subscriber,
     Subscription,
 )
+from mailer.storage.types import now
 from tests.service import contract
 
 KARI, OLA, ADA = "kari@example.org", "ola@example.org", "ada@example.org"

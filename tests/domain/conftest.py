@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from mailer.domain import clock
+from mailer.storage import types
 from tests.domain.cast import PressRoom, TimePasses, press_room
 
 
@@ -30,6 +30,6 @@ def time_passes(monkeypatch: pytest.MonkeyPatch) -> TimePasses:
 
     def pass_by(time: timedelta) -> None:
         for module in domain:
-            monkeypatch.setattr(module, "now", lambda: clock.now() + time)
+            monkeypatch.setattr(module, "now", lambda: types.now() + time)
 
     return pass_by

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailer.domain.addresses import canonical
 from mailer.errors import InvalidAddress
+from mailer.mail.addresses import canonical
 from tests.domain.cast import KARI
 
 ONE = "Enter one valid email address."

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from mailer.domain import publishers
-from mailer.domain.appearance import Trait, checked
+from mailer.domain.branding import Trait, checked
 from mailer.errors import InvalidInput, NotFound
 from tests.domain.cast import ROOM, SLUG, PressRoom
 

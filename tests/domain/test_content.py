@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mailer.domain.content import ReleaseBody
+from mailer.domain.releases.release_body import ReleaseBody
 from mailer.errors import InvalidInput
 from tests.domain.cast import RELEASE, release
 

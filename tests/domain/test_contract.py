@@ -10,8 +10,8 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from mailer.domain.content import ReleaseBody
-from mailer.domain.markup import KEPT
+from mailer.domain.releases.release_body import ReleaseBody
+from mailer.mail.sanitize import KEPT
 
 PAGE = (Path(__file__).parents[2] / "docs" / "releases.md").read_text()
 SAME_AS = {"images": "image"}

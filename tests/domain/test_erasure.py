@@ -10,11 +10,11 @@ from functools import partial
 import pytest
 from sqlalchemy import select, update
 
-from mailer.domain import choices, erasure, publishers, subscriptions
-from mailer.domain.clock import now
-from mailer.domain.followers import ImportReport, import_followers
+from mailer.domain import publishers
+from mailer.domain.followers import erasure, preferences, subscriptions
+from mailer.domain.followers.follower_csv import ImportReport, import_followers
+from mailer.domain.followers.subscriptions import Evidence
 from mailer.domain.publishers import PublisherDraft
-from mailer.domain.subscriptions import Evidence
 from mailer.errors import InvalidAddress, Misconfigured, NotFound
 from mailer.storage.database import reading, writing
 from mailer.storage.models import (
@@ -25,6 +25,7 @@ from mailer.storage.models import (
     Subscriber,
     Subscription,
 )
+from mailer.storage.types import now
 from tests.domain.cast import KARI, OLA, PROOF, SLUG, PressRoom
 
 SEEN = Evidence(language="nb", page="https://follow.example.org/kari", network="192.0.2.0/24")
@@ -159,7 +160,7 @@ def test_an_erasure_beside_something_else_is_before_or_after_it(
             "import": partial(bring, room, address),
             "leave": partial(room.leave, one),
             "undo": partial(subscriptions.resume, one, PROOF),
-            "ask": partial(choices.ask_for_link, room.settings, one),
+            "ask": partial(preferences.ask_for_link, room.settings, one),
             "erase": erasing,
         }
         with ThreadPoolExecutor(2) as crowd:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mailer.domain import subscriptions
-from mailer.domain.followers import ImportReport, import_followers
+from mailer.domain.followers import subscriptions
+from mailer.domain.followers.follower_csv import ImportReport, import_followers
 from mailer.errors import InvalidInput, NotFound
 from mailer.storage.models import Subscriber, Subscription
 from tests.domain.cast import ADA, KARI, OLA, SLUG, PressRoom

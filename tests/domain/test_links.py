@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from itsdangerous import TimestampSigner
 
 from mailer.config import Settings
-from mailer.domain.links import Links, Purpose
+from mailer.domain.tokens import Links, Purpose
 from mailer.errors import ExpiredLink, InvalidLink
 from tests.service import contract
 

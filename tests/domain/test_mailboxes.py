@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailer.config import Settings
-from mailer.domain.links import Links
-from mailer.domain.mailboxes import Mailbox, Mailboxes, Purpose
+from mailer.domain.tokens import Links
+from mailer.domain.verp import Mailbox, Mailboxes, Purpose
 from mailer.errors import Misconfigured, UnknownMailbox
 from tests.service import contract
 

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from mailer.domain import publishers, subscriptions
+from mailer.domain import publishers
+from mailer.domain.followers import subscriptions
 from mailer.domain.publishers import PublisherDraft
 from tests.domain.cast import KARI, OLA, PROOF, SLUG, PressRoom, TimePasses
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from mailer.domain import archive, choices, publishing, reading, subscriptions
-from mailer.domain.content import ReleaseBody
+from mailer.domain.followers import preferences, subscriptions
+from mailer.domain.releases import press_rooms, publishing
+from mailer.domain.releases.release_body import ReleaseBody
 from mailer.storage.database import single_statements
 from tests.domain.cast import KARI, PROOF, SLUG, PressRoom, release
 from tests.plans import questions, whole_tables
@@ -16,13 +17,13 @@ def test_no_visitor_makes_us_read_a_whole_table(room: PressRoom) -> None:
     published = publishing.publish(room.settings, room.publisher, body)
     kari = room.follow(KARI)
     with questions() as asked:
-        archive.page(SLUG, 10)
-        reading.read(SLUG, published.id)
-        reading.latest(room.publisher)
+        press_rooms.page(SLUG, 10)
+        press_rooms.read(SLUG, published.id)
+        press_rooms.latest(room.publisher)
         subscriptions.sign_up(room.settings, room.publisher, KARI, PROOF)
         subscriptions.look_up(kari)
-        choices.look_up(kari)
-        choices.ask_for_link(room.settings, kari)
+        preferences.look_up(kari)
+        preferences.ask_for_link(room.settings, kari)
     assert len(asked) > 10
     with closing(single_statements()) as connection:
         for statement, parameters in asked.items():

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from mailer.config import Settings
-from mailer.domain.content import ReleaseBody
-from mailer.domain.links import Links, Purpose
-from mailer.domain.previews import EXAMPLE_ROOM, EXAMPLE_URL, Preview, preview
+from mailer.domain.releases.previews import EXAMPLE_ROOM, EXAMPLE_URL, Preview, preview
+from mailer.domain.releases.release_body import ReleaseBody
+from mailer.domain.tokens import Links, Purpose
 from mailer.errors import InvalidLink
 from mailer.mail.locales import available
 from tests.domain.cast import RELEASE, release

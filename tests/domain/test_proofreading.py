@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from mailer.domain.content import ReleaseBody
-from mailer.domain.proofreading import SUBJECT_LENGTH, WORD_LENGTH, proofread
+from mailer.domain.releases.lint import SUBJECT_LENGTH, WORD_LENGTH, proofread
+from mailer.domain.releases.release_body import ReleaseBody
 from tests.domain.cast import RELEASE, release
 
 TEXT = "<p>SØRØYA — Bøttene er fulle, og folk plukker ennå.</p>"

@@ -7,13 +7,14 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import update
 
-from mailer.domain import publishers, publishing, receipts, releases
-from mailer.domain.clock import now
-from mailer.domain.content import ReleaseBody
-from mailer.domain.receipts import Receipt
+from mailer.domain import publishers
+from mailer.domain.releases import lifecycle, publishing, receipts
+from mailer.domain.releases.receipts import Receipt
+from mailer.domain.releases.release_body import ReleaseBody
 from mailer.errors import InvalidAddress, NotFound
 from mailer.storage.database import writing
 from mailer.storage.models import Batch, BatchMembers, Outcome, Release, Uncertain
+from mailer.storage.types import now
 from tests.domain.cast import ADA, KARI, OLA, ROOM, PressRoom, release
 
 
@@ -90,7 +91,7 @@ def test_after_a_stop_who_was_spared_is_skipped(room: PressRoom) -> None:
     one = publish(room)
     frozen(one, [1, 2, 3, 4], position=2)
     outcome(one, 2, "deferred", "4.2.2")
-    releases.stop(room.settings, room.publisher, one)
+    lifecycle.stop(room.settings, room.publisher, one)
     account = receipts.receipt(room.publisher, one)
     assert account.state == "stopped"
     assert account.total == balance(account) == 4

@@ -13,12 +13,13 @@ import pytest
 from sqlalchemy import update
 
 from mailer.config import Settings
-from mailer.domain import publishers, publishing, releases
-from mailer.domain.clock import now
-from mailer.domain.content import ReleaseBody
+from mailer.domain import publishers
+from mailer.domain.releases import lifecycle, publishing
+from mailer.domain.releases.release_body import ReleaseBody
 from mailer.errors import Conflict, NotFound, ReferenceTaken
 from mailer.storage.database import writing
 from mailer.storage.models import Publisher, Release
+from mailer.storage.types import now
 from tests.domain.cast import ROOM, SLUG, PressRoom, TimePasses, release
 
 Act = Callable[[Settings, Publisher, int], Release]
@@ -47,7 +48,7 @@ def test_the_same_content_again_is_the_same_release(room: PressRoom) -> None:
 
 def test_the_answer_stays_the_first_whatever_has_happened_since(room: PressRoom) -> None:
     first = publish(room, hold_minutes=10)
-    releases.stop(room.settings, room.publisher, first.id)
+    lifecycle.stop(room.settings, room.publisher, first.id)
     again = publish(room, hold_minutes=10)
     assert (again.id, again.first_state) == (first.id, "held")
 
@@ -73,7 +74,7 @@ def test_the_first_content_stays(room: PressRoom) -> None:
     first = publish(room)
     with pytest.raises(ReferenceTaken):
         publish(room, title="En annen nyhet")
-    assert releases.find(room.publisher, first.id).content["title"] == release()["title"]
+    assert lifecycle.find(room.publisher, first.id).content["title"] == release()["title"]
 
 
 def test_another_press_room_may_use_the_same_reference(room: PressRoom) -> None:
@@ -132,15 +133,15 @@ def test_what_has_not_been_sent_is_stopped_at_once_and_for_good(
 ) -> None:
     one = publish(room, **changes)
     for _ in range(2):
-        assert releases.stop(room.settings, room.publisher, one.id).state == "stopped"
+        assert lifecycle.stop(room.settings, room.publisher, one.id).state == "stopped"
     with pytest.raises(Conflict, match="stopped cannot be resumed"):
-        releases.resume(room.settings, room.publisher, one.id)
+        lifecycle.resume(room.settings, room.publisher, one.id)
 
 
 def test_a_held_release_goes_out_when_told(room: PressRoom) -> None:
     one = publish(room, hold_minutes=10)
     for _ in range(2):
-        resumed = releases.resume(room.settings, room.publisher, one.id)
+        resumed = lifecycle.resume(room.settings, room.publisher, one.id)
         assert resumed.state == "sending"
         assert resumed.starts_at < one.starts_at
 
@@ -148,9 +149,9 @@ def test_a_held_release_goes_out_when_told(room: PressRoom) -> None:
 def test_a_paused_release_goes_on_and_forgets_why_it_was_paused(room: PressRoom) -> None:
     one = publish(room)
     with writing() as session:
-        releases.pause(session, one.id, "The relay answers 535.")
-    assert releases.find(room.publisher, one.id).paused_because == "The relay answers 535."
-    resumed = releases.resume(room.settings, room.publisher, one.id)
+        lifecycle.pause(session, one.id, "The relay answers 535.")
+    assert lifecycle.find(room.publisher, one.id).paused_because == "The relay answers 535."
+    resumed = lifecycle.resume(room.settings, room.publisher, one.id)
     assert (resumed.state, resumed.paused_because) == ("sending", None)
 
 
@@ -159,30 +160,30 @@ def test_there_is_nothing_to_resume(room: PressRoom, state: str) -> None:
     one = publish(room)
     put(one, state)
     with pytest.raises(Conflict, match=f"is {state} cannot be resumed"):
-        releases.resume(room.settings, room.publisher, one.id)
+        lifecycle.resume(room.settings, room.publisher, one.id)
 
 
 def test_what_is_done_cannot_be_stopped(room: PressRoom) -> None:
     one = publish(room, notify=False)
     with pytest.raises(Conflict, match="done"):
-        releases.stop(room.settings, room.publisher, one.id)
+        lifecycle.stop(room.settings, room.publisher, one.id)
 
 
-@pytest.mark.parametrize("act", [releases.stop, releases.resume])
+@pytest.mark.parametrize("act", [lifecycle.stop, lifecycle.resume])
 def test_the_release_of_another_press_room_is_not_there(room: PressRoom, act: Act) -> None:
     publishers.add(replace(ROOM, slug="fjellavisa"))
     one = publish(room, hold_minutes=10)
     with pytest.raises(NotFound):
         act(room.settings, publishers.find("fjellavisa"), one.id)
-    assert releases.find(room.publisher, one.id).state == "held"
+    assert lifecycle.find(room.publisher, one.id).state == "held"
 
 
 @pytest.mark.parametrize("number", [0, -1, 4711, 2**63, 10**30])
 def test_a_number_of_no_release_is_not_found(room: PressRoom, number: int) -> None:
     with pytest.raises(NotFound):
-        releases.find(room.publisher, number)
+        lifecycle.find(room.publisher, number)
     with pytest.raises(NotFound):
-        releases.publisher_of(number)
+        lifecycle.publisher_of(number)
 
 
 def test_the_same_call_many_times_at_once_is_one_release(room: PressRoom) -> None:

@@ -7,12 +7,13 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import insert, select
 
-from mailer.domain import publishers, retention, subscriptions
-from mailer.domain.clock import now
-from mailer.domain.followers import import_followers
+from mailer.domain import publishers
+from mailer.domain.followers import retention, subscriptions
+from mailer.domain.followers.follower_csv import import_followers
 from mailer.domain.publishers import PublisherDraft
 from mailer.storage.database import reading, writing
 from mailer.storage.models import Erased, Subscriber, Subscription
+from mailer.storage.types import now
 from tests.domain.cast import KARI, OLA, PROOF, SLUG, PressRoom, TimePasses
 
 DAY = timedelta(days=1)

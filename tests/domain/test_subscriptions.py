@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import select
 
-from mailer.domain import publishers, subscriptions
+from mailer.domain import publishers
+from mailer.domain.followers import subscriptions
 from mailer.domain.publishers import PublisherDraft
 from mailer.errors import InvalidAddress, InvalidLink
 from mailer.storage.database import reading

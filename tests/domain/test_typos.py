@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailer.domain.typos import probably_meant
+from mailer.mail.addresses import probably_meant
 
 
 @pytest.mark.parametrize(

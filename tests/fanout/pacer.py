@@ -7,7 +7,7 @@ import signal
 import time
 
 from mailer.config import Settings
-from mailer.fanout.pace import Pace
+from mailer.fanout.send_rate import Pace
 
 
 async def take_permits() -> None:

@@ -18,12 +18,13 @@ from sqlalchemy import select, update
 
 from mailer.app import create_app
 from mailer.config import Settings
-from mailer.domain import followers, publishers, publishing, receipts, releases
-from mailer.domain.clock import now
-from mailer.domain.content import ReleaseBody
-from mailer.domain.receipts import Receipt
+from mailer.domain import publishers
+from mailer.domain.followers import follower_csv
+from mailer.domain.releases import lifecycle, publishing, receipts
+from mailer.domain.releases.receipts import Receipt
+from mailer.domain.releases.release_body import ReleaseBody
 from mailer.fanout.batches import Claim, claim
-from mailer.fanout.drain import drain
+from mailer.fanout.dispatcher import drain
 from mailer.fanout.freeze import freeze_next
 from mailer.fanout.sweep import sweep
 from mailer.mail.smtp import SmtpConnection
@@ -39,6 +40,7 @@ from mailer.storage.models import (
     Subscription,
     Uncertain,
 )
+from mailer.storage.types import now
 from tests.relay import Relay
 
 ADA, BOB, CAI, DAG, EVA = (
@@ -72,7 +74,7 @@ class Room:
     def follow(self, *addresses: str) -> None:
         """Let people follow who have confirmed long ago."""
         lines = ["address", *addresses]
-        report = followers.import_followers(SLUG, lines, locales=("nb", "nn", "en"))
+        report = follower_csv.import_followers(SLUG, lines, locales=("nb", "nn", "en"))
         assert report.added == len(addresses), report
 
     def publish(self, **fields: Any) -> int:
@@ -158,11 +160,11 @@ class Room:
 
     def stop(self, release_id: int) -> str:
         """Stop a release, and return its state."""
-        return releases.stop(self.settings, self.publisher, release_id).state
+        return lifecycle.stop(self.settings, self.publisher, release_id).state
 
     def resume(self, release_id: int) -> str:
         """Resume a release, and return its state."""
-        return releases.resume(self.settings, self.publisher, release_id).state
+        return lifecycle.resume(self.settings, self.publisher, release_id).state
 
     def receipt(self, release_id: int) -> Receipt:
         """Return the receipt of a release, which always balances."""
@@ -201,7 +203,7 @@ class Room:
 
     def release(self, release_id: int) -> Release:
         """Return a release as it is now."""
-        return releases.find(self.publisher, release_id)
+        return lifecycle.find(self.publisher, release_id)
 
     def subscription(self, address: str) -> Subscription:
         """Return somebody's subscription."""

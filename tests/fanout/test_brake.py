@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailer.fanout.brake import Brake, Turnstile
+from mailer.fanout.send_rate import Brake, Turnstile
 
 RATES = st.floats(0.001, 100_000)
 

@@ -8,13 +8,12 @@ from collections import Counter
 
 from sqlalchemy import event
 
-from mailer.domain.releases import settle
-from mailer.fanout.acknowledgements import FENCED, GO_ON, Progress
+from mailer.domain.releases.lifecycle import settle
+from mailer.fanout.acknowledgements import FENCED, GO_ON, Committer, Progress
 from mailer.fanout.batches import Claim
-from mailer.fanout.committer import Committer
-from mailer.fanout.ledger import Ledger
+from mailer.fanout.database_thread import Ledger
 from mailer.fanout.outcomes import Finding, write_findings
-from mailer.fanout.verdicts import Verdict
+from mailer.fanout.replies import Verdict
 from mailer.storage.database import db, writing
 from mailer.storage.models import Batch
 from tests.fanout.room import CAST, Room, crowd, together

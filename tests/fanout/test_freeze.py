@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from mailer.domain import publishers
-from mailer.domain.clock import now
 from mailer.fanout.freeze import batch_size, freeze_next
 from mailer.storage.database import writing
 from mailer.storage.models import Batch, BatchMembers, Release
+from mailer.storage.types import now
 from tests.fanout.room import ADA, BOB, CAI, CAST, DAG, EVA, Room, crowd, together
 
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import update
 
-from mailer.domain.receipts import Receipt
+from mailer.domain.releases.receipts import Receipt
 from mailer.fanout.outcomes import Finding, write_findings
-from mailer.fanout.verdicts import Verdict
+from mailer.fanout.replies import Verdict
 from mailer.storage.database import writing
 from mailer.storage.models import Batch, Outcome, Subscriber
 from tests.fanout.room import ADA, BOB, CAI, CAST, DAG, EVA, Room

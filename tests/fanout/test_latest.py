@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
 
-from mailer.domain import publishers, publishing
-from mailer.domain.content import ReleaseBody
-from mailer.fanout.latest import latest
-from mailer.mail.values import Headline
+from mailer.domain import publishers
+from mailer.domain.releases import publishing
+from mailer.domain.releases.release_body import ReleaseBody
+from mailer.fanout.release_letters import latest
+from mailer.mail.content import Headline
 from mailer.storage.database import reading
 from tests.fanout.room import ADA, SENDER, Room
 

@@ -7,7 +7,7 @@ from collections import Counter
 from mailer.fanout.acknowledgements import FENCED, GO_ON, Progress, renew, write
 from mailer.fanout.batches import Claim
 from mailer.fanout.outcomes import Finding
-from mailer.fanout.verdicts import Verdict
+from mailer.fanout.replies import Verdict
 from mailer.storage.database import writing
 from mailer.storage.models import Batch, Outcome, Uncertain
 from tests.fanout.room import ADA, BOB, CAST, Room

@@ -7,10 +7,11 @@ from collections import Counter
 
 import pytest
 
-from mailer.domain import publishers, subscriptions
-from mailer.domain.subscriptions import Evidence
-from mailer.fanout.letters import Errand, claim_letter, drain_outbox, finish_letter
-from mailer.fanout.verdicts import Verdict
+from mailer.domain import publishers
+from mailer.domain.followers import subscriptions
+from mailer.domain.followers.subscriptions import Evidence
+from mailer.fanout.outbox_delivery import Errand, claim_letter, drain_outbox, finish_letter
+from mailer.fanout.replies import Verdict
 from mailer.storage.database import writing
 from mailer.storage.models import OutboxLetter
 from mailer.storage.queues import JOBS

@@ -10,7 +10,7 @@ from typing import TypeVar
 import pytest
 from sqlalchemy import Connection
 
-from mailer.fanout.ledger import Ledger
+from mailer.fanout.database_thread import Ledger
 from mailer.fanout.recipients import Directory, Recipient
 from mailer.storage.models import Subscription
 from tests.fanout.room import ADA, BOB, CAI, CAST, DAG, EVA, Room, crowd

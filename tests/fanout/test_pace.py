@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from redis import Redis as Client
 
 from mailer.config import Settings
-from mailer.fanout.pace import Pace, share
-from mailer.storage.quotas import SCHEDULE, Quota
+from mailer.fanout.send_rate import Pace, share
+from mailer.storage.rate_limits import SCHEDULE, Quota
 from tests.processes import Process, eventually, free_port
 from tests.servers import Redis
 from tests.service import ROOT, complete, contract

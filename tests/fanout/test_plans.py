@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from mailer.domain.releases import settle
-from mailer.fanout.acknowledgements import Progress, renew, write
+from mailer.domain.releases.lifecycle import settle
+from mailer.fanout.acknowledgements import CLOSE_IN_SQLITE, MOVE_ON, Progress, renew, write
 from mailer.fanout.batches import claim, releases_waiting
 from mailer.fanout.freeze import release_is_due
 from mailer.fanout.outcomes import expire, retry_due
-from mailer.fanout.positions import CLOSE_IN_SQLITE, MOVE_ON
 from mailer.fanout.recipients import AS_THEY_ARE
 from mailer.fanout.sweep import free_lost_batches, hold_due, pause_restored
 from mailer.storage.database import bigint_array, single_statements, writing

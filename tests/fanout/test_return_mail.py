@@ -7,10 +7,11 @@ import re
 
 import pytest
 
-from mailer.domain import publishers, subscriptions
-from mailer.domain.mailboxes import Mailbox, Mailboxes
-from mailer.domain.subscriptions import Evidence
-from mailer.fanout.letters import drain_outbox
+from mailer.domain import publishers
+from mailer.domain.followers import subscriptions
+from mailer.domain.followers.subscriptions import Evidence
+from mailer.domain.verp import Mailbox, Mailboxes
+from mailer.fanout.outbox_delivery import drain_outbox
 from tests.fanout.room import ADA, BOB, CAST, SENDER, SLUG, Room
 from tests.relay import Received
 

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from mailer.fanout.acknowledgements import Progress, write
 from mailer.fanout.batches import Claim
-from mailer.parts import Relay as RelaySetting
+from mailer.relay import Relay as RelaySetting
 from mailer.storage.database import database_now, reading, writing
 from mailer.storage.models import Outcome
 from tests.fanout.room import CAST, Room, crowd

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mailer.domain import receipts
+from mailer.domain.releases import receipts
 from mailer.errors import Conflict, NotFound
 from mailer.storage.models import Batch, Outcome
 from tests.fanout.room import ADA, BOB, CAI, CAST, DAG, EVA, Room

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mailer.fanout.verdicts import Run, Verdict, judge
-from mailer.mail.replies import Reply, Stage
+from mailer.fanout.replies import Run, Verdict, judge
+from mailer.mail.smtp_protocol import Reply, Stage
 
 GONE = Verdict("refused", "5.1.1")
 BLOCKED = Verdict("refused", "5.7.1")

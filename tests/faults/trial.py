@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from mailer.domain import publishers
-from mailer.domain.followers import import_followers
+from mailer.domain.followers.follower_csv import import_followers
 from tests.disks import SmallDisk
 from tests.faults.post import Count, Post
 from tests.faults.press import Press

@@ -9,7 +9,8 @@ import pytest
 from redis import Redis
 from sqlalchemy import MetaData, create_engine, select
 
-from mailer.domain import followers, publishers
+from mailer.domain import publishers
+from mailer.domain.followers import follower_csv
 from tests.journeys.people import PublishingSystem, Visitor, link
 from tests.processes import eventually
 from tests.relay import SILENCE, Relay
@@ -53,10 +54,10 @@ def ask_for_data(kari: Visitor) -> str:
     return link(kari.letters(3)[2], "/your-data/")
 
 
-def bring(service: Service, slug: str, *addresses: str) -> followers.ImportReport:
+def bring(service: Service, slug: str, *addresses: str) -> follower_csv.ImportReport:
     """Import people, as the operator of the service does."""
     with application(service.environment):
-        return followers.import_followers(
+        return follower_csv.import_followers(
             slug,
             ["address", *addresses],
             locales=("nb",),

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mailer.domain import followers
+from mailer.domain.followers import follower_csv
 from tests.journeys.people import PublishingSystem, Visitor, mailto, one_click
 from tests.journeys.town import Town
 from tests.processes import eventually, free_port
@@ -151,7 +151,7 @@ def test_who_leaves_is_skipped_in_a_batch_that_is_claimed_already(
 ) -> None:
     crowd = [f"{slug_of(request)}.{number:03}@example.org" for number in range(240)]
     with application(town.service.environment):
-        followers.import_followers(slug_of(request), ["address", *crowd], locales=("nb",))
+        follower_csv.import_followers(slug_of(request), ["address", *crowd], locales=("nb",))
     press_office.done(press_office.publish("brygga"))
     letters = {one: Visitor(town.relay, one).letters(1)[0] for one in crowd[50:60]}
     town.relay.answer(crowd[0], at="rcpt", reply=SILENCE, times=1)

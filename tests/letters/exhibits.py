@@ -11,15 +11,15 @@ from typing import Any
 
 from mailer.config import TEMPLATES
 from mailer.demo import samples
-from mailer.domain.content import ReleaseBody
-from mailer.domain.stories import links_under, story_of
+from mailer.domain.releases.release_body import ReleaseBody
+from mailer.mail.content import Links
 from mailer.mail.letters import Headline, Letters, PressRoom, Replaced
 from mailer.mail.message import Composed
 from tests.mail.conftest import VALUES, parse, part
 
 SEED = Path(__file__).parents[3] / "shared" / "seed" / "release.json"
 SITE = "https://presse.example"
-LETTERS = Letters(TEMPLATES, links_under(SITE))
+LETTERS = Letters(TEMPLATES, Links.under(SITE))
 
 PLAIN = PressRoom(
     name=samples.NAME,
@@ -68,13 +68,13 @@ def _release(
     name: str, content: dict[str, Any], room: PressRoom = PLAIN, others: tuple[Headline, ...] = ()
 ) -> Exhibit:
     body = ReleaseBody.read(content)
-    story = story_of(body, body.published(datetime(2026, 4, 11, 10, tzinfo=UTC)), others)
+    story = body.story(body.published(datetime(2026, 4, 11, 10, tzinfo=UTC)), others)
     return Exhibit(name, "release", lambda locale: LETTERS.release(room, story, locale))
 
 
 def _replacing(kind: str, content: dict[str, Any]) -> Exhibit:
     body = ReleaseBody.read(content)
-    story = story_of(body, body.published(datetime(2026, 4, 11, 10, tzinfo=UTC)))
+    story = body.story(body.published(datetime(2026, 4, 11, 10, tzinfo=UTC)))
     old = Replaced(story.title, story.published_at, 1, NOTES[kind])
     method = getattr(LETTERS, kind)
     return Exhibit(kind, kind, lambda locale: method(PLAIN, story, old, locale))

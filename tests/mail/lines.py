@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from mailer.parts import Relay
+from mailer.relay import Relay
 
 HELLO = b"250-relay.example.org\r\n250 ENHANCEDSTATUSCODES\r\n"
 OFFERS = b"250-relay.example.org\r\n250-PIPELINING\r\n250-SIZE 1000000\r\n250 SMTPUTF8\r\n"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mailer.mail.dkim import serving, sign
 from mailer.mail.message import Composed, compose, slot
-from mailer.parts import DkimKey
+from mailer.relay import DkimKey
 from tests.dkim_keys import dkimpy_verdicts, ed25519, opendkim_verdicts, rsa
 from tests.mail.conftest import VALUES
 from tests.mail.texts import bodies, lines

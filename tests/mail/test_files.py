@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mailer.mail.files import described
-from mailer.mail.values import Document
+from mailer.mail.content import Document
+from mailer.mail.formats import described
 
 TALL = "https://museet.example/tall.pdf"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
-from mailer.domain.markup import clean
-from mailer.mail.fitting import fitted
+from mailer.mail.html_width import fitted
+from mailer.mail.sanitize import clean
 from tests.domain.test_markup import Reader, pages
 
 URL = "https://museet.example/a.jpg"

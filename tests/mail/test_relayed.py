@@ -11,7 +11,7 @@ import pytest
 from mailer.mail.dkim import sign
 from mailer.mail.message import Composed
 from mailer.mail.smtp import Mail, SmtpConnection
-from mailer.parts import Relay as Hop
+from mailer.relay import Relay as Hop
 from tests.dkim_keys import dkimpy_verdicts, ed25519, opendkim_verdicts, rsa
 from tests.mail.conftest import VALUES
 from tests.mail.test_dkim import DOMAIN, MOMENT

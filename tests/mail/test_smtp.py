@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import pytest
 import uvloop
 
-from mailer.mail.replies import Rejected, Reply, Unanswered
 from mailer.mail.smtp import Mail, SmtpConnection
-from mailer.parts import Relay as RelaySetting
+from mailer.mail.smtp_protocol import Rejected, Reply, Unanswered
+from mailer.relay import Relay as RelaySetting
 from tests.mail.lines import OFFERS, speaking
 from tests.relay import Relay
 

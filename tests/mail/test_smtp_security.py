@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mailer.mail.replies import Rejected, Unanswered
 from mailer.mail.smtp import SmtpConnection
+from mailer.mail.smtp_protocol import Rejected, Unanswered
 from tests.mail.lines import Lines, speaking
 
 STARTTLS = b"250-relay.example.org\r\n250 STARTTLS\r\n"

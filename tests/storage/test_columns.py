@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.dialects import sqlite
 
-from mailer.storage.columns import PackedIds
+from mailer.storage.types import PackedIds
 
 
 @given(st.lists(st.integers(0, 2**63 - 1), max_size=50).map(sorted))

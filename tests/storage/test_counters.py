@@ -7,7 +7,7 @@ import time
 import pytest
 from redis import Redis as Client
 
-from mailer.storage.counters import Limit, OwnCounter, SharedCounter
+from mailer.storage.rate_limits import Limit, OwnCounter, SharedCounter
 from tests.processes import eventually
 from tests.servers import Redis
 

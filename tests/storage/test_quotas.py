@@ -9,7 +9,7 @@ import pytest
 from redis import Redis as Client
 from redis import RedisError
 
-from mailer.storage.quotas import PROCESSES, SCHEDULE, Quota
+from mailer.storage.rate_limits import PROCESSES, SCHEDULE, Quota
 from tests.processes import free_port
 from tests.servers import Redis
 

@@ -17,14 +17,16 @@ from werkzeug.test import TestResponse
 
 from mailer.app import create_app
 from mailer.config import Settings
-from mailer.domain import publishers, publishing, releases, subscriptions
-from mailer.domain.appearance import Traits
-from mailer.domain.clock import now
-from mailer.domain.content import ReleaseBody
-from mailer.domain.links import Links
-from mailer.domain.subscriptions import Evidence
+from mailer.domain import publishers
+from mailer.domain.branding import Traits
+from mailer.domain.followers import subscriptions
+from mailer.domain.followers.subscriptions import Evidence
+from mailer.domain.releases import lifecycle, publishing
+from mailer.domain.releases.release_body import ReleaseBody
+from mailer.domain.tokens import Links
 from mailer.storage.database import db, reading, writing
 from mailer.storage.models import Base, Subscriber, Subscription
+from mailer.storage.types import now
 from tests.service import contract
 
 SLUG = "fjordavisa"
@@ -101,7 +103,7 @@ class House:
         """Put a better version in the place of a release, and return its id."""
         with self.app.app_context():
             publisher = publishers.find(SLUG)
-            content = releases.find(publisher, release_id).content
+            content = lifecycle.find(publisher, release_id).content
             body = ReleaseBody.read({**content, **fields})
             return publishing.correct(self.settings, publisher, release_id, body).id
 

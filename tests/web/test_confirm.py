@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from itsdangerous import TimestampSigner
 
-from mailer.domain.links import CONFIRM_WITHIN, Purpose
+from mailer.domain.tokens import CONFIRM_WITHIN, Purpose
 from tests.web.house import NAME, ROOM, House, text
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import event
 from werkzeug.test import TestResponse
 
 from mailer.storage.database import db
-from mailer.web.beat import BEAT_SECONDS, wait_after
+from mailer.web.constant_time import BEAT_SECONDS, wait_after
 from tests.web.house import House
 
 PASTS = ("unknown", "waiting", "confirmed", "departed", "no-mailbox", "was-erased", "asked-twice")

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mailer.domain.subscriptions import WORDING
-from mailer.web.guards import LARGEST_FORM, network
+from mailer.domain.followers.subscriptions import WORDING
+from mailer.web.request_checks import LARGEST_FORM, network
 from tests.conftest import Databases
 from tests.journeys.people import Page
 from tests.web.house import FOLLOW, FORM, NAME, ROOM, SLUG, House, house, text

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from mailer.domain.links import Purpose
+from mailer.domain.tokens import Purpose
 from tests.web.house import FOLLOW, ROOM, House, text
 
 PAGES = [ROOM, f"{ROOM}embed/code", f"{ROOM}privacy", "/nobody/"]

@@ -17,7 +17,6 @@ from flask import Flask
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from mailer.domain import publishers
-from mailer.web import beat
 from tests.servers import Redis
 from tests.service import application, contract
 from tests.web.house import house

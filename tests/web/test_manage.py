@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from mailer.domain import followers, publishers
-from mailer.domain.clock import now
+from mailer.domain import publishers
+from mailer.domain.followers import follower_csv
 from mailer.domain.outbox import LETTERS_A_DAY
 from mailer.mail.locales import available, long_date
 from mailer.storage.database import reading
 from mailer.storage.models import OutboxLetter, Subscription
+from mailer.storage.types import now
 from tests.web.house import NAME, ROOM_DRAFT, SLUG, House, text
 
 KARI = "kari@example.org"
@@ -112,8 +113,8 @@ def test_every_other_press_room_has_a_link_to_its_own_choices(home: House) -> No
         for slug in ("fjellavisa", "byavisa"):
             draft = publishers.PublisherDraft(slug, slug.title(), ROOM_DRAFT.from_address, "nn")
             publishers.add(draft)
-        followers.import_followers("fjellavisa", ["address", KARI], locales=("nn",))
-        followers.import_followers("byavisa", ["address", "ola@example.org"], locales=("nn",))
+        follower_csv.import_followers("fjellavisa", ["address", KARI], locales=("nn",))
+        follower_csv.import_followers("byavisa", ["address", "ola@example.org"], locales=("nn",))
     page = text(home.client.get(path_of(home, one)))
     assert "Byavisa" not in page
     link = re.search(r'href="(/manage/[^"]+)">Fjellavisa<', page)

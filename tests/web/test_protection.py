@@ -12,8 +12,9 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import TooManyRequests
 
-from mailer.domain import publishers, subscriptions
-from mailer.domain.links import Purpose
+from mailer.domain import publishers
+from mailer.domain.followers import subscriptions
+from mailer.domain.tokens import Purpose
 from mailer.errors import InvalidInput
 from mailer.mail.locales import available
 from tests.conftest import Databases

@@ -7,7 +7,6 @@ from xml.etree.ElementTree import fromstring
 
 import pytest
 
-from mailer.web import sitemap
 from tests.web.house import ROOM, House
 
 NAMESPACE = "{http://www.sitemaps.org/schemas/sitemap/0.9}"

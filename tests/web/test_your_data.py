@@ -7,7 +7,7 @@ import json
 import pytest
 from itsdangerous import TimestampSigner
 
-from mailer.domain.links import ACCESS_WITHIN
+from mailer.domain.tokens import ACCESS_WITHIN
 from tests.conftest import Databases
 from tests.web.house import ROOM, House, house, text
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from sqlalchemy import JSON, MetaData
 from sqlalchemy.orm import DeclarativeBase
 
-from mailer.storage.columns import Instant
+from mailer.storage.types import Instant
 
 
 class Base(DeclarativeBase):

@@ -15,8 +15,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from mailer.storage.columns import Id
 from mailer.storage.models.base import Base
+from mailer.storage.types import Id
 
 
 class Publisher(Base):

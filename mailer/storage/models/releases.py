@@ -17,9 +17,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from mailer.storage.columns import Id, PackedIds
 from mailer.storage.models.base import Base
 from mailer.storage.models.people import Publisher
+from mailer.storage.types import Id, PackedIds
 
 Letter = Literal["release", "correction", "retraction"]
 """What is sent of a release: all of it, or what is different for whoever has it already."""

@@ -1,0 +1,114 @@
+"""What readers see of a press room: its name, its looks, what it says of itself, each checked."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from mailer.domain.releases.release_body import Contact, sentences, unprintable, web_address
+from mailer.errors import InvalidInput
+from mailer.mail.colours import READABLE, WHITE, contrast, is_colour
+
+Trait = Literal["name", "website_url", "logo_url", "accent", "about", "contacts", "privacy"]
+Traits = Mapping[Trait, Any]
+"""Each a text, but for the contacts: a list of objects, as a release has them. None is none."""
+
+_NAME_LENGTH = 200
+_ADDRESS_LENGTH = 2_000
+_ABOUT_LENGTH = 2_000
+_PRIVACY_LENGTH = 5_000
+_CONTACTS = TypeAdapter(tuple[Contact, ...])
+_MOST_CONTACTS = 20
+
+
+def checked(traits: Traits) -> dict[Trait, Any]:
+    """Return what may be kept; raises InvalidInput with a sentence for each that may not."""
+    kept: dict[Trait, Any] = {}
+    problems: dict[str, str] = {}
+    for trait, value in traits.items():
+        try:
+            kept[trait] = _CHECKS[trait](value)
+        except ValueError as problem:
+            problems[trait.removesuffix("_url")] = str(problem)
+    if problems:
+        raise InvalidInput(problems)
+    return kept
+
+
+def _name(name: str | None) -> str:
+    name = (name or "").strip()
+    if not name or not name.isprintable() or len(name) > _NAME_LENGTH:
+        raise ValueError("Give the press room a name, in one short line.")
+    return name
+
+
+def _website(url: str | None) -> str | None:
+    """Refuse what leads elsewhere: it becomes a link in every letter."""
+    if url is None:
+        return None
+    if len(web_address(url)) > _ADDRESS_LENGTH:
+        raise ValueError("This address is too long.")
+    return url
+
+
+def _logo(url: str | None) -> str | None:
+    """Refuse what mail clients would not load inside a letter that came over HTTPS."""
+    if url is not None and not url.lower().startswith("https://"):
+        raise ValueError("Give the full address of a picture, beginning with https://.")
+    return _website(url)
+
+
+def _accent(colour: str | None) -> str | None:
+    if colour is None:
+        return None
+    colour = colour.strip().lower()
+    if not is_colour(colour):
+        raise ValueError("Write a colour as #0b5394: a hash sign and six hexadecimal digits.")
+    # Rounded down, or 4.499 would seem to be enough.
+    seen = math.floor(contrast(colour, WHITE) * 100) / 100
+    if seen < READABLE:
+        raise ValueError(
+            f"{colour} is too light to be read on white: its contrast is {seen:.2f}, and text "
+            f"needs {READABLE}. Choose a darker colour."
+        )
+    return colour
+
+
+def _text(text: str | None, most: int) -> str | None:
+    """Keep paragraphs of plain text, with an empty line between them."""
+    if text is None:
+        return None
+    paragraphs = re.split(r"\n\s*\n", re.sub(r"\r\n?", "\n", text).strip())
+    text = "\n\n".join(paragraph.strip() for paragraph in paragraphs)
+    if unprintable(text.replace("\n", " ").replace("\t", " ")) or len(text) > most:
+        raise ValueError(f"Write at most {most} characters of plain text.")
+    return text or None
+
+
+def _contacts(contacts: Any) -> list[dict[str, Any]] | None:
+    if contacts is None:
+        return None
+    try:
+        kept = _CONTACTS.validate_python(contacts)
+    except ValidationError as error:
+        where, sentence = next(iter(sentences(error).items()))
+        raise ValueError(f"{where}: {sentence}" if where else sentence) from None
+    if len(kept) > _MOST_CONTACTS:
+        raise ValueError(f"Name at most {_MOST_CONTACTS} people.")
+    return [contact.model_dump(mode="json") for contact in kept] or None
+
+
+_CHECKS: dict[Trait, Callable[[Any], Any]] = {
+    "name": _name,
+    "website_url": _website,
+    "logo_url": _logo,
+    "accent": _accent,
+    "about": partial(_text, most=_ABOUT_LENGTH),
+    "contacts": _contacts,
+    "privacy": partial(_text, most=_PRIVACY_LENGTH),
+}

@@ -1,0 +1,110 @@
+"""The dossier: everything that is known about one address (GDPR, 15 and 20)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from mailer.errors import NotFound
+from mailer.mail.addresses import canonical
+from mailer.storage.database import reading
+from mailer.storage.models import (
+    Base,
+    Consent,
+    OutboxLetter,
+    Outcome,
+    Publisher,
+    Release,
+    Subscriber,
+    Subscription,
+    Uncertain,
+)
+
+Dossier = dict[str, Any]
+
+
+def of_address(address: str) -> Dossier:
+    """Return all that is known about an address; raises InvalidAddress and NotFound."""
+    address = canonical(address)
+    with reading() as session:
+        person = session.scalar(select(Subscriber).where(Subscriber.address == address))
+        if person is None:
+            raise NotFound("Nobody here has this address.")
+        return _of_person(session, person)
+
+
+def of_owner(subscription_id: int) -> Dossier | None:
+    """Return all that is known about whoever owns a subscription; None if they are forgotten."""
+    with reading() as session:
+        person = session.scalar(
+            select(Subscriber)
+            .join(Subscription, Subscription.subscriber_id == Subscriber.id)
+            .where(Subscription.id == subscription_id)
+        )
+        return None if person is None else _of_person(session, person)
+
+
+def _of_person(session: Session, person: Subscriber) -> Dossier:
+    rows = session.execute(
+        select(Subscription, Publisher)
+        .join(Publisher, Publisher.id == Subscription.publisher_id)
+        .where(Subscription.subscriber_id == person.id)
+        .order_by(Subscription.id)
+    ).all()
+    return _told(person, "address", "created_at", "suppressed_at") | {
+        "subscriptions": [_of_subscription(session, one, room) for one, room in rows]
+    }
+
+
+def _of_subscription(session: Session, one: Subscription, room: Publisher) -> Dossier:
+    consents = select(Consent).where(Consent.subscription_id == one.id).order_by(Consent.id)
+    letters = (
+        select(OutboxLetter).where(OutboxLetter.subscription_id == one.id).order_by(OutboxLetter.id)
+    )
+    return {
+        "press_room": room.name,
+        **_told(one, "locale", "requested_at", "confirmed_at"),
+        **_told(one, "paused_until", "ended_at", "ended_reason"),
+        "consents": _all_told(
+            session.scalars(consents),
+            *("step", "at", "wording", "language", "page", "network", "message_id"),
+        ),
+        "letters": _all_told(
+            session.scalars(letters),
+            *("kind", "message_id", "created_at", "attempts", "finished_at", "outcome"),
+        ),
+        "releases": _of_releases(session, one),
+    }
+
+
+def _of_releases(session: Session, one: Subscription) -> Sequence[Dossier]:
+    """Tell which releases name the subscription: because it got one late, not at all or twice."""
+    outcomes = select(Outcome, Release).join(Release, Release.id == Outcome.release_id)
+    uncertain = select(Uncertain, Release).join(Release, Release.id == Uncertain.release_id)
+    late = session.execute(outcomes.where(Outcome.subscription_id == one.id)).all()
+    twice = session.execute(uncertain.where(Uncertain.subscription_id == one.id)).all()
+    return [
+        {
+            "release": release.content["title"],
+            "outcome": row.kind if isinstance(row, Outcome) else "uncertain",
+            **_told(row, "reason", "at"),
+        }
+        for row, release in (*late, *twice)
+    ]
+
+
+def _all_told(rows: Iterable[Base], *names: str) -> Sequence[Dossier]:
+    return [_told(row, *names) for row in rows]
+
+
+def _told(row: Base, *names: str) -> Dossier:
+    """Return columns of a row as JSON values."""
+    values = {name: getattr(row, name) for name in names}
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in values.items()
+    }

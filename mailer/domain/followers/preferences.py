@@ -1,0 +1,122 @@
+"""The choices of a follower: in which language, and whether to rest for a while.
+
+Each is a column of the subscription and a button on one page; what comes later, such as how
+often and about what, is another of both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from mailer.config import Settings
+from mailer.domain.followers.subscriptions import (
+    Evidence,
+    Standing,
+    existing,
+    hold_owner,
+    prove,
+    standing_of,
+)
+from mailer.domain.outbox import may_write, post
+from mailer.mail.addresses import masked
+from mailer.storage.database import reading, writing
+from mailer.storage.models import Publisher, Subscriber, Subscription
+from mailer.storage.queues import ring
+from mailer.storage.types import now
+
+PAUSES = (2, 4, 13)
+"""For how many weeks one may pause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What somebody has chosen, and where else they may choose."""
+
+    standing: Standing
+    address: str
+    """Masked: letters get forwarded, and the page with them."""
+    paused_until: datetime | None
+    others: Sequence[tuple[int, str]]
+    """The other press rooms that the address follows: subscription and name."""
+
+
+def look_up(subscription_id: int) -> Choices | None:
+    """Return the choices of a subscription, None if it has ended. Raises InvalidLink."""
+    with reading() as session:
+        subscription = existing(session, subscription_id)
+        if subscription.ended_at is not None or subscription.subscriber_id is None:
+            return None
+        person = session.get_one(Subscriber, subscription.subscriber_id)
+        until = subscription.paused_until
+        return Choices(
+            standing=standing_of(session, subscription),
+            address=masked(person.address),
+            paused_until=until if until and until > now() else None,
+            others=_others(session, subscription),
+        )
+
+
+def change_language(subscription_id: int, locale: str, evidence: Evidence) -> None:
+    """Have the mails come in another language; again is fine. Raises InvalidLink."""
+    with writing() as session:
+        subscription = existing(session, subscription_id, lock=True)
+        if subscription.ended_at is None and subscription.locale != locale:
+            subscription.locale = locale
+            prove(session, subscription, "language", evidence, None)
+
+
+def pause(subscription_id: int, weeks: int, evidence: Evidence) -> None:
+    """Have nothing sent for so many weeks; again is fine. Raises InvalidLink."""
+    # To the day, so that pressing twice is one pause.
+    until = (now() + timedelta(weeks=weeks)).replace(hour=0, minute=0, second=0, microsecond=0)
+    _pause(subscription_id, until, evidence)
+
+
+def take_up(subscription_id: int, evidence: Evidence) -> None:
+    """End a pause before its time; again is fine. Raises InvalidLink."""
+    _pause(subscription_id, None, evidence)
+
+
+def ask_for_link(settings: Settings, subscription_id: int) -> None:
+    """Send the link to all that is known to the address itself, if that is not too often.
+
+    Who has left may ask, too: something is known of them until it is deleted or kept no longer.
+    The caller answers the same whatever happens here. Raises InvalidLink.
+    """
+    with writing() as session:
+        # As a sign-up does: letters to one person are counted one by one.
+        hold_owner(session, subscription_id)
+        subscription = existing(session, subscription_id, lock=True)
+        if subscription.subscriber_id is not None:
+            person = session.get_one(Subscriber, subscription.subscriber_id)
+            if person.suppressed_at is None and may_write(session, subscription):
+                post(session, "manage", subscription)
+    ring(settings.redis_url, "letters")
+
+
+def _pause(subscription_id: int, until: datetime | None, evidence: Evidence) -> None:
+    with writing() as session:
+        subscription = existing(session, subscription_id, lock=True)
+        if subscription.ended_at is None and subscription.paused_until != until:
+            subscription.paused_until = until
+            prove(session, subscription, "paused" if until else "taken up", evidence, None)
+
+
+def _others(session: Session, subscription: Subscription) -> Sequence[tuple[int, str]]:
+    found = session.execute(
+        select(Subscription.id, Publisher.name)
+        .join(Publisher, Publisher.id == Subscription.publisher_id)
+        .where(
+            Subscription.subscriber_id == subscription.subscriber_id,
+            Subscription.id != subscription.id,
+            Subscription.confirmed_at.is_not(None),
+            Subscription.ended_at.is_(None),
+        )
+        .order_by(Publisher.name, Subscription.id)
+    )
+    return [(one, name) for one, name in found]

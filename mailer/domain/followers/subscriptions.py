@@ -1,0 +1,174 @@
+"""The life of a subscription: requested, confirmed, ended, and taken up again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from mailer.config import Settings
+from mailer.domain.followers.erasure import lift
+from mailer.domain.followers.signup import ask_to_confirm
+from mailer.domain.outbox import may_write, post
+from mailer.errors import InvalidLink
+from mailer.mail.addresses import canonical
+from mailer.storage.database import reading, writing
+from mailer.storage.models import Consent, Publisher, Subscriber, Subscription
+from mailer.storage.queues import ring
+from mailer.storage.types import now
+
+WORDING = "follow-1"
+"""Which version of the follow box's promise was shown; raise it with the words."""
+
+Way = Literal["page", "one-click", "mailto"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is kept as proof of who agreed to what, and where."""
+
+    language: str
+    page: str
+    network: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A subscription as its owner sees it."""
+
+    publisher: Publisher
+    locale: str
+    confirmed: bool
+    ended: bool
+    forgotten: bool
+    """Whether nobody knows any more whose it was."""
+
+
+def sign_up(settings: Settings, publisher: Publisher, address: str, evidence: Evidence) -> None:
+    """Ask an address to confirm that it wants to follow a press room.
+
+    The caller answers the same whatever happens here: nobody learns from it whether the
+    address was known. Raises InvalidAddress.
+    """
+    address = canonical(address, smtputf8=settings.smtputf8)
+    with writing() as session:
+        ask_to_confirm(session, publisher, address, _proof("requested", evidence))
+    ring(settings.redis_url, "letters")
+
+
+def confirm(settings: Settings, subscription_id: int, evidence: Evidence) -> Standing:
+    """Confirm a subscription; again is fine. Raises InvalidLink."""
+    with writing() as session:
+        subscription = existing(session, subscription_id, lock=True)
+        if subscription.confirmed_at is None and subscription.ended_at is None:
+            subscription.confirmed_at = now()
+            lift(session, settings, subscription)
+            message_id = post(session, "welcome", subscription)
+            prove(session, subscription, "confirmed", evidence, message_id)
+        standing = standing_of(session, subscription)
+    ring(settings.redis_url, "letters")
+    return standing
+
+
+def unsubscribe(
+    settings: Settings, subscription_id: int, evidence: Evidence, way: Way = "page"
+) -> Standing:
+    """End a subscription at once; again is fine. Raises InvalidLink."""
+    with writing() as session:
+        subscription = existing(session, subscription_id, lock=True)
+        if subscription.ended_at is None:
+            subscription.ended_at = now()
+            subscription.ended_reason = f"unsubscribed: {way}"
+            confirmed = subscription.confirmed_at is not None
+            # Whoever holds a forwarded letter can leave and come back without end.
+            tell = confirmed and may_write(session, subscription)
+            message_id = post(session, "goodbye", subscription) if tell else None
+            prove(session, subscription, "unsubscribed", evidence, message_id)
+        standing = standing_of(session, subscription)
+    ring(settings.redis_url, "letters")
+    return standing
+
+
+def resume(subscription_id: int, evidence: Evidence) -> Standing:
+    """Undo an unsubscription: the same row is open again. Raises InvalidLink.
+
+    Whoever has signed up anew in the meantime keeps that newer subscription.
+    """
+    with writing() as session:
+        hold_owner(session, subscription_id)
+        subscription = existing(session, subscription_id, lock=True)
+        if subscription.ended_at is not None and not _newer(session, subscription):
+            subscription.ended_at = None
+            subscription.ended_reason = None
+            prove(session, subscription, "resumed", evidence, None)
+        return standing_of(session, subscription)
+
+
+def look_up(subscription_id: int) -> Standing:
+    """Return a subscription for its page. Raises InvalidLink."""
+    with reading() as session:
+        return standing_of(session, existing(session, subscription_id))
+
+
+def hold_owner(session: Session, subscription_id: int) -> None:
+    """Keep a sign-up of the same person waiting; the person comes before the subscription."""
+    owner = select(Subscriber.id).join(Subscription, Subscription.subscriber_id == Subscriber.id)
+    found = owner.where(Subscription.id == subscription_id)
+    session.execute(found.with_for_update(of=Subscriber))
+
+
+def _newer(session: Session, subscription: Subscription) -> bool:
+    """Tell whether the person follows the press room by another row, or is nobody any more."""
+    if subscription.subscriber_id is None:
+        return True
+    newer = select(Subscription.id).where(
+        Subscription.subscriber_id == subscription.subscriber_id,
+        Subscription.publisher_id == subscription.publisher_id,
+        Subscription.ended_at.is_(None),
+    )
+    return session.scalar(newer) is not None
+
+
+def existing(session: Session, subscription_id: int, *, lock: bool = False) -> Subscription:
+    """Return the subscription a link is for; raises InvalidLink."""
+    query = select(Subscription).where(Subscription.id == subscription_id)
+    subscription = session.scalar(query.with_for_update(key_share=True) if lock else query)
+    if subscription is None:
+        raise InvalidLink("This link is not valid.")
+    return subscription
+
+
+def standing_of(session: Session, subscription: Subscription) -> Standing:
+    """Return a subscription as its owner sees it."""
+    return Standing(
+        publisher=session.get_one(Publisher, subscription.publisher_id),
+        locale=subscription.locale,
+        confirmed=subscription.confirmed_at is not None,
+        ended=subscription.ended_at is not None,
+        forgotten=subscription.subscriber_id is None,
+    )
+
+
+def prove(
+    session: Session,
+    subscription: Subscription,
+    step: str,
+    evidence: Evidence,
+    message_id: str | None,
+) -> None:
+    """Append one step of a subscription to what is kept as proof."""
+    proof = _proof(step, evidence)
+    session.add(Consent(subscription_id=subscription.id, message_id=message_id, **proof))
+
+
+def _proof(step: str, evidence: Evidence) -> dict[str, Any]:
+    return {
+        "step": step,
+        "at": now(),
+        "wording": WORDING,
+        "language": evidence.language,
+        "page": evidence.page,
+        "network": evidence.network,
+    }

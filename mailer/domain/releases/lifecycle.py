@@ -1,0 +1,175 @@
+"""The life of a release: scheduled or held, stopped or resumed, paused, finished."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Exists, exists, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from mailer.config import Settings
+from mailer.errors import Conflict, NotFound
+from mailer.storage.database import database_now, identity, reading, writing
+from mailer.storage.models import Batch, Outcome, Publisher, Release
+from mailer.storage.queues import ring
+from mailer.storage.types import now
+
+_LARGEST_ID = 2**63 - 1
+
+
+def stop(settings: Settings, publisher: Publisher, release_id: int) -> Release:
+    """Cancel what has not started, or end a running fan-out; again is fine.
+
+    Raises NotFound, and Conflict for a release that is already done.
+    """
+    with writing() as session:
+        release = locked_for(session, publisher, release_id)
+        if release.state == "done":
+            raise Conflict("This release is done: everyone who should have it has it.")
+        if release.state != "stopped":
+            release.state = "stopping"
+            session.flush()
+            settle(session, release.id)
+    return release
+
+
+def resume(settings: Settings, publisher: Publisher, release_id: int) -> Release:
+    """Send a held release now, or go on with a paused one; again is fine.
+
+    Raises NotFound, and Conflict where there is nothing to resume.
+    """
+    with writing() as session:
+        release = locked_for(session, publisher, release_id)
+        if release.state == "held":
+            release.state, release.starts_at = "sending", now()
+        elif release.state == "paused":
+            release.state, release.paused_because = _state_to_go_on_in(release), None
+            # Whoever resumes a restored copy says that it may be believed.
+            release.kept_in = identity(session.connection())
+            release.resumed_at = session.scalar(select(database_now()))
+        elif release.state != "sending":
+            raise Conflict(f"A release that is {release.state} cannot be resumed.")
+    ring(settings.redis_url, "releases")
+    return release
+
+
+def find(publisher: Publisher, release_id: int) -> Release:
+    """Return a press room's release; raises NotFound."""
+    with reading() as session:
+        return by_id(session, publisher, release_id)
+
+
+def successor(release: Release) -> int | None:
+    """Return the id of the version that is in a release's place, none if it is the newest."""
+    with reading() as session:
+        return session.scalar(select(Release.id).where(Release.replaces_id == release.id))
+
+
+def publisher_of(release_id: int) -> Publisher:
+    """Return the press room that a release belongs to; raises NotFound."""
+    with reading() as session:
+        release = _get(session, release_id)
+        if release is None:
+            raise NotFound(f"There is no release {release_id}.")
+        return session.get_one(Publisher, release.publisher_id)
+
+
+def by_id(session: Session, publisher: Publisher, release_id: int) -> Release:
+    """Return a press room's release; raises NotFound, also for another's."""
+    release = _get(session, release_id)
+    if release is None or release.publisher_id != publisher.id:
+        raise NotFound(f"There is no release {release_id} here.")
+    return release
+
+
+def locked(session: Session, release_id: int) -> Release:
+    """Return a release as it is now, and keep it from changing until the commit.
+
+    NO KEY UPDATE goes with the KEY SHARE that every outcome's foreign key takes: two processes
+    that each write outcomes and then settle would otherwise wait for one another.
+    """
+    return session.get_one(
+        Release, release_id, with_for_update={"key_share": True}, populate_existing=True
+    )
+
+
+def locked_for(session: Session, publisher: Publisher, release_id: int) -> Release:
+    """Return a press room's release likewise; raises NotFound, also for another's."""
+    by_id(session, publisher, release_id)
+    return locked(session, release_id)
+
+
+def pause(session: Session, release_id: int, because: str, begun_at: int | None = None) -> None:
+    """Halt an unfinished release and say why; it goes on when somebody resumes it.
+
+    What was begun before it was last resumed (by the database's clock, in milliseconds) is no
+    reason any more: whoever resumed it has mended that.
+    """
+    statement = update(Release).where(
+        Release.id == release_id, Release.state.in_(("scheduled", "held", "sending"))
+    )
+    if begun_at is not None:
+        statement = statement.where(func.coalesce(Release.resumed_at, 0) <= begun_at)
+    session.execute(statement.values(state="paused", paused_because=because))
+
+
+def first_state(moment: datetime, published_at: datetime, starts_at: datetime) -> str:
+    """Return the state in which a release begins that is published, and may go out, then."""
+    if published_at > moment:
+        return "scheduled"
+    return "held" if starts_at > moment else "sending"
+
+
+def settle(session: Session, release_id: int) -> None:
+    """Finish a release that has nothing left to do; harmless at any moment.
+
+    `sending` becomes `done` when every batch is closed and nobody is deferred; `stopping`
+    becomes `stopped` when no batch is leased any more.
+    """
+    release = locked(session, release_id)
+    if release.state == "stopping" and not session.scalar(select(_leased(release_id))):
+        _skip_the_rest(session, release_id)
+        release.state, release.finished_at = "stopped", now()
+    elif (
+        release.state == "sending"
+        and release.frozen_at is not None
+        and not session.scalar(select(_unfinished(release_id)))
+    ):
+        release.state, release.finished_at = "done", now()
+    session.flush()
+
+
+def _get(session: Session, release_id: int) -> Release | None:
+    """Return a release; a number that no column holds is nobody's, and drivers raise at it."""
+    return session.get(Release, release_id) if 0 < release_id <= _LARGEST_ID else None
+
+
+def _leased(release_id: int) -> Exists:
+    return exists().where(
+        Batch.release_id == release_id, Batch.open, Batch.lease_until.is_not(None)
+    )
+
+
+def _unfinished(release_id: int) -> ColumnElement[bool]:
+    return or_(
+        exists().where(Batch.release_id == release_id, Batch.open),
+        exists().where(Outcome.release_id == release_id, Outcome.kind == "deferred"),
+    )
+
+
+def _skip_the_rest(session: Session, release_id: int) -> None:
+    """Write off who is deferred; who was never tried is counted from the open batches."""
+    session.execute(
+        update(Outcome)
+        .where(Outcome.release_id == release_id, Outcome.kind == "deferred")
+        .values(kind="skipped", reason="stopped", next_at=None, at=now())
+    )
+    session.execute(
+        update(Batch).where(Batch.release_id == release_id, Batch.open).values(open=False)
+    )
+
+
+def _state_to_go_on_in(release: Release) -> str:
+    if release.frozen_at is not None:
+        return "sending"
+    return first_state(now(), release.published_at, release.starts_at)

@@ -1,0 +1,213 @@
+"""What visitors may read: a press room's releases, one version of a release, the sitemap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Select,
+    and_,
+    case,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    union_all,
+)
+from sqlalchemy.orm import Session, aliased
+
+from mailer.domain.publishers import by_slug
+from mailer.domain.releases.lifecycle import by_id
+from mailer.domain.releases.release_body import ReleaseBody
+from mailer.errors import NotFound
+from mailer.storage.database import reading
+from mailer.storage.models import Publisher, Release
+from mailer.storage.types import now
+
+_OTHERS = 4
+_NEWER = aliased(Release)
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One version of a release that may be read, and its neighbours that may be read too."""
+
+    publisher: Publisher
+    release: Release
+    body: ReleaseBody
+    before: Release | None
+    newest: Release | None
+    """What is in its place now, if it is not the newest itself."""
+    others: Sequence[Release]
+    """The latest other releases of the press room, without what is withdrawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A press room, and some of its releases, newest first."""
+
+    publisher: Publisher
+    number: int
+    releases: Sequence[Release]
+    more: bool
+    """Whether there are older ones."""
+
+    @property
+    def changed_at(self) -> datetime:
+        """The moment of the last change to what it lists."""
+        return max(map(changed_at, self.releases), default=self.publisher.created_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something may be read: the page of a press room, or of one of its releases."""
+
+    slug: str
+    release_id: int | None
+    changed_at: datetime
+
+
+def read(slug: str, release_id: int) -> Published:
+    """Return a version of a release to show; raises NotFound, also before its moment has come."""
+    with reading() as session:
+        publisher = by_slug(session, slug)
+        release = by_id(session, publisher, release_id)
+        if not _public(session, release):
+            raise NotFound(f"There is no release {release_id} here.")
+        before = release.replaces_id and session.get_one(Release, release.replaces_id)
+        return Published(
+            publisher=publisher,
+            release=release,
+            body=ReleaseBody.model_validate(release.content),
+            before=before if before and _public(session, before) else None,
+            newest=_newest(session, release),
+            others=_others(session, publisher, release),
+        )
+
+
+def latest(publisher: Publisher) -> Release | None:
+    """Return the newest release of a press room that stands, if there is one."""
+    with reading() as session:
+        standing = newest_first(publisher).where(Release.letter != "retraction")
+        return session.scalar(standing.limit(1))
+
+
+def is_public(release: type[Release] = Release) -> ColumnElement[bool]:
+    """Say of a release that its moment has come, and that nobody stopped it before."""
+    return and_(
+        # Never by an index on time: SQLite would go through it once for each release, to see
+        # whether there is a newer version.
+        func.coalesce(release.published_at, release.created_at) <= now(),
+        release.state.not_in(("scheduled", "held")),
+        or_(release.state != "stopped", release.frozen_at.is_not(None)),
+    )
+
+
+def is_newest() -> ColumnElement[bool]:
+    """Say of a release that it may be read, and that no newer version of it may."""
+    return and_(
+        is_public(),
+        ~exists().where(
+            _NEWER.publisher_id == Release.publisher_id,
+            _NEWER.reference == Release.reference,
+            _NEWER.version > Release.version,
+            is_public(_NEWER),
+        ),
+    )
+
+
+def newest_first(publisher: Publisher) -> Select[Release]:
+    """Ask for what may be read of a press room, the newest version of each release."""
+    return (
+        select(Release)
+        .where(Release.publisher_id == publisher.id, is_newest())
+        .order_by(Release.published_at.desc(), Release.id.desc())
+    )
+
+
+def published(release: Release) -> datetime:
+    """Return the moment of publication in the time zone that the press room wrote it in."""
+    written = release.content.get("published_at")
+    return datetime.fromisoformat(written) if written else release.published_at
+
+
+def changed_at(release: Release) -> datetime:
+    """Return when a version came to be read; a correction keeps the date of what it corrects."""
+    return max(release.created_at, release.published_at, release.frozen_at or release.created_at)
+
+
+def _public(session: Session, release: Release) -> bool:
+    found = session.scalar(select(Release.id).where(Release.id == release.id, is_public()))
+    return found is not None
+
+
+def _newest(session: Session, release: Release) -> Release | None:
+    return session.scalar(
+        select(Release)
+        .where(
+            Release.publisher_id == release.publisher_id,
+            Release.reference == release.reference,
+            Release.version > release.version,
+            is_public(),
+        )
+        .order_by(Release.version.desc())
+        .limit(1)
+    )
+
+
+def _others(session: Session, publisher: Publisher, release: Release) -> Sequence[Release]:
+    others = newest_first(publisher).where(
+        Release.reference != release.reference, Release.letter != "retraction"
+    )
+    return session.scalars(others.limit(_OTHERS)).all()
+
+
+def page(slug: str, size: int, number: int = 1) -> Page:
+    """Return a page of a press room's releases, counted from 1.
+
+    Raises NotFound, also for a page beyond the last.
+    """
+    with reading() as session:
+        publisher = by_slug(session, slug)
+        some = newest_first(publisher).offset((number - 1) * size).limit(size + 1)
+        found = session.scalars(some).all()
+    if number > 1 and not found:
+        raise NotFound(f"There is no page {number}.")
+    return Page(publisher, number, found[:size], more=len(found) > size)
+
+
+def places(number: int, size: int) -> Sequence[Place]:
+    """Return a part, counted from 1, of all that may be read and is not withdrawn."""
+    some = _places().order_by("release_id", "slug").offset((number - 1) * size).limit(size)
+    with reading() as session:
+        return [
+            Place(row.slug, row.release_id or None, row.changed_at) for row in session.execute(some)
+        ]
+
+
+def count_places() -> int:
+    """Return how many places there are."""
+    with reading() as session:
+        return session.scalars(select(func.count()).select_from(_places().subquery())).one()
+
+
+def _places() -> CompoundSelect[Any]:
+    came = case(
+        (Release.created_at > Release.published_at, Release.created_at), else_=Release.published_at
+    )
+    return union_all(
+        select(
+            Publisher.slug,
+            literal(0).label("release_id"),
+            Publisher.created_at.label("changed_at"),
+        ),
+        select(Publisher.slug, Release.id, came)
+        .join(Publisher, Publisher.id == Release.publisher_id)
+        .where(is_newest(), Release.letter != "retraction"),
+    )

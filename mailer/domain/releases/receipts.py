@@ -1,0 +1,157 @@
+"""The receipt: what became of every recipient of a release, so that the sum is the total."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sqlalchemy import Integer, String, cast, func, literal, select, union_all
+from sqlalchemy.orm import Session
+
+from mailer.domain.releases import lifecycle
+from mailer.errors import NotFound
+from mailer.mail.addresses import canonical
+from mailer.storage.database import reading
+from mailer.storage.models import (
+    Batch,
+    BatchMembers,
+    Outcome,
+    Publisher,
+    Release,
+    Subscriber,
+    Subscription,
+    Uncertain,
+)
+
+
+@dataclass(slots=True)
+class Receipt:
+    """One instant's account: total = accepted + refused + skipped + deferred + waiting."""
+
+    state: str
+    total: int = 0
+    accepted: int = 0
+    refused: int = 0
+    skipped: int = 0
+    deferred: int = 0
+    waiting: int = 0
+    uncertain: int = 0
+    """How many may have it twice; they are also counted above, and never added."""
+    reasons: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the receipt as JSON values."""
+        return asdict(self)
+
+
+def receipt(publisher: Publisher, release_id: int) -> Receipt:
+    """Return the balanced account of a release; raises NotFound."""
+    with reading() as session:
+        lifecycle.by_id(session, publisher, release_id)
+        return _count(session, release_id)
+
+
+def _count(session: Session, release_id: int) -> Receipt:
+    """Count everything in one statement, because one statement sees one instant."""
+    first = (Batch.release_id == release_id, Batch.kind == "first")
+    rows = session.execute(
+        union_all(
+            select(literal("release"), Release.state, Release.total).where(
+                Release.id == release_id
+            ),
+            select(
+                literal("position"),
+                literal(""),
+                cast(func.coalesce(func.sum(Batch.position), 0), Integer),
+            ).where(*first),
+            select(cast(Outcome.kind, String), Outcome.reason, cast(func.count(), Integer))
+            .where(Outcome.release_id == release_id)
+            .group_by(Outcome.kind, Outcome.reason),
+            select(literal("uncertain"), Uncertain.reason, cast(func.count(), Integer))
+            .where(Uncertain.release_id == release_id)
+            .group_by(Uncertain.reason),
+        )
+    ).all()
+    sums: dict[str, int] = {}
+    reasons: dict[str, dict[str, int]] = {}
+    state = ""
+    for kind, reason, number in rows:
+        if kind == "release":
+            state = reason
+        elif kind != "position":
+            reasons.setdefault(kind, {})[reason] = number
+        sums[kind] = sums.get(kind, 0) + number
+    return _balance(state, sums, reasons)
+
+
+def _balance(state: str, sums: dict[str, int], reasons: dict[str, dict[str, int]]) -> Receipt:
+    handled = sums["position"]
+    by_kind = {kind: sums.get(kind, 0) for kind in ("refused", "skipped", "deferred")}
+    waiting = sums["release"] - handled
+    if state == "stopped" and waiting:
+        # Nobody writes a row for each of the many a stop spares; the batches still know.
+        stopped = reasons.setdefault("skipped", {})
+        stopped["stopped"] = stopped.get("stopped", 0) + waiting
+        by_kind["skipped"] += waiting
+        waiting = 0
+    return Receipt(
+        state=state,
+        total=sums["release"],
+        accepted=handled - sum(sums.get(kind, 0) for kind in ("refused", "skipped", "deferred")),
+        **by_kind,
+        waiting=waiting,
+        uncertain=sums.get("uncertain", 0),
+        reasons=reasons,
+    )
+
+
+def recipient(publisher: Publisher, release_id: int, address: str) -> dict[str, Any]:
+    """Tell what became of one recipient; raises InvalidAddress and NotFound."""
+    address = canonical(address)
+    with reading() as session:
+        release = lifecycle.by_id(session, publisher, release_id)
+        ids = session.scalars(
+            select(Subscription.id)
+            .join(Subscriber, Subscriber.id == Subscription.subscriber_id)
+            .where(Subscriber.address == address, Subscription.publisher_id == publisher.id)
+        ).all()
+        for subscription_id in ids:
+            if (fate := _fate(session, release, subscription_id)) is not None:
+                return {"address": address, **fate}
+    raise NotFound("This address is not among the recipients of this release.")
+
+
+def _fate(session: Session, release: Release, subscription_id: int) -> dict[str, Any] | None:
+    place = _place(session, release.id, subscription_id)
+    if place is None:
+        return None
+    outcome = session.get(Outcome, (release.id, subscription_id))
+    uncertain = session.get(Uncertain, (release.id, subscription_id)) is not None
+    if outcome is not None:
+        state, reason = outcome.kind, outcome.reason
+    elif place:
+        state, reason = "accepted", None
+    elif release.state == "stopped":
+        state, reason = "skipped", "stopped"
+    else:
+        state, reason = "waiting", None
+    return {"state": state, "reason": reason, "uncertain": uncertain}
+
+
+def _place(session: Session, release_id: int, subscription_id: int) -> bool | None:
+    """Tell whether the recipient's turn has come; None if the release is not for them."""
+    # Where several letters are sent, the batches of one lie between those of another.
+    batches = session.execute(
+        select(BatchMembers.ids, Batch.position)
+        .join(Batch, Batch.id == BatchMembers.batch_id)
+        .where(
+            Batch.release_id == release_id,
+            Batch.kind == "first",
+            Batch.lowest <= subscription_id,
+            Batch.highest >= subscription_id,
+        )
+    )
+    for ids, position in batches:
+        if subscription_id in ids:
+            return bool(ids.index(subscription_id) < position)
+    return None

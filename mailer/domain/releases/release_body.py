@@ -1,0 +1,240 @@
+"""The body of a release as the publishing system sends it, and what each field may hold."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from datetime import UTC, datetime
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    ValidationError,
+)
+
+from mailer.errors import InvalidAddress, InvalidInput
+from mailer.mail import content, sanitize
+from mailer.mail.addresses import canonical
+
+# What draws nothing but can turn a line around or split it.
+_UNSEEN = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u2028\u2029")
+
+_YEARS = range(1970, 2200)
+
+
+def _line(text: str) -> str:
+    text = text.strip()
+    if not text:
+        raise ValueError("This may not be empty.")
+    if unprintable(text):
+        raise ValueError("Write one line, without control characters.")
+    return text
+
+
+def unprintable(text: str) -> bool:
+    """Tell whether a text holds what draws nothing, but breaks a line or turns it round."""
+    return any(unicodedata.category(one) in ("Cc", "Cs") or one in _UNSEEN for one in text)
+
+
+def _body(html: str) -> str:
+    if _controlled(html):
+        raise ValueError("The text holds control characters.")
+    html = sanitize.linked(html)
+    if found := sanitize.refused(html):
+        raise ValueError(f"A release may not hold {', '.join(found)}.")
+    cleaned = sanitize.clean(html)
+    if not cleaned:
+        raise ValueError("This may not be empty.")
+    # Written as &#1; it becomes one only where it is read.
+    if _controlled(cleaned):
+        raise ValueError("The text holds control characters.")
+    return cleaned
+
+
+def _controlled(html: str) -> bool:
+    return any(unicodedata.category(one) in ("Cc", "Cs") and one not in "\t\r\n" for one in html)
+
+
+def web_address(url: str) -> str:
+    """Return the full address of a page; raises ValueError with a sentence."""
+    try:
+        parts = urlsplit(_line(url))
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or any(one.isspace() or one in "<>\"'\\`{}|^" for one in url):
+        raise ValueError("Give a full web address, beginning with https://.")
+    return url
+
+
+def _written_out(value: object) -> object:
+    """Refuse what pydantic would count as seconds since 1970."""
+    if not isinstance(value, str) or not re.match(r"\d{4}-\d\d-\d\d[Tt ]", value):
+        raise ValueError("Write a time as 2026-01-31T12:00:00+01:00.")
+    return value
+
+
+def _moment(moment: datetime) -> datetime:
+    if moment.year not in _YEARS:
+        raise ValueError(f"Give a time between {_YEARS.start} and {_YEARS.stop - 1}.")
+    return moment
+
+
+def _mailbox(address: str) -> str:
+    try:
+        return canonical(address)
+    except InvalidAddress as problem:
+        raise ValueError(str(problem)) from None
+
+
+Line = Annotated[str, Field(max_length=255), AfterValidator(_line)]
+Paragraph = Annotated[str, Field(max_length=2_000), AfterValidator(_line)]
+WebAddress = Annotated[str, Field(max_length=2_000), AfterValidator(web_address)]
+Mailbox = Annotated[str, Field(max_length=320), AfterValidator(_mailbox)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_moment)]
+Pixels = Annotated[StrictInt, Field(ge=1, le=20_000)]
+Octets = Annotated[StrictInt, Field(ge=1, le=10**12)]
+Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$", max_length=35)]
+Reference = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,199}$")]
+
+
+class _Part(BaseModel):
+    """A part of the contract: what is not named in it is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Image(_Part):
+    """A picture of a release; it stays where it is, and is never fetched from here."""
+
+    url: WebAddress
+    alt: Paragraph
+    width: Pixels | None = None
+    height: Pixels | None = None
+    caption: Paragraph | None = None
+    credit: Line | None = None
+
+
+class Source(_Part):
+    """Where the story comes from."""
+
+    text: Paragraph
+    url: WebAddress | None = None
+
+
+class Contact(_Part):
+    """A person whom the press may ask."""
+
+    name: Line
+    title: Line | None = None
+    email: Mailbox | None = None
+    phone: Line | None = None
+
+
+class Document(_Part):
+    """A file that goes with the release, by its address."""
+
+    title: Line
+    url: WebAddress
+    size: Octets | None = None
+
+
+class ReleaseBody(_Part):
+    """Everything a publishing system says about one release."""
+
+    reference: Reference
+    language: Language
+    title: Line
+    lead: Paragraph | None = None
+    body_html: Annotated[str, Field(max_length=1_048_576), AfterValidator(_body)]
+    image: Image | None = None
+    images: Annotated[tuple[Image, ...], Field(max_length=20)] = ()
+    source: Source | None = None
+    keywords: Annotated[tuple[Line, ...], Field(max_length=50)] = ()
+    contacts: Annotated[tuple[Contact, ...], Field(max_length=20)] = ()
+    documents: Annotated[tuple[Document, ...], Field(max_length=50)] = ()
+    web_url: WebAddress | None = None
+    published_at: Moment | None = None
+    note: Paragraph | None = None
+    """What is different from the version before; only corrections and retractions have one."""
+    notify: StrictBool = True
+    hold_minutes: Annotated[StrictInt, Field(ge=0, le=1_440)] | None = None
+
+    @classmethod
+    def read(cls, given: Any) -> Self:
+        """Validate what JSON gave; raises InvalidInput with a sentence for each field."""
+        if not isinstance(given, dict):
+            raise InvalidInput({"": "Send one JSON object."})
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise InvalidInput(sentences(error)) from None
+
+    def stored(self) -> dict[str, Any]:
+        """Return the validated content as plain JSON values."""
+        return self.model_dump(mode="json")
+
+    def sha256(self) -> str:
+        """Return the digest by which the same content is recognised; times in UTC.
+
+        What was left out does not count, so that it stays the same when the contract grows.
+        """
+        plain = self.model_dump(mode="json", exclude_defaults=True)
+        if self.published_at is not None:
+            plain["published_at"] = self.published_at.astimezone(UTC).isoformat()
+        text = json.dumps(plain, sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def story(
+        self, published_at: datetime, latest: tuple[content.Headline, ...] = ()
+    ) -> content.Story:
+        """Return what the letters need of a release, as plain values."""
+        return content.Story(
+            language=self.language,
+            title=self.title,
+            lead=self.lead,
+            body_html=self.body_html,
+            image=content.Image(**self.image.model_dump()) if self.image else None,
+            images=tuple(content.Image(**image.model_dump()) for image in self.images),
+            source=content.Source(**self.source.model_dump()) if self.source else None,
+            keywords=self.keywords,
+            contacts=tuple(content.Contact(**contact.model_dump()) for contact in self.contacts),
+            documents=tuple(
+                content.Document(**document.model_dump()) for document in self.documents
+            ),
+            web_url=self.web_url,
+            published_at=published_at,
+            latest=latest,
+        )
+
+    def published(self, fallback: datetime) -> datetime:
+        """Return the moment of publication; without one, it is published as it is sent."""
+        return self.published_at or fallback
+
+
+_SENTENCES = {
+    "missing": "This field is missing.",
+    "extra_forbidden": "There is no such field.",
+    "string_type": "This must be text.",
+    "string_unicode": "This text is not valid Unicode.",
+}
+
+
+def sentences(error: ValidationError) -> dict[str, str]:
+    """Return a sentence for each field that cannot be accepted."""
+    problems: dict[str, str] = {}
+    for problem in error.errors(include_url=False, include_input=False, include_context=False):
+        message = _SENTENCES.get(problem["type"], problem["msg"].removeprefix("Value error, "))
+        path = ".".join(str(part) for part in problem["loc"])
+        problems[path] = message if message.endswith(".") else f"{message}."
+    return problems

@@ -1,0 +1,86 @@
+"""Email addresses: their canonical form, and slips in the domains of large mail providers."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from email_validator import EmailNotValidError, validate_email
+
+from mailer.errors import InvalidAddress
+
+_OCTETS = 254
+_LOCAL_OCTETS = 64
+_ONE = "Enter one valid email address."
+_UNREACHABLE = "Our mail system cannot reach this address."
+_WELL_KNOWN = (
+    *("gmail.com", "googlemail.com", "hotmail.com", "hotmail.no", "outlook.com", "live.com"),
+    *("live.no", "yahoo.com", "yahoo.no", "icloud.com", "protonmail.com", "proton.me"),
+    *("online.no", "broadpark.no", "getmail.no", "altibox.no", "frisurf.no", "ebnett.no"),
+)
+# Near to one of those and right all the same.
+_RIGHT = {*_WELL_KNOWN, "mail.com", "email.com", "ymail.com", "line.com", "love.com"}
+# More than one slip away, and never anybody's.
+_WRONG = {"gmail.no": "gmail.com", "icloud.no": "icloud.com"}
+
+
+def canonical(text: str, *, smtputf8: bool = True) -> str:
+    """Return the one form in which an address is kept: lower case, NFC, A-labels (RFC 5891).
+
+    `smtputf8` says whether the relay takes letters beyond ASCII before the @ (RFC 6531).
+    Raises InvalidAddress for anything but one address that can receive mail.
+    """
+    text = text.strip(" ")
+    # U+FFFD stands where a wrong encoding has eaten a letter.
+    if any(unicodedata.category(one) in ("Cc", "Cf", "Cs") or one == "\ufffd" for one in text):
+        raise InvalidAddress(_ONE)
+    try:
+        parsed = validate_email(text, check_deliverability=False, test_environment=True)
+    except EmailNotValidError:
+        raise InvalidAddress(_ONE) from None
+    if "." not in parsed.ascii_domain:
+        raise InvalidAddress(_ONE)
+    local = unicodedata.normalize("NFC", parsed.local_part.lower())
+    address = f"{local}@{parsed.ascii_domain.lower()}"
+    if len(local.encode()) > _LOCAL_OCTETS or len(address.encode()) > _OCTETS:
+        raise InvalidAddress(_ONE)
+    if not local.isascii() and not smtputf8:
+        raise InvalidAddress(_UNREACHABLE)
+    return address
+
+
+def domain(address: str) -> str:
+    """Return the part of a canonical address after the @."""
+    return address.rpartition("@")[2]
+
+
+def masked(address: str) -> str:
+    """Return a canonical address as a page may show it to whoever was passed a letter."""
+    return f"{address[0]}…@{domain(address)}"
+
+
+def probably_meant(address: str) -> str | None:
+    """Return the address with the well-known domain that is one slip away, or None.
+
+    It is a suggestion and decides nothing: any domain may be somebody's. It looks at the text
+    alone, never at what is known of the address, which has to be in canonical form.
+    """
+    typed = domain(address)
+    if typed in _RIGHT:
+        return None
+    near = (known for known in _WELL_KNOWN if _one_slip(typed, known))
+    meant = _WRONG.get(typed) or next(near, None)
+    return address.removesuffix(typed) + meant if meant else None
+
+
+def _one_slip(typed: str, meant: str) -> bool:
+    """Tell whether one letter is missing, too many or wrong, or two have changed places."""
+    same = 0
+    while typed[same : same + 1] == meant[same : same + 1] != "":
+        same += 1
+    typed, meant = typed[same:], meant[same:]
+    return (
+        typed == meant[1:]
+        or typed[1:] == meant
+        or typed[1:] == meant[1:]
+        or (typed[:2] == meant[1::-1] and typed[2:] == meant[2:])
+    )

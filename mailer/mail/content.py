@@ -1,0 +1,171 @@
+"""What the letters are made of: plain values, brought here by the domain and the fan-out."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields, is_dataclass, replace
+from datetime import datetime
+from typing import Any, Self, TypeVar, cast
+
+_Value = TypeVar("_Value")
+
+_GAP = re.compile(r"[ \t\r\n\f\v\x85\u2028\u2029]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+# Embeddings, overrides and isolates: in a paragraph of their own they end with it, but in a
+# line that is put between others they would turn those round.
+_DIRECTION = re.compile(r"[\u202a-\u202e\u2066-\u2069]")
+
+
+@dataclass(frozen=True, slots=True)
+class PressRoom:
+    """Who writes, and how its letters look.
+
+    `list_id` is the identifier alone, such as `slug.example.org` (RFC 2919); `accent` a colour
+    such as `#0b5394`, dark enough to be read on white.
+    """
+
+    name: str
+    from_address: str
+    locale: str
+    page_url: str
+    website_url: str | None
+    list_id: str
+    logo_url: str | None = None
+    accent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A picture of a story; width and height in pixels."""
+
+    url: str
+    alt: str | None = None
+    width: int | None = None
+    height: int | None = None
+    caption: str | None = None
+    credit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the story was first told."""
+
+    text: str
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """Somebody a journalist may call."""
+
+    name: str
+    title: str | None = None
+    email: str | None = None
+    phone: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A file that belongs to the story; its size in octets."""
+
+    title: str
+    url: str
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """Another release of the same press room."""
+
+    title: str
+    url: str
+    published_at: datetime
+    language: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A release as it is read. `body_html` arrives sanitised and is trusted from here on.
+
+    `image` stands at its head, `images` are those that follow the text.
+    """
+
+    language: str
+    title: str
+    body_html: str
+    image: Image | None
+    source: Source | None
+    keywords: tuple[str, ...]
+    contacts: tuple[Contact, ...]
+    documents: tuple[Document, ...]
+    web_url: str | None
+    published_at: datetime
+    lead: str | None = None
+    images: tuple[Image, ...] = ()
+    latest: tuple[Headline, ...] = ()
+
+    @property
+    def pictures(self) -> tuple[Image, ...]:
+        """Every picture, the one at the head first."""
+        return (self.image, *self.images) if self.image else self.images
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """The version of a release that a correction or a retraction takes the place of.
+
+    `number` says which it is, from 1; the note says what is different, or why it is taken back.
+    """
+
+    title: str
+    published_at: datetime
+    number: int
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Where the links of a letter begin, each ending in "/"; a recipient's token follows.
+
+    `mailto` says whether one can leave by mail, too.
+    """
+
+    confirm: str
+    unsubscribe: str
+    one_click: str
+    manage: str
+    your_data: str
+    mailto: bool = False
+
+    @classmethod
+    def under(cls, base_url: str, *, mailto: bool = False) -> Self:
+        """Return the links of the service at this address."""
+        return cls(
+            confirm=f"{base_url}/confirm/",
+            unsubscribe=f"{base_url}/unsubscribe/",
+            one_click=f"{base_url}/one-click/",
+            manage=f"{base_url}/manage/",
+            your_data=f"{base_url}/your-data/",
+            mailto=mailto,
+        )
+
+
+def cleaned(value: _Value) -> _Value:
+    """Return a copy with every text in it on one line, free of control characters.
+
+    `body_html` keeps its lines and its directional characters: it is made of paragraphs.
+    """
+    return cast(_Value, _clean(value, ""))
+
+
+def _clean(value: Any, name: str) -> Any:
+    if isinstance(value, str):
+        if name == "body_html":
+            return _CONTROL.sub("", value)
+        return _DIRECTION.sub("", _CONTROL.sub("", _GAP.sub(" ", value))).strip(" ")
+    if isinstance(value, tuple):
+        return tuple(_clean(item, name) for item in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        changed = {field.name: getattr(value, field.name) for field in fields(value)}
+        return replace(value, **{key: _clean(item, key) for key, item in changed.items()})
+    return value

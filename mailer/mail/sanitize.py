@@ -1,0 +1,184 @@
+"""The HTML of a release: what is kept, refused with a sentence, dropped, or made into a link."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from html import escape, unescape
+from html.parser import HTMLParser
+
+import nh3
+
+KEPT: dict[str, set[str]] = {
+    "p": set(),
+    "br": set(),
+    "hr": set(),
+    "h2": set(),
+    "h3": set(),
+    "h4": set(),
+    "ul": set(),
+    "ol": {"start"},
+    "li": set(),
+    "blockquote": set(),
+    "strong": set(),
+    "b": set(),
+    "em": set(),
+    "i": set(),
+    "sub": set(),
+    "sup": set(),
+    "a": {"href", "lang"},
+    "figure": set(),
+    "figcaption": set(),
+    "img": {"src", "alt", "width", "height"},
+    "table": set(),
+    "caption": set(),
+    "thead": set(),
+    "tbody": set(),
+    "tr": set(),
+    "th": {"colspan", "rowspan", "scope"},
+    "td": {"colspan", "rowspan"},
+    "span": {"lang"},
+}
+"""Elements that reach the reader, with their attributes; other harmless ones fall away."""
+
+_REFUSED = {
+    *("script", "style", "noscript", "template", "base", "link", "meta"),
+    *("form", "input", "button", "select", "textarea"),
+    *("iframe", "frame", "object", "embed", "applet", "audio", "video", "canvas", "svg", "math"),
+}
+"""Those that only show something, such as a film, become links before anything is refused."""
+_LINKS = {"http", "https", "mailto", "tel"}
+_ELSEWHERE = {"javascript", "vbscript", "data", "file", "blob", "ftp"}
+_ADDRESSES = {"href", "src", "action", "formaction", "xlink:href", "poster", "background"}
+
+_ANY = re.compile(r"<(?:iframe|video|audio|embed|object)\b", re.IGNORECASE)
+# What follows is read in HTML that is well formed: every value is quoted, every element closed.
+_ATTRIBUTES = r'((?: [^\s=">]+="[^"]*")*)'
+_PIECE = re.compile(
+    rf"<(?P<tag>iframe|video|audio|object){_ATTRIBUTES}>(?P<inside>.*?)</(?P=tag)>"
+    rf"|<embed{_ATTRIBUTES}>"
+    r"|<(?P<end>/?)(?P<around>a|p|h[1-6]|strong|b|em|i|sub|sup|span|figcaption|caption)(?=[ >])",
+    re.DOTALL,
+)
+_ADDRESS = re.compile(r' (?:src|data)="((?:https?:)?//[^"\s]+)"', re.IGNORECASE)
+_INNER = re.compile(rf"<(?:source|embed){_ATTRIBUTES}>")
+_TITLE = re.compile(r' title="([^"]*)"')
+_RUNS = re.compile(r' on[^\s=]*="')
+
+
+def refused(html: str) -> list[str]:
+    """List what a press release may not hold, such as `<script>`, each once, in order."""
+    finder = _Finder()
+    finder.feed(well_formed(html))
+    finder.close()
+    return list(dict.fromkeys(finder.found))
+
+
+def well_formed(html: str) -> str:
+    """Return HTML as a browser reads it: all that is kept, refused, or says where something is.
+
+    On text that is not well formed, html.parser takes time that grows with the square of its
+    length, or raises.
+    """
+    return nh3.clean(
+        html,
+        tags={*KEPT, *_REFUSED, "source"},
+        clean_content_tags=set(),
+        attributes={"*": _ADDRESSES.union({"data", "title"}, *KEPT.values())},
+        generic_attribute_prefixes={"on"},
+        url_schemes=_LINKS | _ELSEWHERE,
+        link_rel=None,
+    )
+
+
+def clean(html: str) -> str:
+    """Return only what is KEPT, well formed; links lead to the web, to mail or to a phone."""
+    # What falls away may leave what no parser would read like that: paragraphs in a paragraph.
+    return _kept(_kept(html)).strip()
+
+
+def _kept(html: str) -> str:
+    return nh3.clean(
+        html,
+        tags=set(KEPT),
+        # Without the star, ammonia adds `lang` and `title` everywhere.
+        attributes={"*": set(), **{tag: names for tag, names in KEPT.items() if names}},
+        url_schemes=_LINKS,
+        link_rel=None,
+        strip_comments=True,
+    )
+
+
+class _Finder(HTMLParser):
+    """Collects the elements, attributes and links that are refused rather than dropped."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.found: list[str] = []
+
+    def parse_marked_section(self, i: int, report: bool = True) -> int:
+        """Read `<![` as browsers do, for whom it begins a comment; else html.parser raises.
+
+        In what is well formed it still stands inside iframe and noscript, whose text is written as
+        it is, and is searched as if it were markup.
+        """
+        return self.parse_bogus_comment(i, report)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Judge one element and its attributes."""
+        if tag in _REFUSED:
+            self.found.append(f"<{tag}>")
+        for name, value in attrs:
+            if name.startswith("on"):
+                self.found.append(f"{name}=")
+            elif name in _ADDRESSES and not _leads_somewhere(value or ""):
+                self.found.append(f"{name}={(value or '')[:40]!r}")
+
+
+def _leads_somewhere(address: str) -> bool:
+    """Tell whether a link has a scheme that is kept; browsers skip white space in schemes."""
+    squeezed = "".join(address.split()).lower()
+    scheme, colon, _ = squeezed.partition(":")
+    return bool(colon) and scheme in _LINKS
+
+
+def linked(html: str) -> str:
+    """Return the HTML with a link for every embedded thing that has an address on the web.
+
+    One without, or with something in it that is refused, stays, and is refused itself.
+    """
+    return _Linking().run(html) if _ANY.search(html) else html
+
+
+class _Linking:
+    """Goes through the pieces in order, to know what is open around each."""
+
+    def __init__(self) -> None:
+        self._open: Counter[str] = Counter()
+
+    def run(self, html: str) -> str:
+        return _PIECE.sub(self._piece, well_formed(html))
+
+    def _piece(self, found: re.Match[str]) -> str:
+        if around := found["around"]:
+            self._open[around] += -1 if found["end"] else 1
+            return found[0]
+        attributes, inside = found[2] or found[4] or "", found["inside"] or ""
+        address = _address(attributes, inside)
+        if address is None or _RUNS.search(attributes) or refused(_INNER.sub("", inside)):
+            return found[0]
+        title = _TITLE.search(attributes)
+        text = escape((" ".join(unescape(title[1]).split()) if title else "") or address)
+        if self._open["a"]:
+            return text
+        link = f'<a href="{escape(address)}">{text}</a>'
+        return link if self._open.total() else f"<p>{link}</p>"
+
+
+def _address(attributes: str, inside: str) -> str | None:
+    """Return where the thing is: it says so itself, or the first of its sources does."""
+    places = [attributes, *(source[1] for source in _INNER.finditer(inside))]
+    for found in filter(None, map(_ADDRESS.search, places)):
+        address = unescape(found[1])
+        return f"https:{address}" if address.startswith("//") else address
+    return None
