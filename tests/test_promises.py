@@ -21,7 +21,7 @@ from sqlalchemy import create_engine
 from mailer.app import create_app
 from mailer.config import Settings
 from mailer.domain.outbox import LetterKind
-from mailer.storage.models import Base, Letter
+from mailer.storage.models import Base, ReleaseKind
 from mailer.storage.queues import JOBS
 from tests.service import contract
 
@@ -181,12 +181,12 @@ def test_every_module_has_a_telling_name(path: Path) -> None:
 
 
 def test_no_file_names_a_place_that_others_do_not_have() -> None:
-    places = (b"../shared", b"/work/", b"/tmp/")
+    sitemap_entries = (b"../shared", b"/work/", b"/tmp/")
     found = {
         f"{name_of(path)}: {place.decode()}"
         for path in project_files()
         if path.relative_to(ROOT).parts[0] != "tests"
-        for place in places
+        for place in sitemap_entries
         if place in path.read_bytes()
     }
     assert not found
@@ -238,7 +238,7 @@ def test_every_route_is_guarded_or_deliberately_open(tmp_path: Path) -> None:
 
 def test_every_kind_of_letter_has_its_folder() -> None:
     folders = {path.name for path in (ROOT / "templates" / "emails").iterdir() if path.is_dir()}
-    assert folders == {*get_args(Letter), *get_args(LetterKind)}
+    assert folders == {*get_args(ReleaseKind), *get_args(LetterKind)}
 
 
 @pytest.mark.parametrize("name", ["subject.txt", "body.txt", "body.html"])

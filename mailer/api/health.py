@@ -6,7 +6,7 @@ from flask import Blueprint, Response, jsonify
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from mailer.storage.database import reading
+from mailer.storage.database import read_transaction
 
 health = Blueprint("health", __name__)
 
@@ -21,7 +21,7 @@ def alive() -> Response:
 def ready() -> tuple[Response, int]:
     """Answer 200 once the database is there and migrated."""
     try:
-        with reading() as session:
+        with read_transaction() as session:
             session.execute(text("SELECT 1 FROM publishers LIMIT 1"))
     except SQLAlchemyError:
         return jsonify(status="the database does not answer, or is not migrated"), 503

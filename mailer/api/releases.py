@@ -26,7 +26,7 @@ def publish() -> tuple[Response, int]:
     publisher = _publisher("publish")
     body = ReleaseBody.read(_json())
     release = publishing.publish(_settings(), publisher, body)
-    return jsonify(_described(release, release.first_state)), 202
+    return jsonify(_described(release, release.initial_state)), 202
 
 
 @api.post("/releases/preview")
@@ -93,7 +93,7 @@ def correct(release_id: int) -> tuple[Response, int]:
     publisher = _publisher("publish")
     body = ReleaseBody.read(_json())
     release = publishing.correct(_settings(), publisher, release_id, body)
-    return jsonify(_described(release, release.first_state)), 202
+    return jsonify(_described(release, release.initial_state)), 202
 
 
 @api.post("/releases/<int:release_id>/retract")
@@ -102,7 +102,7 @@ def retract(release_id: int) -> tuple[Response, int]:
     publisher = _publisher("publish")
     note = _note(_json()) if _octets() else None
     release = publishing.retract(_settings(), publisher, release_id, note)
-    return jsonify(_described(release, release.first_state)), 202
+    return jsonify(_described(release, release.initial_state)), 202
 
 
 def _note(content: Any) -> str | None:

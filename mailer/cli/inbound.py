@@ -14,7 +14,7 @@ from mailer.app import with_settings
 from mailer.config import Settings
 from mailer.domain.followers import subscriptions
 from mailer.domain.followers.subscriptions import Evidence
-from mailer.domain.verp import Mailbox, Mailboxes
+from mailer.domain.verp import ReturnPath, ReturnPaths
 from mailer.errors import InvalidLink, MailerError, UnknownMailbox, UnusableMessage
 from mailer.mail.inbound import Arrival, read_message
 
@@ -48,19 +48,21 @@ def inbound(recipient: str | None) -> None:
 @with_settings
 def _take_in(settings: Settings, recipient: str | None) -> None:
     arrival = read_message(sys.stdin.buffer)
-    mailbox = Mailboxes(settings).read(arrival.recipients if recipient is None else [recipient])
-    log.info(_act(settings, mailbox, arrival), mailbox.subscription_id)
+    return_path = ReturnPaths(settings).read(
+        arrival.recipients if recipient is None else [recipient]
+    )
+    log.info(_act(settings, return_path, arrival), return_path.subscription_id)
 
 
-def _act(settings: Settings, mailbox: Mailbox, arrival: Arrival) -> str:
+def _act(settings: Settings, return_path: ReturnPath, arrival: Arrival) -> str:
     """Do what arrived at a mailbox asks for, and say what that was."""
-    if mailbox.purpose == "bounce":
+    if return_path.purpose == "bounce":
         return "A letter to subscription %d came back; nothing follows from it."
     if arrival.automatic:
         return "A machine answered for subscription %d; nothing follows from it."
-    standing = subscriptions.look_up(mailbox.subscription_id)
-    evidence = Evidence(standing.locale, f"mailto:{settings.mail_domain}", None)
-    subscriptions.unsubscribe(settings, mailbox.subscription_id, evidence, "mailto")
+    view = subscriptions.look_up(return_path.subscription_id)
+    evidence = Evidence(view.locale, f"mailto:{settings.mail_domain}", None)
+    subscriptions.unsubscribe(settings, return_path.subscription_id, evidence, "mailto")
     return "Subscription %d has ended, by mail."
 
 

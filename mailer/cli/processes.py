@@ -11,7 +11,7 @@ import click
 from mailer.app import with_settings
 from mailer.config import Settings
 from mailer.fanout import sweep as sweeping
-from mailer.fanout.worker import Shift
+from mailer.fanout.worker import WorkerProcess
 from mailer.storage.queues import JOBS
 
 _HOUR = 3600
@@ -22,18 +22,18 @@ _HOUR = 3600
 @with_settings
 def worker(settings: Settings, queue: str) -> None:
     """Serve one queue until SIGTERM; start as many as the machine has room for."""
-    Shift(settings, queue).work()
+    WorkerProcess(settings, queue).run()
 
 
 @click.command("sweep")
-@click.option("--once", is_flag=True, help="Go round once, then end.")
+@click.option("--once", is_flag=True, help="Sweep once, then end.")
 @with_settings
 def sweep(settings: Settings, *, once: bool) -> None:
-    """Find lost and overdue work, and ring for it; any number may run."""
-    told = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: told.set())
-    for round_ in count():
-        sweeping.sweep(settings, thorough=round_ % (_HOUR // settings.sweep_seconds) == 0)
-        if once or told.wait(settings.sweep_seconds):
+    """Find lost and overdue work, and wake workers for it; any number may run."""
+    shutdown = threading.Event()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, lambda _number, _frame: shutdown.set())
+    for number in count():
+        sweeping.sweep(settings, thorough=number % (_HOUR // settings.sweep_seconds) == 0)
+        if once or shutdown.wait(settings.sweep_seconds):
             break

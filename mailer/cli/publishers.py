@@ -11,7 +11,7 @@ import click
 from mailer.app import with_settings
 from mailer.config import Settings
 from mailer.domain import publishers
-from mailer.domain.branding import Traits
+from mailer.domain.branding import Branding
 from mailer.mail.locales import available
 
 
@@ -67,12 +67,12 @@ def add(_settings: Settings, /, slug: str, *, as_json: bool, **fields: Any) -> N
 @click.option("--contacts", callback=_json, help="A JSON file; '' takes them away.")
 @click.option("--privacy", callback=_text, help="A text file; '' takes it away.")
 @with_settings
-def change(_settings: Settings, /, slug: str, **traits: Any) -> None:
+def change(_settings: Settings, /, slug: str, **branding: Any) -> None:
     """Change what readers see of a press room."""
-    given = {trait: value or None for trait, value in traits.items() if value is not None}
+    given = {field: value or None for field, value in branding.items() if value is not None}
     if not given:
         raise click.UsageError("Say what to change: see mailer publisher set --help.")
-    publishers.change(slug, cast(Traits, given))
+    publishers.change(slug, cast(Branding, given))
     click.echo(f"The press room {slug} is changed, and so is every letter composed from now on.")
 
 

@@ -35,7 +35,7 @@ def release() -> None:
 def publish(settings: Settings, slug: str, file: Path, *, watch: bool) -> None:
     """Publish a release from a JSON file; the same file again is the same release."""
     published = publishing.publish(settings, publishers.find(slug), _body(file))
-    click.echo(f"Release {published.id} is {published.first_state}.")
+    click.echo(f"Release {published.id} is {published.initial_state}.")
     if watch:
         _watch(published.id)
 
@@ -51,7 +51,7 @@ def correct(settings: Settings, release_id: int, file: Path) -> None:
     """
     publisher = lifecycle.publisher_of(release_id)
     better = publishing.correct(settings, publisher, release_id, _body(file))
-    click.echo(f"Release {better.id} corrects release {release_id}, and is {better.first_state}.")
+    click.echo(f"Release {better.id} corrects release {release_id}, and is {better.initial_state}.")
 
 
 @release.command("retract")
@@ -62,7 +62,7 @@ def retract(settings: Settings, release_id: int, note: str | None) -> None:
     """Take a release back: nothing more of it is sent, and whoever has it is told."""
     publisher = lifecycle.publisher_of(release_id)
     last = publishing.retract(settings, publisher, release_id, note)
-    click.echo(f"Release {last.id} takes back release {release_id}, and is {last.first_state}.")
+    click.echo(f"Release {last.id} takes back release {release_id}, and is {last.initial_state}.")
 
 
 @release.command("preview")

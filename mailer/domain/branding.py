@@ -14,8 +14,8 @@ from mailer.domain.releases.release_body import Contact, sentences, unprintable,
 from mailer.errors import InvalidInput
 from mailer.mail.colours import READABLE, WHITE, contrast, is_colour
 
-Trait = Literal["name", "website_url", "logo_url", "accent", "about", "contacts", "privacy"]
-Traits = Mapping[Trait, Any]
+BrandingField = Literal["name", "website_url", "logo_url", "accent", "about", "contacts", "privacy"]
+Branding = Mapping[BrandingField, Any]
 """Each a text, but for the contacts: a list of objects, as a release has them. None is none."""
 
 _NAME_LENGTH = 200
@@ -26,15 +26,15 @@ _CONTACTS = TypeAdapter(tuple[Contact, ...])
 _MOST_CONTACTS = 20
 
 
-def checked(traits: Traits) -> dict[Trait, Any]:
+def checked(branding: Branding) -> dict[BrandingField, Any]:
     """Return what may be kept; raises InvalidInput with a sentence for each that may not."""
-    kept: dict[Trait, Any] = {}
+    kept: dict[BrandingField, Any] = {}
     problems: dict[str, str] = {}
-    for trait, value in traits.items():
+    for field, value in branding.items():
         try:
-            kept[trait] = _CHECKS[trait](value)
+            kept[field] = _CHECKS[field](value)
         except ValueError as problem:
-            problems[trait.removesuffix("_url")] = str(problem)
+            problems[field.removesuffix("_url")] = str(problem)
     if problems:
         raise InvalidInput(problems)
     return kept
@@ -103,7 +103,7 @@ def _contacts(contacts: Any) -> list[dict[str, Any]] | None:
     return [contact.model_dump(mode="json") for contact in kept] or None
 
 
-_CHECKS: dict[Trait, Callable[[Any], Any]] = {
+_CHECKS: dict[BrandingField, Callable[[Any], Any]] = {
     "name": _name,
     "website_url": _website,
     "logo_url": _logo,

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from mailer.mail.addresses import domain
-from mailer.storage.models import OutboxLetter, Publisher, Subscription
+from mailer.storage.models import OutboxMessage, Publisher, Subscription
 from mailer.storage.types import now
 
 LetterKind = Literal["confirm", "welcome", "goodbye", "manage"]
@@ -21,11 +21,11 @@ LETTERS_A_DAY = 5
 """To one person, from all press rooms together: more would be a way to pester somebody."""
 
 
-def post(session: Session, kind: LetterKind, subscription: Subscription) -> str:
+def queue_letter(session: Session, kind: LetterKind, subscription: Subscription) -> str:
     """Write down a letter to be sent after the commit, and return its Message-ID."""
     message_id = new_message_id(session.get_one(Publisher, subscription.publisher_id))
     session.add(
-        OutboxLetter(
+        OutboxMessage(
             kind=kind,
             subscription_id=subscription.id,
             message_id=message_id,
@@ -35,14 +35,14 @@ def post(session: Session, kind: LetterKind, subscription: Subscription) -> str:
     return message_id
 
 
-def may_write(session: Session, subscription: Subscription) -> bool:
+def under_letter_limit(session: Session, subscription: Subscription) -> bool:
     """Tell whether this person has not had all of today's letters yet."""
     today = (
         select(func.count())
-        .select_from(OutboxLetter)
-        .join(Subscription, Subscription.id == OutboxLetter.subscription_id)
+        .select_from(OutboxMessage)
+        .join(Subscription, Subscription.id == OutboxMessage.subscription_id)
         .where(
-            OutboxLetter.created_at > now() - timedelta(days=1),
+            OutboxMessage.created_at > now() - timedelta(days=1),
             Subscription.subscriber_id == subscription.subscriber_id,
         )
     )

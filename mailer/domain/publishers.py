@@ -14,11 +14,11 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from mailer.domain.branding import Traits, checked
+from mailer.domain.branding import Branding, checked
 from mailer.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthorized
 from mailer.mail.addresses import canonical
 from mailer.mail.content import PressRoom
-from mailer.storage.database import asking, writing
+from mailer.storage.database import autocommit, transaction
 from mailer.storage.models import ApiKey, Publisher
 from mailer.storage.types import now
 
@@ -49,7 +49,7 @@ class PublisherDraft:
     privacy: str | None = None
 
     @property
-    def traits(self) -> Traits:
+    def branding(self) -> Branding:
         """What readers see of it."""
         return {
             "name": self.name,
@@ -76,10 +76,10 @@ def add(draft: PublisherDraft) -> str:
         locale=draft.locale,
         hold_minutes=draft.hold_minutes,
         created_at=now(),
-        **checked(draft.traits),
+        **checked(draft.branding),
     )
     try:
-        with writing() as session:
+        with transaction() as session:
             session.add(publisher)
             session.flush()
             return _new_key(session, publisher, "publish")
@@ -87,21 +87,21 @@ def add(draft: PublisherDraft) -> str:
         raise Conflict(f"There is a press room called {draft.slug} already.") from None
 
 
-def change(slug: str, traits: Traits) -> None:
+def change(slug: str, branding: Branding) -> None:
     """Change what readers see of a press room; None takes a trait away.
 
     Pages, and letters that are composed from then on, show it. Raises NotFound and InvalidInput.
     """
-    kept = checked(traits)
-    with writing() as session:
+    kept = checked(branding)
+    with transaction() as session:
         publisher = by_slug(session, slug)
-        for trait, value in kept.items():
-            setattr(publisher, trait, value)
+        for field, value in kept.items():
+            setattr(publisher, field, value)
 
 
 def add_key(slug: str, scope: Scope = "publish") -> str:
     """Return another API key for a press room, so that keys can be changed without a gap."""
-    with writing() as session:
+    with transaction() as session:
         return _new_key(session, by_slug(session, slug), scope)
 
 
@@ -117,7 +117,7 @@ def by_slug(session: Session, slug: str) -> Publisher:
 
 def find(slug: str) -> Publisher:
     """Return a press room to show; raises NotFound."""
-    with asking() as session:
+    with autocommit() as session:
         return by_slug(session, slug)
 
 
@@ -129,7 +129,7 @@ def authenticate(key: str | None, scope: Scope) -> Publisher:
     """
     if not key:
         raise Unauthorized("Send the API key as 'Authorization: Bearer …'.")
-    with asking() as session:
+    with autocommit() as session:
         found = session.execute(
             select(ApiKey.scope, Publisher)
             .join(Publisher, Publisher.id == ApiKey.publisher_id)

@@ -37,7 +37,7 @@ class _NewestKey:
         return base64_encode(signing.finalize())
 
 
-class Links:
+class Tokens:
     """Signs and reads tokens; one salt a purpose, and the payload is the subscription's id."""
 
     def __init__(self, settings: Settings) -> None:

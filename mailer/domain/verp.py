@@ -33,7 +33,7 @@ _ADDRESS = re.compile(rf"({'|'.join(get_args(Purpose))})-([a-z2-7]{{{_LETTERS}}}
 
 
 @dataclass(frozen=True, slots=True)
-class Mailbox:
+class ReturnPath:
     """What an address says: a letter that comes back, or somebody who wants no more of them."""
 
     purpose: Purpose
@@ -41,7 +41,7 @@ class Mailbox:
     release_id: int | None
 
 
-class Mailboxes:
+class ReturnPaths:
     """Makes and reads such addresses; one key a purpose, so that none can stand for the other.
 
     The local part is a word and 32 letters of base32, at most 44 octets (RFC 5321, 4.5.3.1.1):
@@ -65,25 +65,25 @@ class Mailboxes:
         letters = "".join([_PAIRS[number >> shift & 0x3FF] for shift in _SHIFTS])
         return f"{purpose}-{letters}@{self._domain}"
 
-    def read(self, addresses: Iterable[str]) -> Mailbox:
+    def read(self, addresses: Iterable[str]) -> ReturnPath:
         """Return what the first address of ours says; raises UnknownMailbox if none is.
 
         Every key ever used verifies, and at any domain, since letters are kept for years.
         """
         for address in addresses:
             found = _ADDRESS.fullmatch(address.lower())
-            if found and (mailbox := self._verified(cast(Purpose, found[1]), found[2])):
-                return mailbox
+            if found and (return_path := self._verified(cast(Purpose, found[1]), found[2])):
+                return return_path
         raise UnknownMailbox("No mailbox has this address.")
 
-    def _verified(self, purpose: Purpose, letters: str) -> Mailbox | None:
+    def _verified(self, purpose: Purpose, letters: str) -> ReturnPath | None:
         octets = b32decode(letters.upper())
         payload, mac = octets[:_PAYLOAD_OCTETS], octets[_PAYLOAD_OCTETS:]
         if not any(hmac.compare_digest(mac, _mac(key, payload)) for key in self._keyed[purpose]):
             return None
         number = int.from_bytes(payload, "big")
         subscription_id, release_id = divmod(number, 1 << _ID_BITS)
-        return Mailbox(purpose, subscription_id, release_id or None)
+        return ReturnPath(purpose, subscription_id, release_id or None)
 
 
 def _keyed(secret: str, purpose: Purpose) -> HMAC:

@@ -1,4 +1,7 @@
-"""Acknowledgements: what the connections of a process learned, written in one transaction."""
+"""Acknowledgements: one transaction for what all connections of a process learned, and leases.
+
+A position alone is written by one hand-written statement; everything else goes through the ORM.
+"""
 
 from __future__ import annotations
 
@@ -6,196 +9,36 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache, partial
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from mailer.config import Settings
-from mailer.domain.releases.lifecycle import pause, settle
-from mailer.fanout.batches import Claim
-from mailer.fanout.database_thread import Ledger
-from mailer.fanout.outcomes import Finding, forgive, note_uncertain, write_findings
-from mailer.fanout.replies import Run
-from mailer.storage.database import NOW, bigint_array, database_now, driver, given
+from mailer.domain.releases.lifecycle import settle
+from mailer.fanout.batches import Claim, renew
+from mailer.fanout.database_thread import DatabaseThread
+from mailer.fanout.outcomes import Progress, write_progress
+from mailer.fanout.replies import RefusalStreak
+from mailer.storage.database import NOW, database_now, driver, json_rows, pg_array
 from mailer.storage.models import Batch, Release
-
-# JOINED: """Positions: how far each batch has come, moved on by one transaction while all goes well."""
-# JOINED: """The committer: one transaction for what all connections of a process learned, and the leases."""
 
 GO_ON = "sending"
 FENCED = "fenced"
 
+_RENEWALS_A_LEASE = 4
+_ENOUGH = 0.8
+"""The share of connections with a batch that is worth a commit: it costs the same for one
+acknowledgement as for many, and meanwhile the relay has messages of the other connections."""
+_GATHER_SECONDS = 0.002
+_GATHER_AT_MOST_SECONDS = 0.02
+_BUSY = 0.75
+"""CPU share above which waiting for more acknowledgements costs nothing: the thread has other
+work."""
 
-@dataclass(slots=True)
-class Progress:
-    """How far a claimed batch has come, and what was found on the way."""
-
-    claim: Claim
-    position: int
-    accepted: bool = False
-    """Whether the relay has taken a message, of which there is nothing else to tell."""
-    findings: Sequence[Finding] = ()
-    uncertain: Sequence[int] = ()
-    """Whose final dot was not answered, so that they may get the message twice."""
-    hand_back: bool = False
-    rest_seconds: int = 0
-    """With `hand_back`: how long the batch is left alone."""
-    pause_because: str | None = None
-    forgiven: list[int] = field(default_factory=list)
-    """With `pause_because`: who was refused only because something is wrong with us."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether every member has had its turn."""
-        return self.position == len(self.claim.members)
-
-    @property
-    def ends(self) -> bool:
-        """Whether the batch is in nobody's hands afterwards."""
-        return self.hand_back or self.finished
-
-    @property
-    def plain(self) -> bool:
-        """Whether there is nothing to write but the position."""
-        return not (self.findings or self.uncertain or self.pause_because)
-
-
-def write(connection: Connection, together: Sequence[Progress], settings: Settings) -> list[str]:
-    """Write several progresses, and return for each the state that its release is in.
-
-    FENCED stands for a batch that is no longer ours; nothing of it is written. Most have nothing
-    to tell but a position, which is one statement past the ORM.
-    """
-    states = _advance(connection, together, settings.lease_seconds)
-    ours = [progress for progress in together if _key(progress.claim) in states]
-    telling = [progress for progress in ours if not progress.plain]
-    # Whoever has taken one of ours over may have finished it, and left the rest to us.
-    ending = {one.claim.release_id for one in together if one.ends or _key(one.claim) not in states}
-    if telling or ending:
-        with Session(connection) as session:
-            for progress in telling:
-                _write_down(session, progress, settings.retry_seconds)
-            for release_id in sorted(ending):
-                settle(session, release_id)
-            states = _states(session, ours)
-    return [states.get(_key(progress.claim), FENCED) for progress in together]
-
-
-def renew(connection: Connection, claims: Sequence[Claim], lease_seconds: int) -> list[Claim]:
-    """Prolong leases by the database's clock; returns those that are still ours.
-
-    A batch that was handed back in the meantime has no lease, and is not given one again.
-    """
-    rows = [{"id": claim.batch_id, "epoch": claim.epoch} for claim in claims]
-    statement = _renewing(connection.dialect.name)
-    values = {"given": json.dumps(rows), "lease": lease_seconds * 1000}
-    alive = {(row.id, row.epoch) for row in connection.execute(statement, values)}
-    return [claim for claim in claims if _key(claim) in alive]
-
-
-def _advance(
-    connection: Connection, together: Sequence[Progress], lease_seconds: int
-) -> Mapping[tuple[int, int], str]:
-    """Move the positions of all batches that are still ours, fenced by their epochs."""
-    rows = {
-        _key(progress.claim): {
-            "id": progress.claim.batch_id,
-            "epoch": progress.claim.epoch,
-            "position": progress.position,
-            "open": int(not progress.finished),
-            "lease": None if progress.ends else lease_seconds * 1000,
-            "rest": progress.rest_seconds * 1000 or None,
-        }
-        for progress in together
-    }
-    values = {"given": json.dumps(list(rows.values()))}
-    answers = connection.execute(_advancing(connection.dialect.name), values)
-    return {(batch_id, epoch): state for batch_id, epoch, state in answers}
-
-
-@lru_cache(maxsize=2)
-def _advancing(dialect_name: str) -> ReturningUpdate[int, int, str]:
-    """Build the statement that runs once for every handful of messages."""
-    rows = given(dialect_name, "id", "epoch", "position", "open", "lease", "rest")
-    return (
-        update(Batch)
-        .where(
-            Batch.id == rows.c.id,
-            Batch.epoch == rows.c.epoch,
-            Batch.position <= rows.c.position,
-        )
-        .values(
-            position=rows.c.position,
-            open=rows.c.open == 1,
-            lease_until=database_now() + rows.c.lease,
-            not_before=database_now() + rows.c.rest,
-        )
-        .returning(
-            Batch.id,
-            Batch.epoch,
-            select(Release.state).where(Release.id == Batch.release_id).scalar_subquery(),
-        )
-    )
-
-
-@lru_cache(maxsize=2)
-def _renewing(dialect_name: str) -> ReturningUpdate[int, int]:
-    rows = given(dialect_name, "id", "epoch")
-    return (
-        update(Batch)
-        .where(
-            Batch.id == rows.c.id,
-            Batch.epoch == rows.c.epoch,
-            Batch.lease_until.is_not(None),
-            Batch.open,
-        )
-        .values(lease_until=database_now() + bindparam("lease"))
-        .returning(Batch.id, Batch.epoch)
-        .execution_options(synchronize_session=False)
-    )
-
-
-def _write_down(session: Session, progress: Progress, retry_seconds: int) -> None:
-    """Write what was found out about single recipients, and who is to blame for it."""
-    claim = progress.claim
-    write_findings(session, claim, progress.findings, retry_seconds)
-    note_uncertain(session, claim.release_id, progress.uncertain, "unanswered")
-    if progress.pause_because is not None:
-        pause(session, claim.release_id, progress.pause_because, claim.claimed_at)
-    if forgiven := _not_to_blame(session, progress):
-        forgive(session, claim.release_id, forgiven)
-
-
-def _not_to_blame(session: Session, progress: Progress) -> list[int]:
-    """Return who was refused in a run, and who after it, before the pause was known."""
-    refused = [
-        finding.subscription_id
-        for finding in progress.findings
-        if finding.verdict.kind == "refused"
-    ]
-    if not refused:
-        return progress.forgiven
-    state = session.scalar(select(Release.state).where(Release.id == progress.claim.release_id))
-    return [*progress.forgiven, *refused] if state == "paused" else progress.forgiven
-
-
-def _states(session: Session, ours: Sequence[Progress]) -> Mapping[tuple[int, int], str]:
-    """Read the states anew, since this very transaction may have paused or finished a release."""
-    release_ids = {progress.claim.release_id for progress in ours}
-    rows = session.execute(select(Release.id, Release.state).where(Release.id.in_(release_ids)))
-    states = {row.id: row.state for row in rows}
-    return {_key(progress.claim): states[progress.claim.release_id] for progress in ours}
-
-
-def _key(claim: Claim) -> tuple[int, int]:
-    return claim.batch_id, claim.epoch
-
-
-# This runs once for every handful of messages, so each database gets what it does fastest. The
-# state is asked apart: a plan that joined the releases might begin with all batches of each.
+# This runs once for every few messages, so each database gets the statement that it runs fastest.
+# The state is a subquery: a plan that joined the releases might begin with all batches of each.
 MOVE_ON = {
     "postgresql": f"""
         UPDATE batches
@@ -216,7 +59,7 @@ MOVE_ON = {
             AND (SELECT state FROM releases WHERE id = batches.release_id) = 'sending'
         """,  # noqa: S608 - made of constants
 }
-# A statement of its own: SQLite would write the index of open batches anew for every position.
+# Apart from the statement above, or SQLite would rewrite the index of open batches every time.
 CLOSE_IN_SQLITE = """
     UPDATE batches
     SET position = ?3, lease_until = NULL, open = 0
@@ -226,75 +69,39 @@ CLOSE_IN_SQLITE = """
     """
 
 
-def move_on(connection: Connection, together: Sequence[Progress], lease_seconds: int) -> bool:
-    """Move the positions of batches and prolong their leases; close those that are at their end.
-
-    Tells whether all of them moved. If not, because a batch is no longer ours or its release is
-    not to go on, every progress has still to be written.
-    """
-    lease = lease_seconds * 1000
-    if connection.dialect.name == "postgresql":
-        columns = map(bigint_array, zip(*map(_row, together), strict=True))
-        moved = driver(connection).execute(MOVE_ON["postgresql"], (lease, *columns)).rowcount
-    else:
-        sqlite = driver(connection)
-        sqlite.execute("BEGIN IMMEDIATE")
-        on = [(*_row(one), lease) for one in together if not one.finished]
-        moved = sqlite.executemany(MOVE_ON["sqlite"], on).rowcount if on else 0
-        for one in together:
-            if one.finished:
-                moved += sqlite.execute(CLOSE_IN_SQLITE, _row(one)).rowcount
-        sqlite.execute("COMMIT")
-    return bool(moved == len(together))
-
-
-def _row(progress: Progress) -> tuple[int, int, int]:
-    return progress.claim.batch_id, progress.claim.epoch, progress.position
-
-
-_RENEWALS_A_LEASE = 4
-_ENOUGH = 0.8
-"""Of the connections that carry something: a commit costs the same for one as for many, and while
-it is written, the relay still has the messages of the others."""
-_GATHER_SECONDS = 0.002
-_GATHER_AT_MOST_SECONDS = 0.02
-_BUSY = 0.75
-"""Of one processor: whoever is that busy with other connections loses nothing by gathering on."""
-
-
-class Committer:
+class AcknowledgementWriter:
     """Groups the acknowledgements of all connections into one transaction after another."""
 
-    def __init__(self, ledger: Ledger, settings: Settings) -> None:
-        self._ledger = ledger
+    def __init__(self, database: DatabaseThread, settings: Settings) -> None:
+        self._database = database
         self._settings = settings
         self._waiting: list[tuple[Progress, asyncio.Future[str]]] = []
         self._arrived = asyncio.Event()
         self._gathering: asyncio.TimerHandle | None = None
         self._leased: dict[Claim, float] = {}
-        """When each lease that is held was last asked for."""
-        self._runs: dict[int, Run] = {}
+        """The leases of this process, and when each was last claimed or renewed."""
+        self._streaks: dict[int, RefusalStreak] = {}
 
-    def hold(self, claim: Claim, since: float) -> None:
-        """Keep a claimed lease alive from now on; `since` is when it was asked for."""
+    def add_lease(self, claim: Claim, since: float) -> None:
+        """Keep a lease alive from now on; `since` is the monotonic time before its claim."""
         self._leased[claim] = since
 
-    def safe(self, claim: Claim) -> bool:
-        """Tell whether so much of the lease is left that a dot may leave."""
+    def lease_is_safe(self, claim: Claim) -> bool:
+        """Tell whether more than half of a lease is left, so that a dot may leave."""
         asked = self._leased.get(claim)
         return asked is not None and time.monotonic() - asked < self._settings.lease_seconds / 2
 
-    def holds(self, claim: Claim) -> bool:
-        """Tell whether a claim is ours, as far as we have heard."""
+    def has_lease(self, claim: Claim) -> bool:
+        """Tell whether a lease is still ours, as far as this process knows."""
         return claim in self._leased
 
     def record(self, progress: Progress) -> asyncio.Future[str]:
-        """Promise to write a progress down.
+        """Write a progress with the next commit.
 
         The future gives the release's state once it is durable; anything but GO_ON means
-        that no further dot may leave for this batch, and FENCED that it is no longer ours.
+        that no further dot may leave for this batch, and FENCED that its lease is lost.
         """
-        self._count_run(progress)
+        self._count_refusals(progress)
         durable: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._waiting.append((progress, durable))
         if len(self._waiting) >= len(self._leased) * _ENOUGH:
@@ -322,21 +129,21 @@ class Committer:
                     durable.set_result(state)
 
     async def keep_leases(self) -> None:
-        """Renew every lease that is held, also while a relay takes its time."""
+        """Renew every lease of this process, also while the relay is slow to reply."""
         while True:
             await asyncio.sleep(self._settings.lease_seconds / _RENEWALS_A_LEASE)
             claims = list(self._leased)
             asked = time.monotonic()
-            alive = await self._ledger.write(
+            alive = await self._database.run_in_transaction(
                 partial(renew, claims=claims, lease_seconds=self._settings.lease_seconds)
             )
-            # What was handed back in the meantime is held no longer.
+            # A lease that was handed back during the renewal is not added again.
             self._leased.update(dict.fromkeys(self._leased.keys() & alive, asked))
             for claim in set(claims).difference(alive):
                 self._leased.pop(claim, None)
 
     def _gather(self, began: float) -> None:
-        """Wait a little for others; longer while this thread has enough to do as it is."""
+        """Wait briefly for more acknowledgements, longer while this thread is busy anyway."""
         moment, worked = time.monotonic(), time.thread_time()
 
         def look() -> None:
@@ -350,21 +157,21 @@ class Committer:
         self._gathering = asyncio.get_running_loop().call_later(_GATHER_SECONDS, look)
 
     async def _write(self, together: Sequence[Progress]) -> Sequence[str]:
-        """Write what arrived together; positions alone are past the ORM."""
+        """Write what arrived together, past the ORM if it is positions alone."""
         lease = self._settings.lease_seconds
-        if self._go_on(together):
+        if self._only_positions(together):
             moving = partial(move_on, together=together, lease_seconds=lease)
-            if await self._ledger.state(moving):
+            if await self._database.run_statement(moving):
                 return [GO_ON] * len(together)
-        writing = partial(write, together=together, settings=self._settings)
-        return await self._ledger.write(writing)
+        work = partial(write, together=together, settings=self._settings)
+        return await self._database.run_in_transaction(work)
 
-    def _go_on(self, together: Sequence[Progress]) -> bool:
-        """Tell whether all of it is positions, and no release may be done with it."""
+    def _only_positions(self, together: Sequence[Progress]) -> bool:
+        """Tell whether there are only positions to write, and no release can end with them."""
         if not all(progress.plain and not progress.hand_back for progress in together):
             return False
         finished = {progress.claim for progress in together if progress.finished}
-        # While another batch of a release is in our hands, that release is not done.
+        # A release of which this process still has another batch cannot end.
         staying = {claim.release_id for claim in self._leased.keys() - finished}
         return {claim.release_id for claim in finished} <= staying
 
@@ -374,13 +181,115 @@ class Committer:
         else:
             self._leased[progress.claim] = asked
 
-    def _count_run(self, progress: Progress) -> None:
-        """Count equal refusals, and let a run of them pause the release and blame nobody."""
+    def _count_refusals(self, progress: Progress) -> None:
+        """Count equal refusals in a row; a streak pauses the release, and is undone."""
         if progress.accepted:
-            self._runs.pop(progress.claim.release_id, None)
+            self._streaks.pop(progress.claim.release_id, None)
         for finding in progress.findings:
-            run = self._runs.setdefault(progress.claim.release_id, Run())
-            if run.add(finding.subscription_id, finding.address, finding.verdict):
-                progress.pause_because = run.sentence
-                progress.forgiven += run.refused
-                run.clear()
+            streak = self._streaks.setdefault(progress.claim.release_id, RefusalStreak())
+            if streak.add(finding.subscription_id, finding.address, finding.verdict):
+                progress.pause_because = streak.sentence
+                progress.refusals_to_undo += streak.refused
+                streak.clear()
+
+
+def move_on(connection: Connection, together: Sequence[Progress], lease_seconds: int) -> bool:
+    """Advance the positions of batches and renew their leases; close batches that are finished.
+
+    Returns False if any did not advance, because its lease is lost or its release is halted;
+    then all of them have still to be written by `write`.
+    """
+    lease = lease_seconds * 1000
+    if connection.dialect.name == "postgresql":
+        columns = map(pg_array, zip(*map(_row, together), strict=True))
+        moved = driver(connection).execute(MOVE_ON["postgresql"], (lease, *columns)).rowcount
+    else:
+        sqlite = driver(connection)
+        sqlite.execute("BEGIN IMMEDIATE")
+        on = [(*_row(one), lease) for one in together if not one.finished]
+        moved = sqlite.executemany(MOVE_ON["sqlite"], on).rowcount if on else 0
+        for one in together:
+            if one.finished:
+                moved += sqlite.execute(CLOSE_IN_SQLITE, _row(one)).rowcount
+        sqlite.execute("COMMIT")
+    return bool(moved == len(together))
+
+
+def write(connection: Connection, together: Sequence[Progress], settings: Settings) -> list[str]:
+    """Write several progresses, and return for each the state that its release is in.
+
+    FENCED stands for a batch whose lease is lost; nothing of its progress is written.
+    """
+    states = _advance(connection, together, settings.lease_seconds)
+    ours = [progress for progress in together if _key(progress.claim) in states]
+    telling = [progress for progress in ours if not progress.plain]
+    # The process that took over a lost lease may have finished the batch, but not the release.
+    ending = {one.claim.release_id for one in together if one.ends or _key(one.claim) not in states}
+    if telling or ending:
+        with Session(connection) as session:
+            for progress in telling:
+                write_progress(session, progress, settings.retry_seconds)
+            for release_id in sorted(ending):
+                settle(session, release_id)
+            states = _states(session, ours)
+    return [states.get(_key(progress.claim), FENCED) for progress in together]
+
+
+def _advance(
+    connection: Connection, together: Sequence[Progress], lease_seconds: int
+) -> Mapping[tuple[int, int], str]:
+    """Advance the positions of all batches whose leases are ours, fenced by their epochs."""
+    rows = {
+        _key(progress.claim): {
+            "id": progress.claim.batch_id,
+            "epoch": progress.claim.epoch,
+            "position": progress.position,
+            "open": int(not progress.finished),
+            "lease": None if progress.ends else lease_seconds * 1000,
+            "rest": progress.rest_seconds * 1000 or None,
+        }
+        for progress in together
+    }
+    values = {"given": json.dumps(list(rows.values()))}
+    answers = connection.execute(_advancing(connection.dialect.name), values)
+    return {(batch_id, epoch): state for batch_id, epoch, state in answers}
+
+
+@lru_cache(maxsize=2)
+def _advancing(dialect_name: str) -> ReturningUpdate[int, int, str]:
+    rows = json_rows(dialect_name, "id", "epoch", "position", "open", "lease", "rest")
+    return (
+        update(Batch)
+        .where(
+            Batch.id == rows.c.id,
+            Batch.epoch == rows.c.epoch,
+            Batch.position <= rows.c.position,
+        )
+        .values(
+            position=rows.c.position,
+            open=rows.c.open == 1,
+            lease_until=database_now() + rows.c.lease,
+            not_before=database_now() + rows.c.rest,
+        )
+        .returning(
+            Batch.id,
+            Batch.epoch,
+            select(Release.state).where(Release.id == Batch.release_id).scalar_subquery(),
+        )
+    )
+
+
+def _states(session: Session, ours: Sequence[Progress]) -> Mapping[tuple[int, int], str]:
+    """Read the states once more: this transaction may have paused or finished a release."""
+    release_ids = {progress.claim.release_id for progress in ours}
+    rows = session.execute(select(Release.id, Release.state).where(Release.id.in_(release_ids)))
+    states = {row.id: row.state for row in rows}
+    return {_key(progress.claim): states[progress.claim.release_id] for progress in ours}
+
+
+def _key(claim: Claim) -> tuple[int, int]:
+    return claim.batch_id, claim.epoch
+
+
+def _row(progress: Progress) -> tuple[int, int, int]:
+    return progress.claim.batch_id, progress.claim.epoch, progress.position

@@ -1,4 +1,4 @@
-"""The ledger: one thread through which an event loop reaches the database."""
+"""The database thread: one thread through which an event loop reaches the database."""
 
 from __future__ import annotations
 
@@ -15,104 +15,104 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from mailer.storage.database import begin, db, single_statements
+from mailer.storage.database import begin, db, statement_connection
 
 T = TypeVar("T")
 
 _AGAIN_AFTER_SECONDS = 0.5
-_STAND_STILL_SECONDS = 0.005
-_GOODBYE_SECONDS = 1
-_TRIES_WHEN_LEAVING = 10
+_BLOCK_SECONDS = 0.005
+_CLOSE_SECONDS = 1
+_TRIES_AT_SHUTDOWN = 10
 
 log = logging.getLogger(__name__)
 
 
 class Abandoned(Exception):
-    """The database stayed away until it was time to leave; leases tell what is not done."""
+    """The database did not answer until shutdown; unfinished work is found by its leases."""
 
 
-class Ledger:
-    """Runs transactions one after another, each until the database has taken it.
+class DatabaseThread:
+    """Runs transactions one after another, each as often as needed until it is committed.
 
-    A transaction given here must bear being run twice: when the answer to a COMMIT is lost,
-    it is, and its rows must then be the same.
+    When the answer to a COMMIT is lost, the transaction is run again: its rows must then be the
+    same as after one run.
     """
 
-    def __init__(self, leaving: asyncio.Event) -> None:
-        self._leaving = leaving
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
+    def __init__(self, shutdown: asyncio.Event) -> None:
+        self._shutdown = shutdown
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database")
         self._context = contextvars.copy_context()
         self._transactions: Connection | None = None
         self._statements: Connection | None = None
 
-    async def transact(self, work: Callable[[Session], T]) -> T:
-        """Run `work` in one transaction and return its result, however long it takes.
+    async def run_in_session(self, work: Callable[[Session], T]) -> T:
+        """Run `work` with a session in one transaction, and return its result.
 
-        Raises Abandoned if it is time to leave and the database stays away.
+        However long it takes; raises Abandoned if the database is still away at shutdown.
         """
-        return await self.write(partial(_in_session, work))
+        return await self.run_in_transaction(partial(_in_session, work))
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
-        """Run bare statements in one transaction, likewise."""
-        return await self._insist(partial(self._transaction, work))
+    async def run_in_transaction(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` with a connection in one transaction; likewise."""
+        return await self._until_done(partial(self._transaction, work))
 
-    async def state(self, work: Callable[[Connection], T]) -> T:
-        """Run statements that are each a transaction of its own, likewise."""
-        return await self._insist(partial(self._statement, work))
+    async def run_statement(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` on a connection in autocommit mode, for single statements; likewise."""
+        return await self._until_done(partial(self._statement, work))
 
-    async def _insist(self, work: Callable[[], T]) -> T:
-        last_tries = _TRIES_WHEN_LEAVING
+    async def _until_done(self, work: Callable[[], T]) -> T:
+        last_tries = _TRIES_AT_SHUTDOWN
         while True:
             try:
                 return await self._once(work)
             except Exception as error:
-                if not _passing(error):
+                if not _is_temporary(error):
                     raise
                 log.warning("The database does not answer: %s. Trying on.", type(error).__name__)
-                last_tries -= self._leaving.is_set()
+                last_tries -= self._shutdown.is_set()
                 if not last_tries:
                     raise Abandoned from None
                 await asyncio.sleep(_AGAIN_AFTER_SECONDS)
 
     def close(self) -> None:
-        """Let the connection end, and the thread; one that hangs in a transaction is left to it."""
-        wait([self._thread.submit(self._hang_up)], timeout=_GOODBYE_SECONDS)
+        """Close the connections and end the thread, unless it hangs in a transaction."""
+        wait([self._thread.submit(self._close_connections)], timeout=_CLOSE_SECONDS)
         self._thread.shutdown(wait=False)
 
     async def _once(self, work: Callable[[], T]) -> T:
-        """Run something in the thread, and stand still meanwhile unless it takes long.
+        """Run `work` in the thread, blocking the event loop for the first milliseconds.
 
-        Two threads that both have something to do pass Python's lock to and fro, which costs
-        more than the few hundred microseconds that are lost by waiting.
+        Two busy threads hand Python's lock to and fro, which costs more than the few hundred
+        microseconds that blocking loses.
         """
         running = self._thread.submit(self._context.run, work)
         with suppress(TimeoutError):
-            return running.result(_STAND_STILL_SECONDS)
+            return running.result(_BLOCK_SECONDS)
         return await asyncio.wrap_future(running)
 
     def _transaction(self, work: Callable[[Connection], T]) -> T:
-        """Run a transaction on a connection of our own, kept until something goes wrong."""
+        """Run a transaction on a connection that is kept until an error."""
         if self._transactions is None:
             self._transactions = db.engine.connect()
-        with self._or_hang_up(), begin(self._transactions):
+        with self._close_on_error(), begin(self._transactions):
             return work(self._transactions)
 
     def _statement(self, work: Callable[[Connection], T]) -> T:
-        """Run single statements on another connection, which begins nothing and commits nothing."""
+        """Run statements on the autocommit connection, which is kept until an error."""
         if self._statements is None:
-            self._statements = single_statements()
-        with self._or_hang_up():
+            self._statements = statement_connection()
+        with self._close_on_error():
             return work(self._statements)
 
     @contextmanager
-    def _or_hang_up(self) -> Iterator[None]:
+    def _close_on_error(self) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            self._hang_up()
+            self._close_connections()
             raise
 
-    def _hang_up(self) -> None:
+    def _close_connections(self) -> None:
         for connection in (self._transactions, self._statements):
             if connection is not None:
                 with suppress(SQLAlchemyError):
@@ -127,11 +127,11 @@ def _in_session(work: Callable[[Session], T], connection: Connection) -> T:
         return result
 
 
-def _passing(error: Exception) -> bool:
-    """Tell whether the database may take the same transaction later."""
+def _is_temporary(error: Exception) -> bool:
+    """Tell whether the same transaction may succeed later."""
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
-    # What SQLAlchemy would turn into errors of its own, and does not where it is passed by.
+    # Errors of the driver itself, from statements that go past SQLAlchemy.
     driver = db.engine.dialect.loaded_dbapi
     return isinstance(
         error,

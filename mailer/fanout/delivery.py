@@ -1,4 +1,4 @@
-"""The workshop: what all couriers of one process share."""
+"""Delivery: one batch after another over one SMTP connection, each dot gated by a commit."""
 
 from __future__ import annotations
 
@@ -9,18 +9,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mailer.config import Settings
-from mailer.fanout.acknowledgements import GO_ON, Committer, Progress
+from mailer.fanout.acknowledgements import GO_ON, AcknowledgementWriter
 from mailer.fanout.batches import Claim, claim
-from mailer.fanout.database_thread import Ledger
-from mailer.fanout.outcomes import Finding
-from mailer.fanout.recipients import NOWHERE, Directory, look_along
-from mailer.fanout.release_letters import Compositor
-from mailer.fanout.replies import ACCEPTED, Verdict, judge, wants_less
-from mailer.fanout.send_rate import Pace
+from mailer.fanout.database_thread import DatabaseThread
+from mailer.fanout.outcomes import Finding, Progress
+from mailer.fanout.recipients import EMPTY, RecipientLoader
+from mailer.fanout.replies import ACCEPTED, Verdict, asks_to_slow_down, classify
+from mailer.fanout.send_rate import SendRate
 from mailer.mail.smtp import Mail, SmtpConnection
 from mailer.mail.smtp_protocol import Rejected, Reply, Stage, Unanswered
 
-# JOINED: """Delivery: one batch after another over one SMTP connection, each dot gated by a commit."""
+_LOSSES = 3
+"""Connections that may be lost in a row over one message before its recipient is deferred."""
+_REST_SECONDS = 10
+_AWAY_SECONDS = 2
+"""How long a batch rests if the relay does not answer: a restarted relay is soon back."""
+_TURN_SECONDS = 5
+_LOST = Verdict("deferred", "4.4.2")
+_UNANSWERED = Verdict("give_back", "4.4.1")
+_BROKEN = Verdict("pause", "", "Something broke on our side; the log of the worker says what.")
+
+log = logging.getLogger(__name__)
 
 
 class Halted(Exception):
@@ -28,151 +37,141 @@ class Halted(Exception):
 
 
 @dataclass(slots=True)
-class Workshop:
-    """What all couriers of one process share."""
+class DeliveryContext:
+    """What all connections of one process share."""
 
     settings: Settings
-    ledger: Ledger
-    committer: Committer
-    directory: Directory
-    compositor: Compositor
-    pace: Pace
-    leaving: asyncio.Event
+    database: DatabaseThread
+    acknowledgements: AcknowledgementWriter
+    recipients: RecipientLoader
+    send_rate: SendRate
+    shutdown: asyncio.Event
     waiting: dict[int, int] = field(default_factory=dict)
-    """The releases that have a free batch and nobody here to carry it, with their size."""
+    """Releases that have a free batch and no free connection here: total recipients by id."""
     relay_is_away: bool = False
-    """Whether the last who wanted to connect was not answered; the log is told once."""
-    crowded: bool = False
-    """Whether more connections are open than our share of the whole."""
+    """Whether the last attempt to connect got no answer; the log says so once."""
+    over_share: bool = False
+    """Whether this process holds more connections than its share of the limit."""
 
     async def claim(
         self, in_hand: Mapping[int, int], at_most: int, *, small: bool
     ) -> Sequence[Claim]:
         """Claim batches and keep their leases alive until they are finished or handed back."""
-        if self.leaving.is_set():
+        if self.shutdown.is_set():
             return ()
         asked = time.monotonic()
         lease = self.settings.lease_seconds
-        claims = await self.ledger.transact(
+        claims = await self.database.run_in_session(
             lambda session: claim(session, lease, in_hand, small=small, at_most=at_most)
         )
         for one in claims:
-            self.committer.hold(one, asked)
+            self.acknowledgements.add_lease(one, asked)
         return claims
 
     async def permit(self) -> None:
-        """Wait until one more message may leave; raises Halted if it is time to leave before."""
-        if self.pace.free:
+        """Wait until the rate limit permits one more message; raises Halted at shutdown."""
+        if self.send_rate.unlimited:
             return
-        permit = asyncio.create_task(self.pace.permit())
-        leaving = asyncio.create_task(self.leaving.wait())
+        permit = asyncio.create_task(self.send_rate.permit())
+        shutdown = asyncio.create_task(self.shutdown.wait())
         try:
-            await asyncio.wait({permit, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({permit, shutdown}, return_when=asyncio.FIRST_COMPLETED)
             if not permit.done():
                 raise Halted
         finally:
             permit.cancel()
-            leaving.cancel()
+            shutdown.cancel()
 
-    def judge(self, stage: Stage, reply: Reply) -> Verdict:
-        """Judge an answer, and go by it faster or slower."""
-        verdict = judge(stage, reply)
+    def classify(self, stage: Stage, reply: Reply) -> Verdict:
+        """Classify a reply, and adapt the send rate to it."""
+        verdict = classify(stage, reply)
         if verdict is ACCEPTED:
-            self.pace.accepted()
-        elif wants_less(reply):
-            self.pace.slow_down()
+            self.send_rate.accepted()
+        elif asks_to_slow_down(reply):
+            self.send_rate.slow_down()
         return verdict
 
 
-_LOSSES = 3
-_REST_SECONDS = 10
-_AWAY_SECONDS = 2
-"""How long a batch rests if nobody answers: a relay that was started anew is soon back."""
-_TURN_SECONDS = 5
-_LOST = Verdict("deferred", "4.4.2")
-_UNANSWERED = Verdict("back", "4.4.1")
-_BROKEN = Verdict("pause", "", "Something broke on our side; the log of the worker says what.")
+class BatchDelivery:
+    """Delivers batches to the relay over a connection of its own."""
 
-log = logging.getLogger(__name__)
-
-
-class Courier:
-    """Carries batches to the relay over a connection of its own."""
-
-    def __init__(self, workshop: Workshop) -> None:
-        self._shop = workshop
+    def __init__(self, context: DeliveryContext) -> None:
+        self._context = context
         self.connection: SmtpConnection | None = None
 
     async def deliver(self, claim: Claim) -> None:
         """Send a batch from its position on, until it ends or has to be handed back."""
-        carried = _Round(self, self._shop, claim)
+        run = BatchRun(self, self._context, claim)
         try:
-            await carried.run()
+            await run.run()
         except Halted:
             self.drop()
-            await carried.hand_back()
+            await run.hand_back()
         except Exception:
-            # A mistake of ours. The other releases must not wait for somebody to mend it.
+            # A mistake of ours pauses this release; other releases go on.
             log.exception("Batch %d of release %d broke.", claim.batch_id, claim.release_id)
             self.drop()
-            await carried.hand_back(_BROKEN)
+            await run.hand_back(_BROKEN)
 
     async def connect(self) -> SmtpConnection:
         """Open the connection; raises Rejected or Unanswered."""
-        settings = self._shop.settings
+        settings = self._context.settings
         try:
             self.connection = await SmtpConnection.open(
                 settings.relay, longest_wait=settings.smtp_timeout_seconds
             )
         except Unanswered as loss:
-            if not self._shop.relay_is_away:
+            if not self._context.relay_is_away:
                 log.warning("The relay does not take us: %s", loss)
-            self._shop.relay_is_away = True
+            self._context.relay_is_away = True
             raise
-        self._shop.relay_is_away = False
+        self._context.relay_is_away = False
         return self.connection
 
     def drop(self) -> None:
-        """Close the connection at once, so that a body without its dot is forgotten."""
+        """Close the connection at once; the relay forgets a message whose dot did not leave."""
         if self.connection is not None:
             self.connection.abort()
             self.connection = None
 
-    def disengage(self) -> None:
-        """Close the connection if it waits for a message that will not follow."""
+    def drop_if_engaged(self) -> None:
+        """Close the connection if the relay waits for a message that will not follow."""
         if self.connection is not None and self.connection.engaged:
             self.drop()
 
-    async def leave(self) -> None:
-        """Say goodbye to the relay."""
+    async def quit(self) -> None:
+        """End the SMTP session with QUIT."""
         if self.connection is not None:
             await self.connection.quit()
             self.connection = None
 
 
 @dataclass(slots=True)
-class _Leg:
-    """A step through the batch: who is left out, and who comes next, nobody at the end."""
+class NextMessage:
+    """The next message of a batch, and the recipients before it who are skipped.
+
+    `position` is the message's place in the batch; `mail` is None at the end of the batch.
+    """
 
     skipped: list[Finding]
     position: int
     mail: Mail | None
 
 
-class _Round:
-    """One batch on its way: where it stands, and what is not yet written down."""
+class BatchRun:
+    """The delivery of one claimed batch: its position, and what is not yet recorded of it."""
 
-    def __init__(self, courier: Courier, workshop: Workshop, claim: Claim) -> None:
-        self._courier = courier
-        self._shop = workshop
+    def __init__(self, delivery: BatchDelivery, context: DeliveryContext, claim: Claim) -> None:
+        self._delivery = delivery
+        self._context = context
         self._claim = claim
         self._began = time.monotonic()
         self._position = self._recorded = claim.position
         self._accepted = False
         self._findings: list[Finding] = []
         self._uncertain: list[int] = []
-        self._stretch = NOWHERE
-        self._following: _Leg | None = None
+        self._lookahead = EMPTY
+        self._following: NextMessage | None = None
         self._durable: asyncio.Future[str] | None = None
 
     async def run(self) -> None:
@@ -182,94 +181,97 @@ class _Round:
                 await self.hand_back()
                 return
             verdict = await self._send(mail)
-            if verdict.kind in ("back", "pause"):
+            if verdict.kind in ("give_back", "pause"):
                 await self.hand_back(verdict)
                 return
             self._note(mail, verdict)
         await (self._durable or self._record())
 
     async def hand_back(self, verdict: Verdict | None = None) -> None:
-        """Give the batch back where it stands, with what was found up to there."""
-        self._courier.disengage()
+        """Record the position and what was found up to it, and free the batch's lease."""
+        self._delivery.drop_if_engaged()
         progress = self._progress()
         progress.hand_back = True
-        if verdict is not None and verdict.kind == "back":
+        if verdict is not None and verdict.kind == "give_back":
             progress.rest_seconds = _AWAY_SECONDS if verdict is _UNANSWERED else _REST_SECONDS
         elif verdict is not None:
             progress.pause_because = verdict.sentence
-        await self._shop.committer.record(progress)
+        await self._context.acknowledgements.record(progress)
 
     async def _next(self) -> Mail | None:
-        """Step over who is left out, write down all until there, and return the next message."""
-        leg = self._following or await self._look_ahead(self._position)
+        """Step over skipped recipients, record up to there, and return the next message."""
+        following = self._following or await self._look_ahead(self._position)
         self._following = None
-        self._findings += leg.skipped
-        self._position = leg.position
+        self._findings += following.skipped
+        self._position = following.position
         if self._recorded < self._position:
             self._record()
-        return leg.mail
+        return following.mail
 
-    async def _look_ahead(self, position: int) -> _Leg:
-        """Look from a position on for the next who is to be sent to, and compose the message."""
+    async def _look_ahead(self, position: int) -> NextMessage:
+        """Find the next recipient to send to, from a position on, and compose the message."""
         members = self._claim.members
         skipped: list[Finding] = []
         while position < len(members):
-            if position not in self._stretch.positions:
-                self._stretch = await look_along(self._shop, self._claim, position)
-            found = self._stretch.mail(position)
+            if position not in self._lookahead.positions:
+                self._lookahead = await self._context.recipients.load(self._claim, position)
+            found = self._lookahead.mail(position)
             if isinstance(found, Mail):
-                return _Leg(skipped, position, found)
+                return NextMessage(skipped, position, found)
             skipped.append(found)
             position += 1
-        return _Leg(skipped, position, None)
+        return NextMessage(skipped, position, None)
 
     async def _send(self, mail: Mail) -> Verdict:
-        """Hand one message over, again after a lost connection."""
+        """Hand one message over, once more after each lost connection."""
         for _ in range(_LOSSES):
             try:
                 verdict = await self._hand_over(mail)
             except Rejected as refusal:
-                verdict = self._shop.judge(refusal.stage, refusal.reply)
+                verdict = self._context.classify(refusal.stage, refusal.reply)
             except Unanswered as loss:
                 # RFC 5321 section 3.8: a lost connection is a 451, and the same message follows.
-                self._courier.drop()
+                self._delivery.drop()
                 if loss.stage in ("connect", "auth"):
                     return _UNANSWERED
                 if loss.stage == "dot":
                     self._uncertain.append(self._claim.members[self._position])
                 continue
-            if verdict.kind in ("back", "pause"):
-                self._courier.drop()
+            if verdict.kind in ("give_back", "pause"):
+                self._delivery.drop()
             return verdict
         return _LOST
 
     async def _hand_over(self, mail: Mail) -> Verdict:
-        """Send envelope and content; the content waits for what came before to be durable."""
-        connection = self._courier.connection or await self._courier.connect()
+        """Send envelope and content; the content waits for earlier messages to be durable."""
+        connection = self._delivery.connection or await self._delivery.connect()
         await connection.envelope(mail)
-        # While the last acknowledgement is on its way to the disk, the next is composed.
+        # The next message is composed while the last acknowledgement is being committed.
         if self._following is None:
             self._following = await self._look_ahead(self._position + 1)
-        if not self._shop.pace.free:
-            await self._shop.permit()
+        if not self._context.send_rate.unlimited:
+            await self._context.permit()
         await self._gate()
         following = None if self._has_to_end() else self._following.mail
-        return self._shop.judge("dot", await connection.content(mail, following))
+        return self._context.classify("dot", await connection.content(mail, following))
 
     async def _gate(self) -> None:
-        """Wait until what came before is durable and the batch is still ours to send.
+        """Wait until every earlier recipient is durable; raises Halted if the batch is not ours.
 
-        That includes who was skipped: after a crash, the recipient at the recorded position is
-        the one who may have the message already.
+        Skipped recipients count: after a crash, only the recipient at the recorded position may
+        have the message already.
         """
         if self._durable is not None and await self._durable != GO_ON:
             raise Halted
-        # Too little of the lease is left to be sure of it: ask for it anew.
-        if not self._shop.committer.safe(self._claim) and await self._record() != GO_ON:
+        # Too little is left of the lease to rely on it, so it is renewed first.
+        if (
+            not self._context.acknowledgements.lease_is_safe(self._claim)
+            and await self._record() != GO_ON
+        ):
             raise Halted
 
     def _note(self, mail: Mail, verdict: Verdict) -> None:
-        """Remember what became of a message until it is written down."""
+        """Keep what became of a message until it is recorded."""
         if verdict is ACCEPTED and not self._claim.retry:
             self._accepted = True
         else:
@@ -278,21 +280,21 @@ class _Round:
         self._position += 1
 
     def _has_to_end(self) -> bool:
-        """Tell whether the batch goes back: we leave, it was halted, or it is others' turn."""
-        shop = self._shop
-        if shop.leaving.is_set() or (self._durable is not None and _halted(self._durable)):
+        """Tell whether the batch goes back: shutdown, a halt, or the turn of other releases."""
+        context = self._context
+        if context.shutdown.is_set() or (self._durable is not None and _halted(self._durable)):
             return True
         if time.monotonic() - self._began < _TURN_SECONDS:
             return False
-        return bool(shop.crowded or shop.waiting.keys() - {self._claim.release_id})
+        return bool(context.over_share or context.waiting.keys() - {self._claim.release_id})
 
     def _record(self) -> asyncio.Future[str]:
         self._recorded = self._position
-        self._durable = self._shop.committer.record(self._progress())
+        self._durable = self._context.acknowledgements.record(self._progress())
         return self._durable
 
     def _progress(self) -> Progress:
-        """Take what is not yet written down; what is found must go with its position."""
+        """Take what is not yet recorded; a finding must be written with its position."""
         progress = Progress(
             self._claim, self._position, self._accepted, self._findings, self._uncertain
         )

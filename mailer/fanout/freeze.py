@@ -1,4 +1,4 @@
-"""Freezing: who gets a release is settled once, when its sending starts."""
+"""Freezing: the audience of a release is written once, when its sending starts."""
 
 from __future__ import annotations
 
@@ -11,34 +11,35 @@ from sqlalchemy.orm import Session, aliased
 
 from mailer.domain.releases.lifecycle import settle
 from mailer.fanout.batches import LARGEST_BATCH, SMALL_RELEASE, add_batches
-from mailer.storage.database import database_moment, identity
+from mailer.storage.database import database_timestamp, identity
 from mailer.storage.models import (
     Batch,
     BatchMembers,
-    Letter,
     Outcome,
     Release,
+    ReleaseKind,
     Subscriber,
     Subscription,
 )
 from mailer.storage.types import now
 
-# JOINED: """Audiences: who a release is for, and which letter each of them gets."""
-
 _BATCHES_AN_INSERT = 64
+_IDS_A_READ = 2_000
+_BATCHES_A_READ = 20
+_STOPPED = ("skipped", "stopped")
 _MOST_BATCHES_A_CONNECTION = 4
 _MANY_BATCHES = 128
 
 _BEFORE = aliased(Release)
-_WAITED = and_(Release.state.in_(("scheduled", "held")), Release.starts_at <= database_moment())
+_WAITED = and_(Release.state.in_(("scheduled", "held")), Release.starts_at <= database_timestamp())
 _DUE = (
     select(Release)
     .where(
         Release.finished_at.is_(None),
         Release.frozen_at.is_(None),
-        Release.kept_in == bindparam("here"),
+        Release.database_identity == bindparam("here"),
         or_(Release.state == "sending", _WAITED),
-        # The account of the version before must be closed: its audience is told apart by it.
+        # The version before must be finished: its outcomes decide which letter a recipient gets.
         or_(
             Release.replaces_id.is_(None),
             exists().where(_BEFORE.id == Release.replaces_id, _BEFORE.finished_at.is_not(None)),
@@ -47,14 +48,14 @@ _DUE = (
     .order_by(Release.starts_at)
     .limit(1)
 )
-# Asked many times a second, so nothing is read that nobody looks at.
+# Executed many times a second, so it reads the id alone.
 _IS_DUE = _DUE.with_only_columns(Release.id)
 
 
 def freeze_next(session: Session, connections: int) -> int | None:
     """Write the audience of one due release into batches; returns its id, or None.
 
-    All or nothing: a crash rolls everything back, and the release is frozen again.
+    All or nothing: a crash rolls back everything, and the release is frozen again.
     """
     next_one = _DUE.with_for_update(skip_locked=True)
     release = session.scalar(next_one, {"here": identity(session.connection())})
@@ -72,15 +73,15 @@ def freeze_next(session: Session, connections: int) -> int | None:
 
 
 def release_is_due(connection: Connection) -> bool:
-    """Tell whether the time of a release has come that nobody has frozen yet."""
+    """Tell whether a release is due and not yet frozen."""
     return connection.execute(_IS_DUE, {"here": identity(connection)}).first() is not None
 
 
 def batch_size(total: int, connections: int) -> int:
-    """Choose a size by which even a small list keeps every connection busy to the end.
+    """Return a batch size by which even a small audience keeps every connection busy to the end.
 
-    The last connection carries no large release. Four batches for each of the others let more
-    workers take part; where that makes many, two are enough, for each costs a transaction.
+    The last connection takes no large release. Four batches for each of the others let more
+    workers take part; where that makes many, two are enough, as each costs a transaction.
     """
     used = connections if total < SMALL_RELEASE else max(1, connections - 1)
     batches = max(2 * used, min(_MOST_BATCHES_A_CONNECTION * used, _MANY_BATCHES))
@@ -88,11 +89,15 @@ def batch_size(total: int, connections: int) -> int:
 
 
 def _write_batches(
-    session: Session, release_id: int, letter: Letter, audience: Iterable[int], connections: int
+    session: Session,
+    release_id: int,
+    letter: ReleaseKind,
+    audience: Iterable[int],
+    connections: int,
 ) -> int:
-    """Read an audience as a stream, write it as batches, and return how many they are."""
+    """Read an audience as a stream, write it as batches, and return the number of recipients."""
     ids = iter(audience)
-    # Beyond this number every batch is of the largest size, and nothing more is to be known.
+    # An audience larger than this has batches of the largest size, so it is not counted.
     first = array("q", islice(ids, _MOST_BATCHES_A_CONNECTION * connections * LARGEST_BATCH))
     pieces = _pieces(chain(first, ids), batch_size(len(first), connections))
     total = 0
@@ -107,17 +112,12 @@ def _pieces(ids: Iterator[int], size: int) -> Iterator[Sequence[int]]:
         yield piece
 
 
-_IDS_A_READ = 2_000
-_BATCHES_A_READ = 20
-_STOPPED = ("skipped", "stopped")
-
-
-def audience(session: Session, release: Release) -> Mapping[Letter, Iterable[int]]:
+def audience(session: Session, release: Release) -> Mapping[ReleaseKind, Iterable[int]]:
     """Return the ids of the subscriptions for each letter, sorted.
 
-    A first publication is for all who follow and do not pause. A later version is for the audience
-    of what went out before it: whoever has that gets a correction or a retraction, and whoever was
-    spared by the stop gets the newer version as if there had been no other.
+    A first version is for every confirmed follower who has not paused. A later version is for the
+    audience of the version before: a recipient who has that gets a correction or a retraction, one
+    who was skipped by the stop gets the newer version as a release.
     """
     before = _before(session, release)
     if before is None and release.letter == "retraction":
@@ -125,10 +125,10 @@ def audience(session: Session, release: Release) -> Mapping[Letter, Iterable[int
     if before is None:
         followers = _followers(release.publisher_id)
         return {"release": session.scalars(followers.execution_options(yield_per=_IDS_A_READ))}
-    told, spared = _account(session, before)
+    have_it, stopped = _account(session, before)
     if release.letter == "retraction":
-        return {"retraction": told}
-    return {release.letter: told, "release": spared}
+        return {"retraction": have_it}
+    return {release.letter: have_it, "release": stopped}
 
 
 def _before(session: Session, release: Release) -> Release | None:
@@ -141,9 +141,9 @@ def _before(session: Session, release: Release) -> Release | None:
 
 
 def _account(session: Session, before: Release) -> tuple[array[int], array[int]]:
-    """Part the audience of a finished version: who has a version, and who was spared by a stop.
+    """Return, of a finished version's audience, those who have a version and those stopped before.
 
-    Refused or left out for another reason is neither.
+    Recipients who were refused, or skipped for another reason, are in neither.
     """
     outcomes = {
         row.subscription_id: (row.kind, row.reason)
@@ -153,18 +153,18 @@ def _account(session: Session, before: Release) -> tuple[array[int], array[int]]
             )
         )
     }
-    told, spared = array("q"), array("q")
+    have_it, stopped = array("q"), array("q")
     for batch in session.execute(_batches(before.id)):
         for one, sent in _turns(batch, outcomes):
-            # Whoever was to hear of a change has the version before that.
-            (told if sent or batch.letter != "release" else spared).append(one)
-    return array("q", sorted(told)), array("q", sorted(spared))
+            # The recipient of a correction or retraction has the version before that.
+            (have_it if sent or batch.letter != "release" else stopped).append(one)
+    return array("q", sorted(have_it)), array("q", sorted(stopped))
 
 
 def _turns(
-    batch: Row[int, Letter, Sequence[int]], outcomes: Mapping[int, tuple[str, str]]
+    batch: Row[int, ReleaseKind, Sequence[int]], outcomes: Mapping[int, tuple[str, str]]
 ) -> Iterator[tuple[int, bool]]:
-    """Give the members who have the message, and those whom a stop has spared it."""
+    """Yield members of a batch, each with whether the message was accepted or stopped before."""
     for index, one in enumerate(batch.ids):
         outcome = outcomes.get(one)
         if outcome is None:
@@ -173,7 +173,7 @@ def _turns(
             yield one, False
 
 
-def _batches(release_id: int) -> Select[int, Letter, Sequence[int]]:
+def _batches(release_id: int) -> Select[int, ReleaseKind, Sequence[int]]:
     return (
         select(Batch.position, Batch.letter, BatchMembers.ids)
         .join(BatchMembers, BatchMembers.batch_id == Batch.id)
@@ -192,7 +192,8 @@ def _followers(publisher_id: int) -> Select[int]:
             Subscription.confirmed_at.is_not(None),
             Subscription.ended_at.is_(None),
             or_(
-                Subscription.paused_until.is_(None), Subscription.paused_until <= database_moment()
+                Subscription.paused_until.is_(None),
+                Subscription.paused_until <= database_timestamp(),
             ),
             Subscriber.suppressed_at.is_(None),
         )

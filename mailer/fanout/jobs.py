@@ -1,4 +1,4 @@
-"""The jobs that doorbells start, by names that are a contract: jobs outlive a deploy."""
+"""The RQ jobs, by dotted names that never change: queued jobs outlive a deploy."""
 
 from __future__ import annotations
 
@@ -13,60 +13,60 @@ from mailer.config import Settings
 from mailer.fanout.dispatcher import drain
 from mailer.fanout.outbox_delivery import drain_outbox
 
-STOPPING = (signal.SIGTERM, signal.SIGINT)
-"""The signals that ask a process to leave."""
+SHUTDOWN_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+"""The signals that end a process."""
 
-_LISTEN_SECONDS = 0.1
+_WATCH_SECONDS = 0.1
 
-Work = Callable[[Settings, asyncio.Event], Awaitable[None]]
+Drain = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
-WORK: dict[str, Work] = {"letters": drain_outbox, "releases": drain}
-"""What the job of each queue does, also for a process that no doorbell can reach."""
+DRAINS: dict[str, Drain] = {"letters": drain_outbox, "releases": drain}
+"""What the job of each queue runs, and a worker without Redis as well."""
 
 
-class Notice:
-    """Whether this process was asked to leave.
+class ShutdownFlag:
+    """Whether a signal has asked this process to shut down.
 
-    Not a threading.Event: a signal handler that sets one locks up for good if the signal
-    comes while the same thread holds the event's lock.
+    Not a threading.Event: a signal handler that sets one deadlocks if the signal comes while
+    the same thread holds the event's lock.
     """
 
-    given = False
+    is_set = False
 
-    def heed(self) -> None:
-        """Take the signals that ask to leave for this notice."""
-        for number in STOPPING:
-            signal.signal(number, self._give)
+    def install(self) -> None:
+        """Let the signals in SHUTDOWN_SIGNALS set this flag."""
+        for number in SHUTDOWN_SIGNALS:
+            signal.signal(number, self._set)
 
-    def _give(self, _number: int, _frame: FrameType | None) -> None:
-        self.given = True
+    def _set(self, _number: int, _frame: FrameType | None) -> None:
+        self.is_set = True
 
 
 def drain_releases() -> None:
-    """Send every release that is due, unless a signal comes before the end."""
-    until_told(WORK["releases"], Notice())
+    """Send every release that is due, or until a signal comes."""
+    run_until_shutdown(DRAINS["releases"], ShutdownFlag())
 
 
 def drain_letters() -> None:
-    """Send every letter in the outbox, unless a signal comes before the end."""
-    until_told(WORK["letters"], Notice())
+    """Send every outbox message that is due, or until a signal comes."""
+    run_until_shutdown(DRAINS["letters"], ShutdownFlag())
 
 
-def until_told(work: Work, notice: Notice) -> None:
-    """Do the work; a signal lets it finish what is in hand, and give back the rest."""
+def run_until_shutdown(drain: Drain, flag: ShutdownFlag) -> None:
+    """Run a drain; after a signal it finishes the messages being sent and hands back the rest."""
 
     async def run() -> None:
-        leaving = asyncio.Event()
-        listening = asyncio.create_task(_listen(notice, leaving))
-        await work(Settings.from_environment(), leaving)
-        listening.cancel()
+        shutdown = asyncio.Event()
+        watching = asyncio.create_task(_watch(flag, shutdown))
+        await drain(Settings.from_environment(), shutdown)
+        watching.cancel()
 
     # Not the event loop's own handlers: a signal while the loop is closed would be lost.
-    notice.heed()
+    flag.install()
     uvloop.run(run())
 
 
-async def _listen(notice: Notice, leaving: asyncio.Event) -> None:
-    while not notice.given:
-        await asyncio.sleep(_LISTEN_SECONDS)
-    leaving.set()
+async def _watch(flag: ShutdownFlag, shutdown: asyncio.Event) -> None:
+    while not flag.is_set:
+        await asyncio.sleep(_WATCH_SECONDS)
+    shutdown.set()

@@ -1,4 +1,4 @@
-"""The outbox on its way: letters to one person each, on connections of their own."""
+"""Delivery of the outbox: letters to one person each, over connections of their own."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from sqlalchemy import Select, or_, select, update
 from sqlalchemy.orm import Session
 
 from mailer.config import Settings
-from mailer.fanout.chores import beside
-from mailer.fanout.database_thread import Abandoned, Ledger
-from mailer.fanout.release_letters import Compositor
-from mailer.fanout.replies import Verdict, judge, judge_refusal
-from mailer.fanout.send_rate import Pace
-from mailer.mail import letters
+from mailer.fanout.database_thread import Abandoned, DatabaseThread
+from mailer.fanout.release_letters import LetterComposer
+from mailer.fanout.replies import Verdict, classify, classify_rejection
+from mailer.fanout.send_rate import SendRate
+from mailer.mail.content import PressRoom
 from mailer.mail.message import Composed, UnsafeValue, message_date
 from mailer.mail.smtp import Mail, SmtpConnection
 from mailer.mail.smtp_protocol import Rejected, Unanswered
 from mailer.storage.database import database_now
-from mailer.storage.models import OutboxLetter, Publisher, Subscriber, Subscription
+from mailer.storage.models import OutboxMessage, Publisher, Subscriber, Subscription
 from mailer.storage.types import now
 
 _CONNECTIONS = 4
 _TRIED_AT_MOST = timedelta(hours=48)
 _LONGEST_WAIT_SECONDS = 3600
 _SYSTEM_WAIT_SECONDS = 10
-_WAITS = ("deferred", "back", "pause")
-_UNREACHED = Verdict("back", "4.4.1")
+_WAITS = ("deferred", "give_back", "pause")
+_UNREACHED = Verdict("give_back", "4.4.1")
 _LOST = Verdict("deferred", "4.4.2")
 _BROKEN = Verdict("deferred", "broken")
 
@@ -38,10 +38,10 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
-    """One claimed letter, and everything needed to write it."""
+class ClaimedMessage:
+    """One claimed outbox message, and everything needed to compose and send it."""
 
-    letter_id: int
+    outbox_id: int
     epoch: int
     kind: str
     message_id: str
@@ -53,47 +53,51 @@ class Errand:
     publisher: Publisher
 
 
-async def drain_outbox(settings: Settings, leaving: asyncio.Event) -> None:
-    """Send every letter that is due, until none is left or it is time to leave."""
-    ledger = Ledger(leaving)
-    office = _Office(settings, ledger, Compositor(settings), Pace(settings), leaving)
+async def drain_outbox(settings: Settings, shutdown: asyncio.Event) -> None:
+    """Send every outbox message that is due, until none is left, or until shutdown."""
+    database = DatabaseThread(shutdown)
+    send_rate = SendRate(settings)
+    context = OutboxContext(settings, database, LetterComposer(settings), send_rate, shutdown)
     try:
-        async with beside(office.pace.run()), asyncio.TaskGroup() as group:
-            for _ in range(min(_CONNECTIONS, settings.connections)):
-                group.create_task(_Messenger(office).work())
+        async with asyncio.TaskGroup() as group:
+            heartbeats = group.create_task(send_rate.run())
+            async with asyncio.TaskGroup() as connections:
+                for _ in range(min(_CONNECTIONS, settings.connections)):
+                    connections.create_task(OutboxDelivery(context).run())
+            heartbeats.cancel()
     except* Abandoned:
-        log.warning("The database stays away: what is in hand is left to its leases.")
+        log.warning("The database stays away: claimed messages are left to their leases.")
     finally:
-        ledger.close()
+        database.close()
 
 
-def letters_are_waiting(session: Session) -> bool:
-    """Tell whether a letter is due that nobody has in hand."""
+def messages_are_waiting(session: Session) -> bool:
+    """Tell whether an outbox message is due and not leased."""
     return session.scalar(_due().limit(1)) is not None
 
 
-def claim_letter(session: Session, lease_seconds: int) -> Errand | None:
-    """Take the oldest letter that is due; its lease is fenced by an epoch, as a batch's is."""
+def claim_message(session: Session, lease_seconds: int) -> ClaimedMessage | None:
+    """Claim the oldest message that is due; its lease is fenced by an epoch, as a batch's is."""
     candidate = (
         _due()
-        .order_by(OutboxLetter.id)
+        .order_by(OutboxMessage.id)
         .limit(1)
         .with_for_update(skip_locked=True)
         .scalar_subquery()
     )
     letter = session.scalar(
-        update(OutboxLetter)
-        .where(OutboxLetter.id == candidate)
-        .values(epoch=OutboxLetter.epoch + 1, lease_until=database_now() + lease_seconds * 1000)
-        .returning(OutboxLetter)
+        update(OutboxMessage)
+        .where(OutboxMessage.id == candidate)
+        .values(epoch=OutboxMessage.epoch + 1, lease_until=database_now() + lease_seconds * 1000)
+        .returning(OutboxMessage)
         .execution_options(synchronize_session=False, populate_existing=True)
     )
     if letter is None:
         return None
     subscription = session.get_one(Subscription, letter.subscription_id)
     person = subscription.subscriber_id and session.get(Subscriber, subscription.subscriber_id)
-    return Errand(
-        letter_id=letter.id,
+    return ClaimedMessage(
+        outbox_id=letter.id,
         epoch=letter.epoch,
         kind=letter.kind,
         message_id=letter.message_id,
@@ -106,100 +110,105 @@ def claim_letter(session: Session, lease_seconds: int) -> Errand | None:
     )
 
 
-def finish_letter(session: Session, errand: Errand, verdict: Verdict, retry_seconds: int) -> None:
-    """Write down what became of a letter, if it is still ours."""
-    values: dict[str, object] = {"lease_until": None, "attempts": errand.attempts + 1}
-    if verdict.kind in _WAITS and now() - errand.created_at < _TRIED_AT_MOST:
+def finish_message(
+    session: Session, claimed: ClaimedMessage, verdict: Verdict, retry_seconds: int
+) -> None:
+    """Record what became of a message, if its lease is still ours."""
+    values: dict[str, object] = {"lease_until": None, "attempts": claimed.attempts + 1}
+    if verdict.kind in _WAITS and now() - claimed.created_at < _TRIED_AT_MOST:
         wait = _SYSTEM_WAIT_SECONDS
         if verdict.kind == "deferred":
-            wait = min(retry_seconds * 2**errand.attempts, _LONGEST_WAIT_SECONDS)
+            wait = min(retry_seconds * 2**claimed.attempts, _LONGEST_WAIT_SECONDS)
         values["not_before"] = database_now() + wait * 1000
     else:
         values["finished_at"] = now()
         values["outcome"] = f"{verdict.kind} {verdict.reason}".strip()[:40]
     session.execute(
-        update(OutboxLetter)
-        .where(OutboxLetter.id == errand.letter_id, OutboxLetter.epoch == errand.epoch)
+        update(OutboxMessage)
+        .where(OutboxMessage.id == claimed.outbox_id, OutboxMessage.epoch == claimed.epoch)
         .values(values)
     )
 
 
-def free_lost_letters(session: Session) -> None:
-    """Let letters be claimed again whose sender gave no sign of life."""
+def free_lost_messages(session: Session) -> None:
+    """Free messages whose lease has run out, so that they are claimed again."""
     session.execute(
-        update(OutboxLetter)
-        .where(OutboxLetter.finished_at.is_(None), OutboxLetter.lease_until < database_now())
-        .values(epoch=OutboxLetter.epoch + 1, lease_until=None)
+        update(OutboxMessage)
+        .where(OutboxMessage.finished_at.is_(None), OutboxMessage.lease_until < database_now())
+        .values(epoch=OutboxMessage.epoch + 1, lease_until=None)
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Office:
-    """What all messengers of one process share."""
+class OutboxContext:
+    """What all connections of one process share."""
 
     settings: Settings
-    ledger: Ledger
-    compositor: Compositor
-    pace: Pace
-    leaving: asyncio.Event
+    database: DatabaseThread
+    composer: LetterComposer
+    send_rate: SendRate
+    shutdown: asyncio.Event
 
 
-class _Messenger:
-    """Carries letters over one connection; the next is claimed when the last is written down."""
+class OutboxDelivery:
+    """Sends outbox messages over one connection; each is recorded before the next is claimed."""
 
-    def __init__(self, office: _Office) -> None:
-        self._office = office
+    def __init__(self, context: OutboxContext) -> None:
+        self._context = context
         self._connection: SmtpConnection | None = None
 
-    async def work(self) -> None:
-        """Send letters until none is due."""
-        settings, ledger = self._office.settings, self._office.ledger
+    async def run(self) -> None:
+        """Send messages until none is due."""
+        settings, database = self._context.settings, self._context.database
         lease, retry = settings.lease_seconds, settings.retry_seconds
-        while not self._office.leaving.is_set():
-            errand = await ledger.transact(lambda session: claim_letter(session, lease))
-            if errand is None:
+        while not self._context.shutdown.is_set():
+            claimed = await database.run_in_session(lambda session: claim_message(session, lease))
+            if claimed is None:
                 break
-            verdict = await self._try(errand, lease / 2)
+            verdict = await self._try(claimed, lease / 2)
             if verdict.kind in _WAITS:
                 self._drop()
-            await ledger.transact(_finishing(errand, verdict, retry))
+            await database.run_in_session(
+                partial(finish_message, claimed=claimed, verdict=verdict, retry_seconds=retry)
+            )
         if self._connection is not None:
             await self._connection.quit()
 
-    async def _try(self, errand: Errand, seconds: float) -> Verdict:
-        """Deliver within a part of the lease, since nobody renews it while a relay is silent."""
+    async def _try(self, claimed: ClaimedMessage, seconds: float) -> Verdict:
+        """Deliver within half of the lease, which is not renewed while a relay is silent."""
         try:
-            return await asyncio.wait_for(self._deliver(errand), seconds)
+            return await asyncio.wait_for(self._deliver(claimed), seconds)
         except TimeoutError:
             return _LOST
         except Exception:
-            # A mistake of ours. The other letters must not wait for somebody to mend it.
-            log.exception("Letter %d broke.", errand.letter_id)
+            # A mistake of ours defers this message; the other messages go on.
+            log.exception("Outbox message %d broke.", claimed.outbox_id)
             return _BROKEN
 
-    async def _deliver(self, errand: Errand) -> Verdict:
-        if errand.address is None:
+    async def _deliver(self, claimed: ClaimedMessage) -> Verdict:
+        if claimed.address is None:
             return Verdict("skipped", "gone")
         try:
-            message = self._message(errand, errand.address)
+            content = self._content(claimed, claimed.address)
         except UnsafeValue:
             return Verdict("refused", "unsendable")
         try:
-            mail = Mail(self._sender(errand), errand.address, message)
+            mail = Mail(self._sender(claimed), claimed.address, content)
             connection = await self._open()
             await connection.envelope(mail)
-            # It does not wait for a permit: the releases make room for it.
-            self._office.pace.spend()
-            return judge("dot", await connection.content(mail))
+            # Without a permit: letters go first, and releases wait for the place that they take.
+            self._context.send_rate.spend()
+            return classify("dot", await connection.content(mail))
         except Rejected as refusal:
-            return judge_refusal(refusal)
+            return classify_rejection(refusal)
         except Unanswered as loss:
             return _LOST if loss.stage == "dot" else _UNREACHED
 
     async def _open(self) -> SmtpConnection:
         if self._connection is None:
+            settings = self._context.settings
             self._connection = await SmtpConnection.open(
-                self._office.settings.relay, longest_wait=self._office.settings.smtp_timeout_seconds
+                settings.relay, longest_wait=settings.smtp_timeout_seconds
             )
         return self._connection
 
@@ -208,50 +217,46 @@ class _Messenger:
             self._connection.abort()
             self._connection = None
 
-    def _sender(self, errand: Errand) -> str:
-        """Return where the letter is sent back to: to our own domain, if mail arrives there."""
-        mailboxes = self._office.compositor.mailboxes
-        if mailboxes is None:
-            return errand.publisher.from_address
-        return mailboxes.address("bounce", errand.subscription_id)
+    def _sender(self, claimed: ClaimedMessage) -> str:
+        """Return the envelope sender: a return path of ours, if mail arrives at our domain."""
+        return_paths = self._context.composer.return_paths
+        if return_paths is None:
+            return claimed.publisher.from_address
+        return return_paths.address("bounce", claimed.subscription_id)
 
-    def _message(self, errand: Errand, address: str) -> bytes:
-        links, mailboxes = self._office.compositor.links, self._office.compositor.mailboxes
-        composed = self._office.compositor.signed(
-            self._compose(errand), errand.publisher, errand.created_at
+    def _content(self, claimed: ClaimedMessage, address: str) -> bytes:
+        tokens, return_paths = self._context.composer.tokens, self._context.composer.return_paths
+        composed = self._context.composer.signed(
+            self._compose(claimed), claimed.publisher, claimed.created_at
         )
         values = {
             "to": address,
-            "date": message_date(errand.created_at),
-            "message_id": errand.message_id,
-            "confirm_token": links.token("confirm", errand.subscription_id),
-            "access_token": links.token("access", errand.subscription_id),
-            "unsubscribe_token": links.token("unsubscribe", errand.subscription_id),
-            "one_click_token": links.token("one-click", errand.subscription_id),
+            "date": message_date(claimed.created_at),
+            "message_id": claimed.message_id,
+            "confirm_token": tokens.token("confirm", claimed.subscription_id),
+            "access_token": tokens.token("access", claimed.subscription_id),
+            "unsubscribe_token": tokens.token("unsubscribe", claimed.subscription_id),
+            "one_click_token": tokens.token("one-click", claimed.subscription_id),
         }
-        if mailboxes is not None:
-            leaving = mailboxes.address("unsubscribe", errand.subscription_id)
-            values["unsubscribe_mailbox"] = leaving
+        if return_paths is not None:
+            unsubscribe = return_paths.address("unsubscribe", claimed.subscription_id)
+            values["unsubscribe_address"] = unsubscribe
         return composed.fill(values)
 
-    def _compose(self, errand: Errand) -> Composed:
-        compositor = self._office.compositor
-        by_kind: dict[str, Callable[[letters.PressRoom, str], Composed]] = {
-            "confirm": compositor.letters.confirm,
-            "welcome": compositor.letters.welcome,
-            "goodbye": compositor.letters.goodbye,
-            "manage": compositor.letters.manage,
+    def _compose(self, claimed: ClaimedMessage) -> Composed:
+        composer = self._context.composer
+        by_kind: dict[str, Callable[[PressRoom, str], Composed]] = {
+            "confirm": composer.letters.confirm,
+            "welcome": composer.letters.welcome,
+            "goodbye": composer.letters.goodbye,
+            "manage": composer.letters.manage,
         }
-        return by_kind[errand.kind](compositor.press_room(errand.publisher), errand.locale)
-
-
-def _finishing(errand: Errand, verdict: Verdict, retry_seconds: int) -> Callable[[Session], None]:
-    return lambda session: finish_letter(session, errand, verdict, retry_seconds)
+        return by_kind[claimed.kind](composer.press_room(claimed.publisher), claimed.locale)
 
 
 def _due() -> Select[int]:
-    return select(OutboxLetter.id).where(
-        OutboxLetter.finished_at.is_(None),
-        OutboxLetter.lease_until.is_(None),
-        or_(OutboxLetter.not_before.is_(None), OutboxLetter.not_before <= database_now()),
+    return select(OutboxMessage.id).where(
+        OutboxMessage.finished_at.is_(None),
+        OutboxMessage.lease_until.is_(None),
+        or_(OutboxMessage.not_before.is_(None), OutboxMessage.not_before <= database_now()),
     )

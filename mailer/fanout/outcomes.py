@@ -1,20 +1,27 @@
-"""Outcomes: a row for everyone who was not plainly accepted."""
+"""Outcomes: a row for each recipient of a release who was not plainly accepted."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from mailer.domain.releases.lifecycle import locked
+from mailer.domain.releases.lifecycle import locked, pause
 from mailer.fanout.batches import LARGEST_BATCH, Claim, add_batches
 from mailer.fanout.replies import Verdict
 from mailer.storage.database import database_now, insert
-from mailer.storage.models import Letter, Outcome, Subscriber, Subscription, Uncertain
+from mailer.storage.models import (
+    Outcome,
+    Release,
+    ReleaseKind,
+    Subscriber,
+    Subscription,
+    Uncertain,
+)
 from mailer.storage.types import now
 
 DEFERRED_AT_MOST = timedelta(hours=48)
@@ -28,6 +35,50 @@ class Finding:
     subscription_id: int
     address: str
     verdict: Verdict
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a claimed batch has come, and what was found on the way."""
+
+    claim: Claim
+    position: int
+    accepted: bool = False
+    """Whether a message was accepted since the last progress; it gets no row."""
+    findings: Sequence[Finding] = ()
+    uncertain: Sequence[int] = ()
+    """Subscriptions whose final dot was not answered: they may get the message twice."""
+    hand_back: bool = False
+    rest_seconds: int = 0
+    """With `hand_back`: how long the batch may not be claimed."""
+    pause_because: str | None = None
+    refusals_to_undo: list[int] = field(default_factory=list)
+    """With `pause_because`: subscriptions that were refused only because of our mistake."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether every member has had its turn."""
+        return self.position == len(self.claim.members)
+
+    @property
+    def ends(self) -> bool:
+        """Whether the batch has no lease afterwards."""
+        return self.hand_back or self.finished
+
+    @property
+    def plain(self) -> bool:
+        """Whether there is nothing to write but the position."""
+        return not (self.findings or self.uncertain or self.pause_because)
+
+
+def write_progress(session: Session, progress: Progress, retry_seconds: int) -> None:
+    """Write what a progress says of single recipients, and pause the release if it says so."""
+    claim = progress.claim
+    write_findings(session, claim, progress.findings, retry_seconds)
+    note_uncertain(session, claim.release_id, progress.uncertain, "unanswered")
+    if progress.pause_because is not None:
+        pause(session, claim.release_id, progress.pause_because, claim.claimed_at)
+    undo_refusals(session, claim.release_id, _refusals_to_undo(session, progress))
 
 
 def write_findings(
@@ -54,7 +105,7 @@ def write_findings(
 def note_uncertain(
     session: Session, release_id: int, subscription_ids: Sequence[int], reason: str
 ) -> None:
-    """Remember who may get the same message twice; once is enough."""
+    """List recipients who may get the same message twice; each is listed once."""
     if not subscription_ids:
         return
     session.execute(
@@ -66,8 +117,8 @@ def note_uncertain(
     )
 
 
-def forgive(session: Session, release_id: int, subscription_ids: Sequence[int]) -> None:
-    """Take back refusals that were our own fault: these recipients are tried again."""
+def undo_refusals(session: Session, release_id: int, subscription_ids: Sequence[int]) -> None:
+    """Turn refusals that were our own mistake into deferrals that are due at once."""
     if not subscription_ids:
         return
     session.execute(
@@ -95,7 +146,7 @@ def forgive(session: Session, release_id: int, subscription_ids: Sequence[int]) 
 
 
 def expire(session: Session) -> None:
-    """Give up on whoever has been deferred for 48 hours."""
+    """Refuse recipients whose first deferral is 48 hours old."""
     session.execute(
         update(Outcome)
         .where(
@@ -108,7 +159,7 @@ def expire(session: Session) -> None:
 
 
 def retry_due(session: Session, release_id: int) -> int:
-    """Put the deferred whose time has come into a retry batch; returns how many."""
+    """Put deferred recipients who are due into retry batches; returns how many."""
     release = locked(session, release_id)
     if release.state != "sending":
         return 0
@@ -132,9 +183,26 @@ def retry_due(session: Session, release_id: int) -> int:
     return len(due)
 
 
-def _by_letter(outcomes: Iterable[Outcome]) -> Mapping[Letter, Sequence[Outcome]]:
-    """Part those who get different letters of one release."""
-    parts: defaultdict[Letter, list[Outcome]] = defaultdict(list)
+def _refusals_to_undo(session: Session, progress: Progress) -> list[int]:
+    """Return whose refusals to undo.
+
+    Those of the streak that paused the release, and later ones sent before other connections saw
+    the pause.
+    """
+    refused = [
+        finding.subscription_id
+        for finding in progress.findings
+        if finding.verdict.kind == "refused"
+    ]
+    if not refused:
+        return progress.refusals_to_undo
+    state = session.scalar(select(Release.state).where(Release.id == progress.claim.release_id))
+    return [*progress.refusals_to_undo, *(refused if state == "paused" else ())]
+
+
+def _by_letter(outcomes: Iterable[Outcome]) -> Mapping[ReleaseKind, Sequence[Outcome]]:
+    """Group outcomes by the kind of letter: a batch has one kind."""
+    parts: defaultdict[ReleaseKind, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         parts[outcome.letter].append(outcome)
     return parts
@@ -142,7 +210,7 @@ def _by_letter(outcomes: Iterable[Outcome]) -> Mapping[Letter, Sequence[Outcome]
 
 def _describe(outcome: Outcome, verdict: Verdict, retry_seconds: int) -> None:
     if outcome.kind == verdict.kind == "deferred" and outcome.next_at is not None:
-        return  # the same transaction, run again because the answer to its COMMIT was lost
+        return  # the same transaction once more, because the answer to its COMMIT was lost
     outcome.kind = verdict.kind
     outcome.reason = verdict.reason[:20]
     outcome.at = now()

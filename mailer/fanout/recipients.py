@@ -1,4 +1,4 @@
-"""Recipients: who stands behind the ids of a batch, looked up shortly before they are sent to."""
+"""Recipients: the subscriptions of a batch as they are now, and the messages composed for them."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from functools import partial
 from sqlalchemy import Connection
 
 from mailer.fanout.batches import Claim
-from mailer.fanout.database_thread import Ledger
-from mailer.fanout.delivery import Workshop
+from mailer.fanout.database_thread import DatabaseThread
 from mailer.fanout.outcomes import Finding
-from mailer.fanout.release_letters import Composition
+from mailer.fanout.release_letters import LetterComposer, ReleaseLetter
 from mailer.fanout.replies import Verdict
 from mailer.mail.message import UnsafeValue
 from mailer.mail.smtp import Mail
-from mailer.storage.database import MOMENT, bigint_array, driver
+from mailer.storage.database import TIMESTAMP, driver, pg_array
 
-# JOINED: """Stretches: the next members of a batch as they are now, and the messages composed for them."""
-
+LOOKAHEAD = 50
+"""How many members are looked up at once: followers leave while a release goes out."""
 _GATHER_SECONDS = 0.001
 _AT_MOST = 1_000
-"""About as many as are looked up while the event loop may stand still."""
+"""About as many as are looked up in the 5 ms for which the event loop may be blocked."""
+_UNSENDABLE = Verdict("refused", "unsendable")
 _AMONG = {
     "postgresql": "= ANY(%s::bigint[])",
     "sqlite": "IN (SELECT value FROM json_each(?))",
 }
-AS_THEY_ARE = {
+CURRENT_RECIPIENTS = {
     name: f"""
         SELECT subscriptions.id, address, locale, CASE
             WHEN address IS NULL THEN 'gone'
             WHEN ended_at IS NOT NULL THEN 'left'
             WHEN suppressed_at IS NOT NULL THEN 'suppressed'
-            WHEN paused_until > {MOMENT[name]} THEN 'paused'
+            WHEN paused_until > {TIMESTAMP[name]} THEN 'paused'
         END
         FROM subscriptions LEFT JOIN subscribers ON subscribers.id = subscriber_id
         WHERE subscriptions.id {among}
@@ -46,27 +46,70 @@ AS_THEY_ARE = {
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """Who a subscription id stands for at this moment, and whether to send at all."""
+    """The subscriber behind a subscription id at this moment, and whether to send at all."""
 
     address: str
     locale: str
     skip: str | None
-    """The reason to leave them out: left, gone, suppressed or paused."""
+    """The reason to skip this recipient: left, gone, suppressed or paused."""
 
 
 _MISSING = Recipient(address="", locale="", skip="gone")
 
 
-class Directory:
-    """Looks recipients up for all connections together: a question costs much, a name little."""
+@dataclass(frozen=True, slots=True)
+class Lookahead:
+    """Members of a batch from a position on, looked up and ready to be written to."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    positions: range
+    members: Sequence[int]
+    recipients: Sequence[Recipient]
+    letters: Mapping[str, ReleaseLetter]
+    """The composed letter by locale."""
+
+    def mail(self, position: int) -> Mail | Finding:
+        """Return the message for the member at a position, or the reason why there is none."""
+        index = position - self.positions.start
+        member, recipient = self.members[index], self.recipients[index]
+        if recipient.skip is not None:
+            return Finding(member, recipient.address, Verdict("skipped", recipient.skip))
+        try:
+            return self.letters[recipient.locale].mail(member, recipient.address)
+        except UnsafeValue:
+            return Finding(member, recipient.address, _UNSENDABLE)
+
+
+EMPTY = Lookahead(range(0), (), (), {})
+
+
+class RecipientLoader:
+    """Looks recipients up for all connections of a process: one statement serves many of them."""
+
+    def __init__(self, database: DatabaseThread, composer: LetterComposer) -> None:
+        self._database = database
+        self._composer = composer
         self._asked: list[int] = []
         self._answer: asyncio.Task[Mapping[int, Recipient]]
 
+    async def load(self, claim: Claim, position: int) -> Lookahead:
+        """Look up the next members of a batch, and compose the release in their locales."""
+        members = claim.members[position : position + LOOKAHEAD]
+        recipients = await self.look_up(members)
+        locales = {one.locale for one in recipients if one.skip is None}
+        return Lookahead(
+            positions=range(position, position + len(members)),
+            members=members,
+            recipients=recipients,
+            letters={
+                locale: await self._composer.compose(
+                    self._database, claim.release_id, claim.letter, locale
+                )
+                for locale in sorted(locales)
+            },
+        )
+
     async def look_up(self, ids: Sequence[int]) -> list[Recipient]:
-        """Return who stands behind the ids at this moment, in their order."""
+        """Return the recipients behind subscription ids at this moment, in their order."""
         if not self._asked:
             self._answer = asyncio.create_task(self._ask(self._asked))
         self._asked += ids
@@ -80,60 +123,12 @@ class Directory:
         await asyncio.sleep(_GATHER_SECONDS)
         if ids is self._asked:
             self._asked = []
-        return await self._ledger.state(partial(look_up, ids=ids))
+        return await self._database.run_statement(partial(look_up, ids=ids))
 
 
 def look_up(connection: Connection, ids: Sequence[int]) -> dict[int, Recipient]:
-    """Read the subscriptions as they are now, by their ids; one that is missing is gone."""
-    among = bigint_array(ids) if connection.dialect.name == "postgresql" else json.dumps(ids)
-    rows = driver(connection).execute(AS_THEY_ARE[connection.dialect.name], (among,)).fetchall()
+    """Read subscriptions as they are now, by their ids; a missing row is left out."""
+    among = pg_array(ids) if connection.dialect.name == "postgresql" else json.dumps(ids)
+    statement = CURRENT_RECIPIENTS[connection.dialect.name]
+    rows = driver(connection).execute(statement, (among,)).fetchall()
     return {one: Recipient(address or "", locale, skip) for one, address, locale, skip in rows}
-
-
-LENGTH = 50
-"""So many members are looked up at once: people leave while mail goes out."""
-_UNSENDABLE = Verdict("refused", "unsendable")
-
-
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """Members of a batch from a position on, looked up and ready to be written to."""
-
-    positions: range
-    members: Sequence[int]
-    recipients: Sequence[Recipient]
-    compositions: Mapping[str, Composition]
-    """By locale."""
-
-    def mail(self, position: int) -> Mail | Finding:
-        """Compose the message for the member at a position, or tell why there is none."""
-        index = position - self.positions.start
-        member, recipient = self.members[index], self.recipients[index]
-        if recipient.skip is not None:
-            return Finding(member, recipient.address, Verdict("skipped", recipient.skip))
-        composition = self.compositions[recipient.locale]
-        try:
-            return composition.mail(member, recipient.address)
-        except UnsafeValue:
-            return Finding(member, recipient.address, _UNSENDABLE)
-
-
-NOWHERE = Stretch(range(0), (), (), {})
-
-
-async def look_along(shop: Workshop, claim: Claim, position: int) -> Stretch:
-    """Look up the next members, and compose the release in every language they read."""
-    members = claim.members[position : position + LENGTH]
-    recipients = await shop.directory.look_up(members)
-    locales = {one.locale for one in recipients if one.skip is None}
-    return Stretch(
-        positions=range(position, position + len(members)),
-        members=members,
-        recipients=recipients,
-        compositions={
-            locale: await shop.compositor.compose(
-                shop.ledger, claim.release_id, claim.letter, locale
-            )
-            for locale in sorted(locales)
-        },
-    )

@@ -1,4 +1,4 @@
-"""Compositions: where rows and letters meet, each release composed once per locale."""
+"""Letters of a release: composed from its rows once per locale, then filled in per recipient."""
 
 from __future__ import annotations
 
@@ -17,33 +17,30 @@ from mailer.config import TEMPLATES, Settings
 from mailer.domain.publishers import press_room_of
 from mailer.domain.releases.press_rooms import published
 from mailer.domain.releases.release_body import ReleaseBody
-from mailer.domain.tokens import Links
-from mailer.domain.verp import Mailboxes
-from mailer.fanout.database_thread import Ledger
-from mailer.mail import letters
-from mailer.mail.content import Links
-from mailer.mail.dkim import serving, sign
-from mailer.mail.letters import Headline
+from mailer.domain.tokens import Tokens
+from mailer.domain.verp import ReturnPaths
+from mailer.fanout.database_thread import DatabaseThread
+from mailer.mail.content import Headline, Links, PressRoom, Replaced, Story
+from mailer.mail.dkim import keys_for, sign
+from mailer.mail.letters import Letters
 from mailer.mail.message import Composed, message_date
 from mailer.mail.smtp import Mail
-from mailer.storage.models import Letter, Publisher, Release
-
-# JOINED: """The latest releases of a press room, as they were when one of them was frozen."""
+from mailer.storage.models import Publisher, Release, ReleaseKind
 
 _MESSAGE_ID_OCTETS = 20
-
-Latest = tuple[letters.Headline, ...]
+_LATEST = 4
+_NEWER = aliased(Release)
 
 
 @dataclass(frozen=True, slots=True)
-class Lineage:
+class ReleaseVersions:
     """A release with its press room, and the versions before it that went out, newest first."""
 
     release: Release
     publisher: Publisher
     before: Sequence[Release]
-    latest: Latest
-    """What else the press room has published."""
+    latest: tuple[Headline, ...]
+    """Other releases of the press room."""
 
 
 class MessageIds:
@@ -61,67 +58,69 @@ class MessageIds:
 
 
 @dataclass(frozen=True, slots=True)
-class Composition:
+class ReleaseLetter:
     """A release letter in one locale, ready for any number of recipients."""
 
     _from_address: str
     _release_id: int
-    _links: Links
-    _mailboxes: Mailboxes | None
+    _tokens: Tokens
+    _return_paths: ReturnPaths | None
     _composed: Composed
     _message_ids: Mapping[str, MessageIds]
-    """By slot: its own, and those of the versions before."""
+    """By slot: the release's own, and those of the versions before."""
 
     def mail(self, subscription_id: int, address: str) -> Mail:
-        """Return the same message for the same recipient at every attempt; or `UnsafeValue`."""
+        """Return the message for a recipient, the same at every attempt; raises UnsafeValue."""
         values = {
             "to": address,
-            "unsubscribe_token": self._links.token("unsubscribe", subscription_id),
-            "one_click_token": self._links.token("one-click", subscription_id),
+            "unsubscribe_token": self._tokens.token("unsubscribe", subscription_id),
+            "one_click_token": self._tokens.token("one-click", subscription_id),
         }
-        for name, numbering in self._message_ids.items():
-            values[name] = numbering.of(subscription_id)
-        sender = self._from_address
-        if self._mailboxes is not None:
-            sender = self._mailboxes.address("bounce", subscription_id, self._release_id)
-            values["unsubscribe_mailbox"] = self._mailboxes.address("unsubscribe", subscription_id)
+        for name, message_ids in self._message_ids.items():
+            values[name] = message_ids.of(subscription_id)
+        sender, paths = self._from_address, self._return_paths
+        if paths is not None:
+            sender = paths.address("bounce", subscription_id, self._release_id)
+            values["unsubscribe_address"] = paths.address("unsubscribe", subscription_id)
         return Mail(sender, address, self._composed.fill(values))
 
 
-class Compositor:
-    """Composes letters for one process, and keeps the releases that are going out."""
+class LetterComposer:
+    """Composes letters for one process, and keeps those of releases that are being sent."""
 
     def __init__(self, settings: Settings) -> None:
-        self.links = Links(settings)
-        self.mailboxes = Mailboxes(settings) if settings.mail_domain else None
+        self.tokens = Tokens(settings)
+        self.return_paths = ReturnPaths(settings) if settings.mail_domain else None
         self._base_url = settings.base_url
         self._dkim_keys = settings.dkim_keys
-        links = Links.under(settings.base_url, mailto=self.mailboxes is not None)
-        self.letters = letters.Letters(TEMPLATES, links)
-        self._kept: dict[tuple[int, Letter, str], Composition] = {}
+        links = Links.under(settings.base_url, mailto=self.return_paths is not None)
+        self.letters = Letters(TEMPLATES, links)
+        self._kept: dict[tuple[int, ReleaseKind, str], ReleaseLetter] = {}
         self._composing = asyncio.Lock()
 
     async def compose(
-        self, ledger: Ledger, release_id: int, letter: Letter, locale: str
-    ) -> Composition:
+        self, database: DatabaseThread, release_id: int, kind: ReleaseKind, locale: str
+    ) -> ReleaseLetter:
         """Return a letter of a release in a locale, composed the first time it is asked for."""
-        key = (release_id, letter, locale)
+        key = (release_id, kind, locale)
         if key not in self._kept:
             async with self._composing:
                 if key not in self._kept:
-                    lineage = await ledger.transact(partial(self._lineage, release_id=release_id))
-                    self._kept[key] = self._compose(lineage, letter, locale)
+                    versions = await database.run_in_session(
+                        partial(self._versions, release_id=release_id)
+                    )
+                    self._kept[key] = self._compose(versions, kind, locale)
         return self._kept[key]
 
-    def press_room(self, publisher: Publisher) -> letters.PressRoom:
-        """Describe a publisher to the letters."""
+    def press_room(self, publisher: Publisher) -> PressRoom:
+        """Return what the letters need of a press room."""
         return press_room_of(publisher, self._base_url)
 
     def signed(self, composed: Composed, publisher: Publisher, moment: datetime) -> Composed:
-        """Have a letter signed by the keys that serve its sender, at the moment of its Date."""
-        return sign(composed, serving(self._dkim_keys, publisher.from_address), moment)
+        """Return the letter signed by the DKIM keys of its sender; `moment` is that of its Date."""
+        return sign(composed, keys_for(self._dkim_keys, publisher.from_address), moment)
 
-    def _lineage(self, session: Session, release_id: int) -> Lineage:
+    def _versions(self, session: Session, release_id: int) -> ReleaseVersions:
         release = session.get_one(Release, release_id)
         publisher = session.get_one(Publisher, release.publisher_id)
         before: list[Release] = []
@@ -131,27 +130,27 @@ class Compositor:
             if one.frozen_at is not None:
                 before.append(one)
         others = latest(session, release, f"{self._base_url}/{publisher.slug}")
-        return Lineage(release, publisher, before, others)
+        return ReleaseVersions(release, publisher, before, others)
 
-    def _compose(self, lineage: Lineage, letter: Letter, locale: str) -> Composition:
-        release, publisher = lineage.release, lineage.publisher
-        room, (story, note) = self.press_room(publisher), _told(release, lineage.latest)
+    def _compose(self, versions: ReleaseVersions, kind: ReleaseKind, locale: str) -> ReleaseLetter:
+        release, publisher = versions.release, versions.publisher
+        room, (story, note) = self.press_room(publisher), _story(release, versions.latest)
         message_ids = {"message_id": MessageIds(release)}
-        if letter == "release":
+        if kind == "release":
             composed = self.letters.release(room, story, locale)
         else:
-            before, first = lineage.before[0], lineage.before[-1]
+            before, first = versions.before[0], versions.before[-1]
             message_ids |= {"in_reply_to": MessageIds(before), "thread": MessageIds(first)}
-            old, _ = _told(before)
-            replaced = letters.Replaced(old.title, old.published_at, len(lineage.before), note)
-            tell = self.letters.correction if letter == "correction" else self.letters.retraction
-            composed = tell(room, story, replaced, locale)
+            old, _ = _story(before)
+            replaced = Replaced(old.title, old.published_at, len(versions.before), note)
+            compose = self.letters.correction if kind == "correction" else self.letters.retraction
+            composed = compose(room, story, replaced, locale)
         moment = release.frozen_at or release.starts_at
-        return Composition(
+        return ReleaseLetter(
             _from_address=publisher.from_address,
             _release_id=release.id,
-            _links=self.links,
-            _mailboxes=self.mailboxes,
+            _tokens=self.tokens,
+            _return_paths=self.return_paths,
             _composed=self.signed(
                 composed.given({"date": message_date(moment)}), publisher, moment
             ),
@@ -159,24 +158,20 @@ class Compositor:
         )
 
 
-def _told(release: Release, latest: Latest = ()) -> tuple[letters.Story, str | None]:
-    """Return what a version says, and what it says of the version before."""
+def _story(release: Release, latest: tuple[Headline, ...] = ()) -> tuple[Story, str | None]:
+    """Return the story of a version, and its note on the version before."""
     body = ReleaseBody.model_validate(release.content)
     return body.story(body.published_at or release.published_at, latest), body.note
-
-
-_MOST = 4
-_NEWER = aliased(Release)
 
 
 def latest(session: Session, release: Release, room_url: str) -> tuple[Headline, ...]:
     """Return the newest other releases that were out when this one was frozen, as they then were.
 
-    It asks for nothing that can change after that moment, so that every attempt at the release
-    is the same message.
+    The query uses only columns that do not change after that moment, so that every attempt at
+    the release is the same message.
     """
     moment = release.frozen_at or release.starts_at
-    mailed_nobody = and_(Release.first_state == "done", Release.created_at <= moment)
+    mailed_nobody = and_(Release.initial_state == "done", Release.created_at <= moment)
     found = session.scalars(
         select(Release)
         .where(
@@ -188,7 +183,7 @@ def latest(session: Session, release: Release, room_url: str) -> tuple[Headline,
             or_(Release.frozen_at <= moment, mailed_nobody),
         )
         .order_by(Release.published_at.desc(), Release.id.desc())
-        .limit(_MOST)
+        .limit(_LATEST)
     )
     return tuple(
         Headline(

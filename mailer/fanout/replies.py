@@ -1,4 +1,4 @@
-"""Judging: what an SMTP answer means for the recipient, the batch and the release."""
+"""SMTP replies: what each means for the recipient, the batch and the release."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Literal
 from mailer.mail.addresses import domain
 from mailer.mail.smtp_protocol import Rejected, Reply, Stage
 
-Kind = Literal["accepted", "deferred", "refused", "skipped", "back", "pause"]
+Kind = Literal["accepted", "deferred", "refused", "skipped", "give_back", "pause"]
 
 _NO_SUCH_MAILBOX = frozenset({"5.1.1", "5.1.10"})
-_WANTING_LESS = (421, 450, 451, 452)
+_SLOW_DOWN_CODES = (421, 450, 451, 452)
 _MAILBOX = ("4.1.", "4.2.")
 """RFC 3463: about the address, and about the mailbox."""
-_RUN = 20
-_RUN_DOMAINS = 3
+_STREAK = 20
+_STREAK_DOMAINS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one recipient, or, for `back` and `pause`, of the whole batch."""
+    """What a reply means for one recipient, or, with `give_back` and `pause`, for the batch."""
 
     kind: Kind
     reason: str = ""
@@ -36,36 +36,36 @@ class Verdict:
 ACCEPTED = Verdict("accepted")
 
 
-def judge(stage: Stage, reply: Reply) -> Verdict:
-    """Judge an answer by how far the message had come (RFC 5321 section 4.2.1, RFC 3463)."""
+def classify(stage: Stage, reply: Reply) -> Verdict:
+    """Classify a reply by its stage and its codes (RFC 5321 section 4.2.1, RFC 3463)."""
     if reply.completed:
         return ACCEPTED
     if reply.positive:
-        # Go on with what? The server is not where we are; that is no acceptance.
+        # A 3yz where none belongs accepts nothing: server and client are out of step.
         return Verdict("deferred", reply.status)
-    recipients_own = stage in ("rcpt", "data", "dot")
+    about_recipient = stage in ("rcpt", "data", "dot")
     if reply.permanent:
-        if recipients_own:
+        if about_recipient:
             return Verdict("refused", reply.status)
         return Verdict("pause", reply.status, _complaint(stage, reply))
     system = reply.code in (421, 452) or (reply.enhanced or "").startswith("4.3.")
-    if system or not recipients_own:
-        return Verdict("back", reply.status)
+    if system or not about_recipient:
+        return Verdict("give_back", reply.status)
     return Verdict("deferred", reply.status)
 
 
-def wants_less(reply: Reply) -> bool:
-    """Tell whether an answer asks us to slow down, rather than to spare one mailbox."""
-    return reply.code in _WANTING_LESS and not (reply.enhanced or "").startswith(_MAILBOX)
+def asks_to_slow_down(reply: Reply) -> bool:
+    """Tell whether a reply asks for a lower rate, rather than being about one mailbox."""
+    return reply.code in _SLOW_DOWN_CODES and not (reply.enhanced or "").startswith(_MAILBOX)
 
 
-def judge_refusal(refusal: Rejected) -> Verdict:
-    """Judge an answer that came as an exception."""
-    return judge(refusal.stage, refusal.reply)
+def classify_rejection(refusal: Rejected) -> Verdict:
+    """Classify the reply that an exception carries."""
+    return classify(refusal.stage, refusal.reply)
 
 
 def _complaint(stage: Stage, reply: Reply) -> str:
-    """Say why a release waits. The relay's words stay out: they may hold an address."""
+    """Say why the release is paused. The relay's text is left out: it may hold an address."""
     where = {
         "connect": "does not want to talk to us",
         "auth": "does not accept our user name and password",
@@ -75,15 +75,15 @@ def _complaint(stage: Stage, reply: Reply) -> str:
 
 
 @dataclass(slots=True)
-class Run:
-    """Equal refusals of one release without a break: a sign that we are the fault."""
+class RefusalStreak:
+    """Equal refusals of one release in a row, which hint at a mistake of ours."""
 
     reason: str = ""
     refused: deque[int] = field(default_factory=deque)
     domains: set[str] = field(default_factory=set)
 
     def add(self, subscription_id: int, address: str, verdict: Verdict) -> bool:
-        """Count one verdict; True once so many were refused alike that nobody is to blame."""
+        """Count one verdict; True once the streak is long enough to pause the release."""
         if verdict.kind == "skipped":
             return False
         if verdict.kind != "refused" or verdict.reason != self.reason:
@@ -93,17 +93,17 @@ class Run:
         self.reason = verdict.reason
         self.refused.append(subscription_id)
         self.domains.add(domain(address))
-        return len(self.refused) >= _RUN and len(self.domains) >= _RUN_DOMAINS
+        return len(self.refused) >= _STREAK and len(self.domains) >= _STREAK_DOMAINS
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Start counting from zero."""
         self.reason = ""
         self.refused.clear()
         self.domains.clear()
 
     @property
     def sentence(self) -> str:
-        """Say why the release waits."""
+        """Say why the release is paused."""
         return (
             f"The mail relay refused {len(self.refused)} recipients in a row alike "
             f"({self.reason}). Nobody was blamed. Mend that, then resume the release."

@@ -1,4 +1,4 @@
-"""Pace: how fast, and on how many connections, mail may leave from the whole service."""
+"""The send rate: how fast, and over how many connections, this process may send now."""
 
 from __future__ import annotations
 
@@ -13,64 +13,73 @@ from math import inf
 from redis import RedisError
 
 from mailer.config import Settings
-from mailer.storage.rate_limits import SLICE_SECONDS, Quota, Turn
+from mailer.storage.rate_limits import SLICE_SECONDS, Permit, SharedRateLimit
 
-# JOINED: """The brake: how fast one process may go, alone or after the relay has asked for less."""
-
-_BEAT_SECONDS = 1.0
+_HEARTBEAT_SECONDS = 1.0
+_MEASURED_SECONDS = 5.0
+"""The accepted rate is measured over this time: long enough to be steady, short to be new."""
+_SLOWED_AGAIN_SECONDS = 1.0
+"""A relay that throttles tells all connections: within this time, that counts once."""
+_LOWEST = 1.0
+"""Messages a second that are always tried, or the end of the throttling would not be noticed."""
+_RECOVERY = 1 / 6
+"""Messages a second that each accepted one adds. At full use this is a factor of e in 6 s: from 1
+to 5,000 a second in 51 s, after which it takes some seconds to see that nothing is held back."""
+_LATE_SECONDS = 0.1
+"""How late a permit may be asked for without losing it: event loops have hiccups."""
 
 log = logging.getLogger(__name__)
 
 
-class Pace:
-    """What one process that sends mail may do now; `run` beside the work keeps that up to date.
+class SendRate:
+    """The rate limit, the adaptive rate and the connection limit of one sending process.
 
-    With Redis, all processes keep to the limits together: permits are booked there by the slice,
-    connections are shared out evenly among the processes that give signs of life. While Redis is
-    away, each keeps to the share it had last. Without Redis, or if it was away from the start, a
-    process knows nothing of others, and takes the limits as its own.
+    With Redis, all processes keep the limits together: permits are booked there in slices, and
+    connections are divided evenly among the processes whose heartbeat is fresh. While Redis is
+    away, each process keeps the share it had last. Without Redis, or if it was away from the
+    start, a process does not know of others, and takes the whole limits.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._limit = settings.messages_a_second
-        self._brake = Brake(self._limit)
-        self._quota: Quota | None = None
+        self._adaptive = AdaptiveRate(self._limit)
+        self._shared: SharedRateLimit | None = None
         if settings.redis_url and (self._limit or settings.relay_connections):
-            self._quota = Quota(settings.redis_url, self._limit)
-        self._alone = self._quota is None
-        self._share: Turn | None = None
+            self._shared = SharedRateLimit(settings.redis_url, self._limit)
+        self._alone = self._shared is None
+        self._share: Permit | None = None
         self._in_order = asyncio.Lock()
         self._permits = 0
         self._good_from = 0.0
-        self._own = self._own_turnstile()
+        self._own = self._own_limiter()
         self._spent = 0
 
     async def run(self) -> None:
-        """Give signs of life until cancelled, then leave; a chore to run beside the work."""
-        if self._quota is None:
+        """Send heartbeats to Redis until cancelled, then leave the share to other processes."""
+        if self._shared is None:
             return
         try:
             while True:
-                await self._ask(self._quota.beat)
-                await asyncio.sleep(_BEAT_SECONDS)
+                await self._ask(self._shared.heartbeat)
+                await asyncio.sleep(_HEARTBEAT_SECONDS)
         finally:
             try:
-                await asyncio.to_thread(self._quota.leave, self._spent)
+                await asyncio.to_thread(self._shared.leave, self._spent)
             except RedisError as error:
                 log.warning("Redis does not hear that we leave: %s.", type(error).__name__)
 
     @property
-    def free(self) -> bool:
-        """Whether nothing limits us now, so that no permit is needed."""
-        return self._limit is None and self._brake.rate is None
+    def unlimited(self) -> bool:
+        """Whether no limit applies now, so that no permit is needed."""
+        return self._limit is None and self._adaptive.rate is None
 
     async def permit(self) -> None:
-        """Wait until one more message may leave; at once, without yielding, if nothing limits."""
-        if self.free:
+        """Wait until one more message may leave; returns without yielding if no limit applies."""
+        if self.unlimited:
             return
         async with self._in_order:
-            await _sleep(self._brake.book(time.monotonic()))
+            await _sleep(self._adaptive.book(time.monotonic()))
             if self._limit is not None:
                 if not self._permits:
                     await self._book()
@@ -78,27 +87,27 @@ class Pace:
                 self._permits -= 1
 
     def spend(self) -> None:
-        """Count a message that does not wait for a permit: the releases make room for it."""
+        """Count a message that was sent without a permit; releases wait for its place."""
         self._spent += 1
 
     def slow_down(self) -> None:
-        """Go half as fast: the relay has answered 421, 450, 451 or 452, and wants less."""
-        before = self._brake.rate
-        self._brake.press(time.monotonic())
-        if self._brake.rate != before:
-            log.warning("The relay wants less: %.3g messages a second now.", self._brake.rate)
+        """Halve the rate: the relay has answered 421, 450, 451 or 452."""
+        before = self._adaptive.rate
+        self._adaptive.slow_down(time.monotonic())
+        if self._adaptive.rate != before:
+            log.warning("The relay wants less: %.3g messages a second now.", self._adaptive.rate)
 
     def accepted(self) -> None:
-        """Recover bit by bit: the relay has taken a message."""
-        if self._brake.accepted(time.monotonic()):
+        """Count one accepted message, which raises the adaptive rate."""
+        if self._adaptive.accepted(time.monotonic()):
             log.warning("The relay takes all again: at full speed.")
 
     @property
     def connections(self) -> int:
         """How many SMTP connections this process may hold right now, at least one.
 
-        All together hold more than the limit if there are more processes than that, and for the
-        second or so until the others have heard of a new one, and have given connections back.
+        All processes together exceed the limit if there are more processes than that, and for
+        the second or so until the others have heard of a new one and closed connections.
         """
         own, whole = self._settings.connections, self._settings.relay_connections
         if whole is None:
@@ -108,66 +117,42 @@ class Pace:
         return min(own, share(whole, self._share.processes, self._share.before))
 
     async def _book(self) -> None:
-        """Book the next slice: together with all others in Redis, or alone from our own share."""
-        turn = None
-        if self._quota is not None and not self._alone:
-            turn = await self._ask(self._quota.take)
-        if turn is not None:
-            self._permits, seconds = turn.permits, turn.seconds
+        """Book the next slice of permits in Redis, or without it from this process's share."""
+        permit = None
+        if self._shared is not None and not self._alone:
+            permit = await self._ask(self._shared.take)
+        if permit is not None:
+            self._permits, seconds = permit.permits, permit.seconds
         else:
             self._permits = max(1, int(self._own.rate * SLICE_SECONDS))
             seconds = self._own.book(self._permits, time.monotonic())
         self._good_from = time.monotonic() + seconds
 
-    async def _ask(self, question: Callable[[int], Turn]) -> Turn | None:
-        """Ask Redis, which is a sign of life too; none if it is away."""
+    async def _ask(self, question: Callable[[int], Permit]) -> Permit | None:
+        """Call Redis, which is a heartbeat too; returns None if Redis is away."""
         spent, self._spent = self._spent, 0
         try:
             self._share = await asyncio.to_thread(question, spent)
         except RedisError as error:
             if not self._alone:
-                log.warning("Redis shares out no pace: %s.", type(error).__name__)
-                self._alone, self._own = True, self._own_turnstile()
+                log.warning("Redis shares out no rate: %s.", type(error).__name__)
+                self._alone, self._own = True, self._own_limiter()
             return None
         if self._alone:
-            # What left meanwhile was paced, and is past; what is in hand was booked elsewhere.
+            # Messages sent while Redis was away kept to our share; only permits in hand count.
             self._alone, self._spent = False, self._permits
         return self._share
 
-    def _own_turnstile(self) -> Turnstile:
-        """Begin to let our share of the limit through, after what we have booked already."""
+    def _own_limiter(self) -> RateLimiter:
+        """Return a limiter at this process's share of the limit, after what is booked already."""
         processes = self._share.processes if self._share else 1
-        return Turnstile((self._limit or inf) / processes, max(time.monotonic(), self._good_from))
+        return RateLimiter((self._limit or inf) / processes, max(time.monotonic(), self._good_from))
 
 
-def share(whole: int, processes: int, before: int) -> int:
-    """Share a whole out evenly, at least 1 each; the remainder goes to those who come first."""
-    return max(1, whole // processes + (before < whole % processes))
+class RateLimiter:
+    """Permits messages at a rate, the first after one interval.
 
-
-async def _sleep(seconds: float) -> None:
-    """Sleep if there is something to sleep for; a sleep of 0 would still yield."""
-    if seconds > 0:
-        await asyncio.sleep(seconds)
-
-
-_MEASURED_SECONDS = 5.0
-"""What counts as the present speed: long enough to be steady, short enough to be of today."""
-_PRESSED_AGAIN_SECONDS = 1.0
-"""All connections hear the same complaint: together they are one."""
-_LOWEST = 1.0
-"""Messages a second that are always tried, for else nobody would notice that it is over."""
-_RECOVERY = 1 / 6
-"""Messages a second that each accepted one adds. At full use this is a factor of e in 6 s: from 1
-to 5,000 a second in 51 s, after which it takes some seconds to see that nothing is held back."""
-_LATE_SECONDS = 0.1
-"""How late a permit may be asked for without losing it: event loops have hiccups."""
-
-
-class Turnstile:
-    """Lets one after another through at a rate, the first after one interval.
-
-    So whoever starts anew, however often, gets nothing extra.
+    A process that restarts, however often, therefore gets no extra permit.
     """
 
     def __init__(self, rate: float, now: float) -> None:
@@ -175,7 +160,7 @@ class Turnstile:
         self._free = now + 1 / rate
 
     def book(self, count: int, now: float) -> float:
-        """Book the next `count` places; return the seconds until they are good, 0 for at once."""
+        """Book the next `count` messages; returns the seconds until they may leave, 0 for now."""
         start = max(self._free, now - _LATE_SECONDS)
         self._free = start + count / self.rate
         return max(0.0, start - now)
@@ -183,60 +168,60 @@ class Turnstile:
 
 @dataclass(slots=True)
 class _Count:
-    """How many messages were accepted in the second that began then."""
+    """How many messages were accepted in the second that began at `began`."""
 
     began: float
     messages: int = 0
 
 
-class Brake:
-    """Halves the speed when pressed, and lets go bit by bit with what the relay accepts."""
+class AdaptiveRate:
+    """Halves the rate when the relay asks for less, and raises it with each accepted message."""
 
     def __init__(self, limit: float | None = None) -> None:
         self._highest = limit or inf
         self._lowest = min(_LOWEST, self._highest)
-        self._turnstile: Turnstile | None = None
-        self._pressed = -inf
+        self._limiter: RateLimiter | None = None
+        self._slowed = -inf
         self._measured: deque[_Count] = deque()
 
     @property
     def rate(self) -> float | None:
-        """Messages a second while braking; none once nothing is held back."""
-        return None if self._turnstile is None else self._turnstile.rate
+        """Messages a second while slowed down; None while nothing is held back."""
+        return None if self._limiter is None else self._limiter.rate
 
-    def press(self, now: float) -> None:
-        """Go half as fast as at present, once for all who press within a second."""
-        if now - self._pressed < _PRESSED_AGAIN_SECONDS:
+    def slow_down(self, now: float) -> None:
+        """Halve the present rate, once for all calls within a second."""
+        if now - self._slowed < _SLOWED_AGAIN_SECONDS:
             return
-        self._pressed = now
-        speed = self._speed(now)
-        slower = max(self._lowest, min(speed, self.rate or inf) / 2)
-        if self._turnstile is not None:
-            self._turnstile.rate = slower
+        self._slowed = now
+        measured = self._measure(now)
+        slower = max(self._lowest, min(measured, self.rate or inf) / 2)
+        if self._limiter is not None:
+            self._limiter.rate = slower
         elif slower < self._highest:
-            self._turnstile = Turnstile(slower, now)
+            self._limiter = RateLimiter(slower, now)
 
     def accepted(self, now: float) -> bool:
-        """Count one message that the relay took; True if that lets go of the brake."""
+        """Count one accepted message; True if the rate is not held back any more."""
         if not self._measured or now - self._measured[-1].began >= 1:
             self._measured.append(_Count(now))
             self._forget(now)
         self._measured[-1].messages += 1
-        if self._turnstile is None:
+        if self._limiter is None:
             return False
-        self._turnstile.rate += _RECOVERY
-        # Above the limit, or more than twice what leaves: it holds nothing back any more.
-        if self._turnstile.rate < min(self._highest, 2 * self._speed(now)):
+        self._limiter.rate += _RECOVERY
+        # Above the limit, or more than twice the accepted rate, the limiter has no effect.
+        if self._limiter.rate < min(self._highest, 2 * self._measure(now)):
             return False
-        self._turnstile = None
+        self._limiter = None
         return True
 
     def book(self, now: float) -> float:
-        """Book the next message; return the seconds until it may leave, 0 for at once."""
-        return 0.0 if self._turnstile is None else self._turnstile.book(1, now)
+        """Book the next message; returns the seconds until it may leave, 0 for now."""
+        return 0.0 if self._limiter is None else self._limiter.book(1, now)
 
-    def _speed(self, now: float) -> float:
-        """Measure the messages a second that were accepted lately."""
+    def _measure(self, now: float) -> float:
+        """Return the messages a second that were accepted lately."""
         self._forget(now)
         if not self._measured:
             return 0.0
@@ -246,3 +231,17 @@ class Brake:
     def _forget(self, now: float) -> None:
         while self._measured and self._measured[0].began < now - _MEASURED_SECONDS:
             self._measured.popleft()
+
+
+def share(whole: int, processes: int, before: int) -> int:
+    """Return one process's share, at least 1; the remainder goes to the first processes.
+
+    `before` is the number of processes that come before this one.
+    """
+    return max(1, whole // processes + (before < whole % processes))
+
+
+async def _sleep(seconds: float) -> None:
+    """Sleep for some seconds; asyncio.sleep(0) would yield, so 0 and less do not sleep."""
+    if seconds > 0:
+        await asyncio.sleep(seconds)

@@ -1,4 +1,4 @@
-"""The sweep: finds lost and overdue work in the rows, any number of times, from anywhere."""
+"""The sweep: finds lost and overdue work in the rows; any number of processes may run it."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ from mailer.domain.followers.retention import keep_no_longer
 from mailer.domain.releases.lifecycle import pause, settle
 from mailer.fanout.batches import releases_waiting
 from mailer.fanout.freeze import release_is_due
-from mailer.fanout.outbox_delivery import free_lost_letters, letters_are_waiting
+from mailer.fanout.outbox_delivery import free_lost_messages, messages_are_waiting
 from mailer.fanout.outcomes import expire, note_uncertain, retry_due
-from mailer.storage.database import database_now, identity, reading, writing
+from mailer.storage.database import database_now, identity, read_transaction, transaction
 from mailer.storage.models import Batch, BatchMembers, Release
-from mailer.storage.queues import ring
+from mailer.storage.queues import wake
 from mailer.storage.types import now
 
 log = logging.getLogger(__name__)
 
 
 def sweep(settings: Settings, *, thorough: bool = False) -> None:
-    """Go round once. A database that is away is no reason to stop going round.
+    """Run every chore once; a database that is away is logged, and the next sweep tries again.
 
-    A `thorough` round also looks at everybody for who need not be remembered any more.
+    A `thorough` sweep also deletes what retention no longer keeps, which reads all subscribers.
     """
     try:
-        for chore in (pause_restored, free_lost_batches, free_lost_letters, hold_due, expire):
+        for chore in (pause_restored, free_lost_batches, free_lost_messages, hold_due, expire):
             _in_one_transaction(chore)
         for release_id in _running():
             _in_one_transaction(partial(retry_due, release_id=release_id))
             _in_one_transaction(partial(settle, release_id=release_id))
-        _ring_where_needed(settings)
+        _wake_where_needed(settings)
         if thorough:
             keep_no_longer(settings)
-    # An InternalError is what is left of a transaction that stood still, as on a frozen host.
+    # InternalError: PostgreSQL ended the transaction while this host was frozen.
     except (OperationalError, InternalError) as error:
         log.warning("The database does not answer: %s. Trying on.", type(error).__name__)
 
 
 def free_lost_batches(session: Session) -> None:
-    """Take batches back whose lease ran out, and note who may get the message twice.
+    """Free batches whose lease has run out, and list one recipient of each as uncertain.
 
-    The recipient at a batch's position is the only one who may have got it without our
-    knowing: no further dot leaves before that one is written down.
+    Only the recipient at a batch's position may have the message without a record of it: the
+    dot of the next message does not leave before that record is durable.
     """
     lost = session.scalars(
         select(Batch)
@@ -57,14 +57,14 @@ def free_lost_batches(session: Session) -> None:
     ).all()
     for batch in lost:
         log.warning("The lease of batch %d ran out.", batch.id)
-        next_one = session.get_one(BatchMembers, batch.id).ids[batch.position]
-        note_uncertain(session, batch.release_id, [next_one], "lost lease")
+        recipient = session.get_one(BatchMembers, batch.id).ids[batch.position]
+        note_uncertain(session, batch.release_id, [recipient], "lost lease")
         batch.epoch += 1
         batch.lease_until = None
 
 
 def hold_due(session: Session) -> None:
-    """Begin the hold of scheduled releases whose moment has come."""
+    """Put scheduled releases on hold whose moment of publication has come."""
     session.execute(
         update(Release)
         .where(
@@ -78,9 +78,11 @@ def hold_due(session: Session) -> None:
 
 
 def pause_restored(session: Session) -> None:
-    """Pause what a restored copy of the database believes to be unfinished."""
+    """Pause unfinished releases of another physical database: this one is a restored copy."""
     here = identity(session.connection())
-    unfinished = select(Release.id).where(Release.finished_at.is_(None), Release.kept_in != here)
+    unfinished = select(Release.id).where(
+        Release.finished_at.is_(None), Release.database_identity != here
+    )
     for release_id in session.scalars(unfinished):
         pause(
             session,
@@ -91,7 +93,7 @@ def pause_restored(session: Session) -> None:
 
 
 def _running() -> list[int]:
-    with reading() as session:
+    with read_transaction() as session:
         return list(
             session.scalars(
                 select(Release.id).where(
@@ -103,16 +105,16 @@ def _running() -> list[int]:
         )
 
 
-def _ring_where_needed(settings: Settings) -> None:
-    with reading() as session:
+def _wake_where_needed(settings: Settings) -> None:
+    with read_transaction() as session:
         releases = release_is_due(session.connection()) or releases_waiting(session.connection())
-        letters = letters_are_waiting(session)
+        letters = messages_are_waiting(session)
     if releases:
-        ring(settings.redis_url, "releases")
+        wake(settings.redis_url, "releases")
     if letters:
-        ring(settings.redis_url, "letters")
+        wake(settings.redis_url, "letters")
 
 
 def _in_one_transaction(chore: Callable[[Session], object]) -> None:
-    with writing() as session:
+    with transaction() as session:
         chore(session)

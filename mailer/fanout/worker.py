@@ -1,4 +1,4 @@
-"""The worker: waits for doorbells in Redis, and looks at the rows by itself without Redis."""
+"""The worker process: waits for jobs in Redis, and looks at the rows every second without it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rq.serializers import JSONSerializer
 from rq.worker.base import WorkerStatus
 
 from mailer.config import TEMPLATES, Settings
-from mailer.fanout.jobs import STOPPING, WORK, Notice, until_told
+from mailer.fanout.jobs import DRAINS, SHUTDOWN_SIGNALS, ShutdownFlag, run_until_shutdown
 from mailer.mail import letters
 from mailer.storage.database import db
 from mailer.storage.queues import patient_connection
@@ -36,20 +36,20 @@ _MONITORING_SECONDS = 5
 log = logging.getLogger(__name__)
 
 
-class DoorbellWorker(Worker):
-    """An RQ worker whose horse outlives Redis, leaves when asked to, and dies with its parent."""
+class QueueWorker(Worker):
+    """An RQ worker whose work horse goes on without Redis, and dies with its parent."""
 
-    notice: Notice
-    """Given by whoever wants the process to end, also before RQ listens to signals."""
+    shutdown: ShutdownFlag
+    """Set by a signal, also before RQ has installed its own handlers."""
     redis_is_away = False
 
     def request_stop(self, _number: int, _frame: FrameType | None) -> None:
-        """Have the horse give back what it holds, rather than finish a whole release.
+        """Let the work horse hand back its batches, rather than finish a whole release.
 
-        Without a horse, end the wait for a doorbell. What is raised here may be caught by
-        anybody, since a signal comes anywhere: the next heartbeat looks at the notice again.
+        Without a work horse, end the wait for a job. StopRequested may be swallowed by whatever
+        code the signal interrupts; the next heartbeat looks at the flag again.
         """
-        self.notice.given = True
+        self.shutdown.is_set = True
         if self.horse_pid:
             with suppress(ProcessLookupError):
                 os.kill(self.horse_pid, signal.SIGTERM)
@@ -57,36 +57,36 @@ class DoorbellWorker(Worker):
             raise StopRequested
 
     def fork_work_horse(self, job: Job, queue: Queue) -> None:
-        """Fork with no database connection open: closing one twice would undo its locks."""
+        """Fork with no database connection open: SQLite loses locks if a child closes its copy."""
         db.engine.dispose()
-        # Else a signal before RQ has noted the horse would never reach it.
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+        # Until RQ has stored the work horse's pid, a signal could not be passed on to it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, SHUTDOWN_SIGNALS)
         try:
-            if self.notice.given:
+            if self.shutdown.is_set:
                 raise StopRequested
             super().fork_work_horse(job, queue)
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SHUTDOWN_SIGNALS)
 
     def main_work_horse(self, job: Job, queue: Queue) -> None:
-        """Do the job, but not as an orphan beside the worker that replaces the parent."""
+        """Run the job, and die with the parent: its successor would run beside this process."""
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != self.pid:
             os._exit(1)
         super().main_work_horse(job, queue)
 
     def setup_work_horse_signals(self) -> None:
-        """Die of a signal, as long as the job has not begun."""
+        """Let a signal end the work horse until the job begins."""
         super().setup_work_horse_signals()  # type: ignore[no-untyped-call]  # RQ annotates in part
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SHUTDOWN_SIGNALS)
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
-        """Tell Redis that we are alive; without Redis, stop listening and look at the rows."""
+        """Tell Redis that this worker lives; without Redis, leave RQ's loop to look at the rows."""
         if self.is_horse or self.horse_pid:
             with suppress(RedisError):
                 super().heartbeat(timeout, pipeline)
             return
-        if self.notice.given:
+        if self.shutdown.is_set:
             raise StopRequested
         try:
             super().heartbeat(timeout, pipeline)
@@ -95,18 +95,18 @@ class DoorbellWorker(Worker):
             raise StopRequested from None
 
     def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
-        """Tell Redis that the horse is alive, if Redis can hear it."""
+        """Tell Redis that the work horse lives; Redis may be away meanwhile."""
         try:
             super().maintain_heartbeats(job, execution)
         except RedisError as error:
             log.warning("Redis does not hear the heartbeat: %s.", type(error).__name__)
 
     def subscribe(self) -> None:
-        """Take no commands by Redis: whoever may write there could stop a release."""
+        """Take no commands through Redis: a process that may write there could stop a release."""
 
     def teardown(self) -> None:
-        """Sign off, if Redis can hear it; signals are the shift's again, and raise nothing."""
-        self.notice.heed()
+        """Unregister from Redis if it answers, and let signals only set the flag again."""
+        self.shutdown.install()
         if self.redis_is_away:
             return
         try:
@@ -115,34 +115,34 @@ class DoorbellWorker(Worker):
             log.warning("Redis is away.")
 
 
-class Shift:
-    """One worker process from start to end, through all absences of Redis."""
+class WorkerProcess:
+    """One worker process from start to end, with and without Redis."""
 
     def __init__(self, settings: Settings, queue_name: str) -> None:
         self._settings = settings
         self._queue_name = queue_name
         letters.preload(TEMPLATES)
-        # What is imported stays for good: no horse need look through it for garbage again.
+        # Imported objects stay for good, so no work horse has to scan them for garbage.
         gc.freeze()
-        self._notice = Notice()
+        self._shutdown = ShutdownFlag()
 
-    def work(self) -> None:
-        """Serve one queue until SIGTERM; one queue, because RQ loses jobs of several."""
-        self._notice.heed()
+    def run(self) -> None:
+        """Serve one queue until SIGTERM; RQ would lose jobs of a worker with several queues."""
+        self._shutdown.install()
         while True:
             if self._settings.redis_url is not None:
                 self._listen(self._settings.redis_url)
-            if self._notice.given:
+            if self._shutdown.is_set:
                 return
-            until_told(WORK[self._queue_name], self._notice)
-            if self._notice.given:
+            run_until_shutdown(DRAINS[self._queue_name], self._shutdown)
+            if self._shutdown.is_set:
                 return
             time.sleep(_WITHOUT_REDIS_SECONDS)
 
     def _listen(self, redis_url: str) -> None:
-        """Wait for doorbells until Redis goes away or a signal comes."""
+        """Wait for jobs until Redis goes away or a signal comes."""
         try:
-            worker = DoorbellWorker(
+            worker = QueueWorker(
                 [self._queue_name],
                 connection=patient_connection(redis_url),
                 serializer=JSONSerializer,
@@ -154,10 +154,10 @@ class Shift:
         except RedisError as error:
             log.warning("Redis is away: %s.", type(error).__name__)
             return
-        worker.notice = self._notice
+        worker.shutdown = self._shutdown
         try:
             worker.work(logging_level="WARNING")
         except RedisError as error:
             log.warning("Redis went away: %s.", type(error).__name__)
         except StopRequested:
-            log.debug("Asked to leave.")
+            log.debug("Asked to shut down.")

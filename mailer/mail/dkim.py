@@ -86,7 +86,7 @@ class Signed(Composed):
         return b"".join((*self.beginning.pieces(encoded), rest))
 
 
-def serving(keys: Iterable[DkimKey], sender: str) -> tuple[DkimKey, ...]:
+def keys_for(keys: Iterable[DkimKey], sender: str) -> tuple[DkimKey, ...]:
     """Return the keys that sign for a sender: those of its domain, or else of the nearest above.
 
     So the signature is aligned with the From header, as DMARC asks (RFC 7489, 3.1.1).

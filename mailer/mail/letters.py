@@ -57,7 +57,7 @@ class Letters:
     """Compose every letter; make one per process, since templates and catalogues are read here.
 
     Every letter has the slots `to` (an address), `date` (RFC 5322) and `message_id` (without
-    angle brackets), and whatever goes to followers has `unsubscribe_mailbox` where the links say
+    angle brackets), and whatever goes to followers has `unsubscribe_address` where the links say
     `mailto`. A locale without a catalogue falls back to the press room's own.
     """
 
@@ -72,7 +72,7 @@ class Letters:
         # The https one first: mail clients take the first they understand (RFC 2369, 2).
         self._ways_out = f"<{links.one_click}{slot('one_click_token')}>"
         if links.mailto:
-            self._ways_out += f", <mailto:{slot('unsubscribe_mailbox')}?subject=unsubscribe>"
+            self._ways_out += f", <mailto:{slot('unsubscribe_address')}?subject=unsubscribe>"
         self._addresses = {
             "confirm_url": links.confirm + slot("confirm_token"),
             "unsubscribe_url": links.unsubscribe + slot("unsubscribe_token"),
@@ -169,7 +169,7 @@ class Letters:
         text = environment.get_template(f"{letter}/body.txt").render(context)
         html = environment.get_template(f"{letter}/body.html").render(context, subject=subject)
         sender = f"{press_room.name} <{press_room.from_address}>"
-        spoken = dict.fromkeys((language or locale, locale))
+        get_locale = dict.fromkeys((language or locale, locale))
         envelope = [
             ("From", sender),
             ("To", f"<{slot('to')}>"),
@@ -177,7 +177,7 @@ class Letters:
             ("Date", slot("date")),
             ("Message-ID", f"<{slot('message_id')}>"),
             ("Reply-To", sender),
-            ("Content-Language", ", ".join(tag.replace("_", "-") for tag in spoken)),
+            ("Content-Language", ", ".join(tag.replace("_", "-") for tag in get_locale)),
         ]
         if letter in _TO_FOLLOWERS:
             headers = [*self._list_headers(press_room), *headers]

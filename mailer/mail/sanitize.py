@@ -177,8 +177,8 @@ class _Linking:
 
 def _address(attributes: str, inside: str) -> str | None:
     """Return where the thing is: it says so itself, or the first of its sources does."""
-    places = [attributes, *(source[1] for source in _INNER.finditer(inside))]
-    for found in filter(None, map(_ADDRESS.search, places)):
+    sitemap_entries = [attributes, *(source[1] for source in _INNER.finditer(inside))]
+    for found in filter(None, map(_ADDRESS.search, sitemap_entries)):
         address = unescape(found[1])
         return f"https:{address}" if address.startswith("//") else address
     return None

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn, Self
 
-from mailer.mail.smtp_protocol import Dialog, Rejected, Reply, Stage, Unanswered
+from mailer.mail.smtp_protocol import Rejected, Reply, SmtpProtocol, Stage, Unanswered
 from mailer.relay import Relay
 
 # RFC 5321 section 4.5.3.2, in seconds.
@@ -51,8 +51,8 @@ class Mail:
 class SmtpConnection:
     """One connection to the relay, open for any number of messages."""
 
-    def __init__(self, dialog: Dialog, longest_wait: float) -> None:
-        self._dialog = dialog
+    def __init__(self, protocol: SmtpProtocol, longest_wait: float) -> None:
+        self._protocol = protocol
         self._seconds = {stage: min(longest_wait, most) for stage, most in _TIMEOUTS.items()}
         self._block_seconds = min(longest_wait, _BLOCK_SECONDS)
         self._ahead: Mail | None = None
@@ -68,12 +68,12 @@ class SmtpConnection:
         implicit = context if relay.security == "tls" else None
         try:
             async with asyncio.timeout(min(longest_wait, _TIMEOUTS["connect"])):
-                _, dialog = await asyncio.get_running_loop().create_connection(
-                    Dialog, relay.host, relay.port, ssl=implicit
+                _, protocol = await asyncio.get_running_loop().create_connection(
+                    SmtpProtocol, relay.host, relay.port, ssl=implicit
                 )
         except (OSError, TimeoutError) as error:
             raise _unreached(error) from error
-        connection = cls(dialog, longest_wait)
+        connection = cls(protocol, longest_wait)
         try:
             await connection._greet(relay, context if relay.security == "starttls" else None)
         except BaseException:
@@ -127,9 +127,9 @@ class SmtpConnection:
             behind = self._commands(following)
             self._ahead = following
         # In one piece: every piece costs both sides a system call and a packet.
-        self._dialog.write(mail.content + _lines(".", *behind))
-        await self._dialog.drained("data", self._block_seconds)
-        reply = await self._dialog.reply("dot", self._seconds["dot"])
+        self._protocol.write(mail.content + _lines(".", *behind))
+        await self._protocol.drained("data", self._block_seconds)
+        reply = await self._protocol.reply("dot", self._seconds["dot"])
         self._fits("dot", reply)
         return reply
 
@@ -137,12 +137,12 @@ class SmtpConnection:
         """Say goodbye and close, without waiting long for an answer."""
         with suppress(Unanswered):
             self._write("QUIT")
-            await self._dialog.reply("connect", _GOODBYE_SECONDS)
+            await self._protocol.reply("connect", _GOODBYE_SECONDS)
         self.abort()
 
     def abort(self) -> None:
         """Close at once; a message without its dot is never delivered."""
-        self._dialog.abort()
+        self._protocol.abort()
 
     async def _greet(self, relay: Relay, starttls: ssl.SSLContext | None) -> None:
         self._good("connect", await self._reply("connect"))
@@ -155,19 +155,19 @@ class SmtpConnection:
             await self._log_in(relay.user, relay.password or "")
 
     async def _encrypt(self, host: str, context: ssl.SSLContext) -> None:
-        if not self._dialog.silent:
+        if not self._protocol.silent:
             # Whatever came before the encryption may be anybody's (RFC 3207 section 6).
             raise Unanswered("connect", "The server says more than it was asked.")
         try:
             async with asyncio.timeout(self._seconds["connect"]):
                 transport = await asyncio.get_running_loop().start_tls(
-                    self._dialog.transport, self._dialog, context, server_hostname=host
+                    self._protocol.transport, self._protocol, context, server_hostname=host
                 )
         except (OSError, TimeoutError) as error:
             raise _unreached(error) from error
         if transport is None:
             raise Unanswered("connect", "The server closed the connection.")
-        self._dialog.connection_made(transport)
+        self._protocol.connection_made(transport)
 
     async def _hello(self) -> None:
         reply = await self._command("connect", f"EHLO {_OUR_NAME}")
@@ -199,7 +199,7 @@ class SmtpConnection:
         asked_for_content = False
         for stage in _ENVELOPE:
             try:
-                reply = self._dialog.heard() or await self._reply(stage)
+                reply = self._protocol.heard() or await self._reply(stage)
             except Unanswered:
                 # A server that says no may close without another word, as with 421.
                 raise refusal or Unanswered(stage, "The server closed the connection.") from None
@@ -224,10 +224,10 @@ class SmtpConnection:
         return await self._reply(stage)
 
     def _write(self, *commands: str) -> None:
-        self._dialog.write(_lines(*commands))
+        self._protocol.write(_lines(*commands))
 
     async def _reply(self, stage: Stage) -> Reply:
-        return await self._dialog.reply(stage, self._seconds[stage])
+        return await self._protocol.reply(stage, self._seconds[stage])
 
     def _fits(self, stage: Stage, reply: Reply) -> bool:
         """Tell a go-ahead from a refusal; raises Unanswered if the server is somewhere else."""

@@ -76,7 +76,7 @@ class Unanswered(SmtpError):
     """The connection is lost, or the answer did not come in time."""
 
 
-class Dialog(asyncio.Protocol):
+class SmtpProtocol(asyncio.Protocol):
     """The two directions of one connection: octets out, replies in.
 
     One coroutine at a time waits for it, always with a limit. The limit is watched by one timer
@@ -171,9 +171,9 @@ class Dialog(asyncio.Protocol):
         """Let the timer ring at the deadline; by then another wait may have set a later one."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(self._deadline, self._ring)
+        self._timer = self._loop.call_at(self._deadline, self._expire)
 
-    def _ring(self) -> None:
+    def _expire(self) -> None:
         self._timer = None
         if self._waiter is None:
             return

@@ -62,7 +62,7 @@ NOW = {
 }
 """How a database tells the time by its own clock, in milliseconds since 1970."""
 
-MOMENT = {
+TIMESTAMP = {
     "postgresql": "clock_timestamp()",
     # As SQLAlchemy writes moments there: text, which is in order as the moments are.
     "sqlite": "strftime('%Y-%m-%d %H:%M:%f', 'now')",
@@ -77,24 +77,24 @@ db = SQLAlchemy(metadata=Base.metadata)
 
 
 @contextmanager
-def writing() -> Iterator[Session]:
+def transaction() -> Iterator[Session]:
     """Open the one transaction of a use case; it commits at the end, or leaves no trace."""
     with _session(writes=True) as session:
         yield session
 
 
 @contextmanager
-def reading() -> Iterator[Session]:
+def read_transaction() -> Iterator[Session]:
     """Open a transaction that only reads, and on SQLite never waits for a writer."""
     with _session(writes=False) as session:
         yield session
 
 
 @contextmanager
-def asking() -> Iterator[Session]:
+def autocommit() -> Iterator[Session]:
     """Open a session for a single question: PostgreSQL needs no BEGIN and COMMIT around it."""
     if db.engine.dialect.name != "postgresql":
-        with reading() as session:
+        with read_transaction() as session:
             yield session
         return
     with db.engine.connect() as connection:
@@ -133,7 +133,7 @@ def begin(connection: Connection, *, writes: bool = True) -> RootTransaction:
     return connection.execution_options(begin="BEGIN IMMEDIATE" if writes else "BEGIN").begin()
 
 
-def single_statements() -> Connection:
+def statement_connection() -> Connection:
     """Connect for statements that are each a transaction of its own, and asked again and again.
 
     To PostgreSQL, BEGIN and COMMIT are two round trips. It is to make its plans once, too, and
@@ -166,18 +166,18 @@ def _limit_postgresql(
 
 
 @event.listens_for(Engine, "checkout")
-def _hear_goodbye(connection: Any, _record: object, _proxy: object) -> None:
+def _discard_closed(connection: Any, _record: object, _proxy: object) -> None:
     """Take no connection on which PostgreSQL has hung up, as when it was started anew.
 
     It is idle, so whatever it has to say is that; to ask it would be a round trip each time.
     """
     if type(connection).__module__.startswith("psycopg") and (
-        connection.closed or _is_spoken_to(connection)
+        connection.closed or _has_input(connection)
     ):
         raise DisconnectionError
 
 
-def _is_spoken_to(connection: Any) -> bool:
+def _has_input(connection: Any) -> bool:
     ear = poll()
     ear.register(connection.fileno(), POLLIN)
     return bool(ear.poll(0))
@@ -206,7 +206,7 @@ def _begin_sqlite(connection: Connection) -> None:
         connection.exec_driver_sql(options["begin"])
 
 
-def bigint_array(numbers: Iterable[int]) -> str:
+def pg_array(numbers: Iterable[int]) -> str:
     """Write numbers as PostgreSQL reads an array, which is a tenth of its driver's work."""
     return f"{{{','.join(map(str, numbers))}}}"
 
@@ -223,16 +223,16 @@ def _now(_element: object, compiler: SQLCompiler, **_: Any) -> str:
     return NOW[compiler.dialect.name]
 
 
-class database_moment(FunctionElement[datetime]):  # noqa: N801 - likewise
+class database_timestamp(FunctionElement[datetime]):  # noqa: N801 - likewise
     """The same as a moment, by the clock that all machines share."""
 
     type = Instant()
     inherit_cache = True
 
 
-@compiles(database_moment)
+@compiles(database_timestamp)
 def _moment(_element: object, compiler: SQLCompiler, **_: Any) -> str:
-    return MOMENT[compiler.dialect.name]
+    return TIMESTAMP[compiler.dialect.name]
 
 
 def insert(session: Session, table: type[Base]) -> Upsert:
@@ -248,7 +248,7 @@ def insert_into(dialect_name: str, table: type[Base]) -> Upsert:
     return sqlite.insert(target)
 
 
-def given(dialect_name: str, *names: str) -> FromClause:
+def json_rows(dialect_name: str, *names: str) -> FromClause:
     """Make a table of whole numbers out of one parameter, `given`: a JSON list of objects.
 
     One statement then serves any number of rows, and is always the same statement.

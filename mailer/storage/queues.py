@@ -23,7 +23,7 @@ _FAILURE_KEPT_SECONDS = 86_400
 log = logging.getLogger(__name__)
 
 
-def ring(redis_url: str | None, queue_name: str) -> bool:
+def wake(redis_url: str | None, queue_name: str) -> bool:
     """Wake one worker of a queue after a commit; True if it hears.
 
     Never raises and never holds the caller up for more than a second or so: the rows are

@@ -1,4 +1,4 @@
-"""Counters: how often something was done of late, for all processes together or for one alone."""
+"""Rate limits that all processes share through Redis: counters of sign-ups, permits to send."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from uuid import uuid4
 
 from mailer.storage.queues import prompt_connection
 
-# JOINED: """Quotas: what all processes together may do, shared out by one script in Redis."""
-
 _KEY = "mailer:lately"
 
-# One hash for each name: the number of a window of time, and what was counted in it and in the
-# one before. The clock is Redis's own, so that no machine's clock matters.
-_SCRIPT = """
+# One hash for each limit: the number of a window of time, and what was counted in it and in the
+# window before. The clock is Redis's, so that clocks of other machines do not matter.
+_WINDOW_SCRIPT = """
 local now = tonumber(redis.call('TIME')[1])
 for index, key in ipairs(KEYS) do
     local most, seconds = tonumber(ARGV[2 * index - 1]), tonumber(ARGV[2 * index])
@@ -36,91 +34,18 @@ end
 return 0
 """
 
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """How often at most, in so many seconds, for one of a kind.
-
-    What was done in the window of time before this one counts by the part of it that is not
-    over yet, as if it had been spread evenly.
-    """
-
-    most: int
-    seconds: int
-    kind: str
-    name: str
-
-
-class SharedCounter:
-    """Counts in Redis, for all processes."""
-
-    def __init__(self, redis_url: str) -> None:
-        self._script = prompt_connection(redis_url).register_script(_SCRIPT)
-
-    def full(self, limits: Sequence[Limit]) -> Limit | None:
-        """Count once for each of the limits, up to the first without room, which is returned.
-
-        In one round trip. Whoever is stopped at one uses up nothing of those behind it.
-        Raises RedisError.
-        """
-        answer = self._script(
-            keys=[f"{_KEY}:{one.kind}:{one.name}" for one in limits],
-            args=[number for one in limits for number in (one.most, one.seconds)],
-        )
-        index = cast("int", answer)
-        return limits[index - 1] if index else None
-
-
-class OwnCounter:
-    """Counts in memory, for this process, and remembers two windows of time."""
-
-    def __init__(self) -> None:
-        self._kept: dict[int, _Windows] = {}
-        self._lock = Lock()
-
-    def full(self, limits: Sequence[Limit]) -> Limit | None:
-        """Do the same for this process."""
-        now = time.time()
-        with self._lock:
-            for one in limits:
-                windows = self._windows(one.seconds, int(now // one.seconds))
-                if windows.lately(one, now) >= one.most:
-                    return one
-                windows.this[one.kind, one.name] += 1
-        return None
-
-    def _windows(self, seconds: int, number: int) -> _Windows:
-        kept = self._kept.get(seconds)
-        if kept is None or kept.number != number:
-            before = kept.this if kept and kept.number == number - 1 else Counter()
-            kept = self._kept[seconds] = _Windows(number, before)
-        return kept
-
-
-@dataclass(slots=True)
-class _Windows:
-    """What was counted in a window of time, and in the one before."""
-
-    number: int
-    before: Counter[tuple[str, str]]
-    this: Counter[tuple[str, str]] = field(default_factory=Counter)
-
-    def lately(self, limit: Limit, now: float) -> float:
-        key, passed = (limit.kind, limit.name), now % limit.seconds / limit.seconds
-        return self.this[key] + self.before[key] * (1 - passed)
-
-
 PROCESSES = "mailer:pace:processes"
 SCHEDULE = "mailer:pace:schedule"
 
 SLICE_SECONDS = 0.1
-"""The worth of one grant, and how late one may ask without losing anything."""
+"""How much time one booking covers, and how late it may be made without losing permits."""
 ALIVE_SECONDS = 5
-"""How long a process that gives no sign of life keeps its share."""
+"""How long a process keeps its share without a heartbeat."""
 
-# All in microseconds of Redis's own clock, so that no machine's clock matters. What is kept may be
-# lost (`known` is what this caller remembers of it) or come from another clock, hence the bounds.
-_SCRIPT = """
+# All in microseconds of Redis's clock, so that clocks of other machines do not matter. Redis may
+# lose the schedule (`known` is what the caller remembers of it) or get another clock, hence the
+# bounds.
+_SCHEDULE_SCRIPT = """
 local step, name = ARGV[1], ARGV[2]
 local cost, slice, alive = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local spent, known = tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -154,48 +79,121 @@ return {live, before, permits, start - now, free}
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """One answer: how many processes live, how many come before us, and our next permits."""
+class Limit:
+    """At most `most` sign-ups in so many seconds, for one name of a kind, such as a network.
+
+    Sign-ups of the window before count by the part of it that lies within the last `seconds`,
+    as if they had been spread evenly.
+    """
+
+    most: int
+    seconds: int
+    kind: str
+    name: str
+
+
+class SharedCounter:
+    """Counts in Redis, for all processes."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._script = prompt_connection(redis_url).register_script(_WINDOW_SCRIPT)
+
+    def full(self, limits: Sequence[Limit]) -> Limit | None:
+        """Count once for each limit, up to the first that is full, which is returned.
+
+        One round trip. A sign-up that is stopped at one limit does not count for later ones.
+        Raises RedisError.
+        """
+        answer = self._script(
+            keys=[f"{_KEY}:{one.kind}:{one.name}" for one in limits],
+            args=[number for one in limits for number in (one.most, one.seconds)],
+        )
+        index = cast("int", answer)
+        return limits[index - 1] if index else None
+
+
+class OwnCounter:
+    """Counts in the memory of this process, which keeps two windows of time."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, _Windows] = {}
+        self._lock = Lock()
+
+    def full(self, limits: Sequence[Limit]) -> Limit | None:
+        """Count once for each limit, up to the first that is full, which is returned."""
+        now = time.time()
+        with self._lock:
+            for one in limits:
+                windows = self._windows(one.seconds, int(now // one.seconds))
+                if windows.lately(one, now) >= one.most:
+                    return one
+                windows.this[one.kind, one.name] += 1
+        return None
+
+    def _windows(self, seconds: int, number: int) -> _Windows:
+        kept = self._kept.get(seconds)
+        if kept is None or kept.number != number:
+            before = kept.this if kept and kept.number == number - 1 else Counter()
+            kept = self._kept[seconds] = _Windows(number, before)
+        return kept
+
+
+@dataclass(slots=True)
+class _Windows:
+    """The counts of one window of time, and of the window before."""
+
+    number: int
+    before: Counter[tuple[str, str]]
+    this: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def lately(self, limit: Limit, now: float) -> float:
+        key, passed = (limit.kind, limit.name), now % limit.seconds / limit.seconds
+        return self.this[key] + self.before[key] * (1 - passed)
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Redis's answer: how many processes are alive, our place among them, and our permits."""
 
     processes: int
     before: int
     permits: int
     seconds: float
-    """How long to wait until the permits are good; below 0 if that time has passed."""
+    """How long to wait until the permits are valid; below 0 if that time has passed."""
 
 
-class Quota:
-    """One process's part in what all may do; every call takes a round trip, or raises RedisError.
+class SharedRateLimit:
+    """One process's share of the limits on sending.
 
-    The limit is a schedule: Redis keeps the moment from which the next message is free. A turn
-    books a slice from there on, so whoever asks is served in order, nobody asks in vain, and a
-    limit of one message a minute works as one of thousands a second. Counting windows, as is done
-    for sign-ups, would let the whole window go at once.
+    The rate limit is a schedule: Redis keeps the time from which the next message may be booked.
+    A call books a slice from there on, so processes are served in order, no call is in vain, and
+    one message a minute works as well as thousands a second. A window, as sign-ups have it, would
+    let all its messages go at once. Every call is one round trip, or raises RedisError.
     """
 
     def __init__(self, redis_url: str, messages_a_second: float | None) -> None:
-        self._script = prompt_connection(redis_url).register_script(_SCRIPT)
+        self._script = prompt_connection(redis_url).register_script(_SCHEDULE_SCRIPT)
         self._name = uuid4().hex
         self._cost = 1_000_000 / messages_a_second if messages_a_second else 0.0
         self._known = 0
 
-    def beat(self, spent: int) -> Turn:
-        """Give a sign of life, and account for messages that left without a permit."""
-        return self._run("beat", spent)
+    def heartbeat(self, spent: int) -> Permit:
+        """Keep this process's share, and book `spent` messages that left without a permit."""
+        return self._run("heartbeat", spent)
 
-    def take(self, spent: int) -> Turn:
-        """Do the same and book a slice: at least one permit, at most our part of the slice."""
+    def take(self, spent: int) -> Permit:
+        """Do the same and book a slice: at least one permit, at most our share of the slice."""
         return self._run("take", spent)
 
     def leave(self, spent: int) -> None:
-        """Account for the last messages, and leave our share to the others at once."""
+        """Book `spent` messages, and give this process's share to the others at once."""
         self._run("leave", spent)
 
-    def _run(self, step: Literal["beat", "take", "leave"], spent: int) -> Turn:
+    def _run(self, step: Literal["heartbeat", "take", "leave"], spent: int) -> Permit:
         slice_, alive = int(SLICE_SECONDS * 1_000_000), ALIVE_SECONDS * 1_000_000
         answer = self._script(
             keys=[PROCESSES, SCHEDULE],
             args=[step, self._name, self._cost, slice_, alive, spent, self._known],
         )
         processes, before, permits, wait, self._known = cast("list[int]", answer)
-        return Turn(processes, before, permits, wait / 1_000_000)
+        return Permit(processes, before, permits, wait / 1_000_000)

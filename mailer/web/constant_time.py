@@ -6,20 +6,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-BEAT_SECONDS = 0.01
+STEP_SECONDS = 0.01
 """Longer than the work of a sign-up on a machine that has little else to do."""
 
 
 @contextmanager
-def on_the_beat() -> Iterator[None]:
+def padded_duration() -> Iterator[None]:
     """Do some work, and go on when it has taken a whole number of beats."""
     began = time.monotonic()
     try:
         yield
     finally:
-        time.sleep(wait_after(time.monotonic() - began))
+        time.sleep(padding_after(time.monotonic() - began))
 
 
-def wait_after(seconds: float) -> float:
+def padding_after(seconds: float) -> float:
     """Return how many seconds are missing to the next beat after so many seconds of work."""
-    return -seconds % BEAT_SECONDS
+    return -seconds % STEP_SECONDS

@@ -12,11 +12,11 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
 from mailer.domain.followers import subscriptions
-from mailer.domain.tokens import Links
+from mailer.domain.tokens import Tokens
 from mailer.errors import ExpiredLink, InvalidLink, NotFound
 from mailer.storage.models import Publisher
 from mailer.web import web
-from mailer.web.pages import settings, show, speak_as
+from mailer.web.pages import render_page, set_locale_of, settings
 
 _RETRY_SECONDS = "5"
 _A_MINUTE = "60"  # what follows are counted by
@@ -36,7 +36,7 @@ def expired_link(error: ExpiredLink) -> Response:
     publisher = _follows(error)
     if error.purpose == "access":
         # What it was good for has ended; what can be undone may still be done.
-        token = Links(settings()).token("unsubscribe", error.subscription_id)
+        token = Tokens(settings()).token("unsubscribe", error.subscription_id)
         return _page("access", HTTPStatus.GONE, publisher=publisher, token=token)
     return _page("expired", HTTPStatus.GONE, publisher=publisher)
 
@@ -87,7 +87,7 @@ def mistake_of_ours(error: Exception) -> AnyResponse:
 def _page(reason: str, status: HTTPStatus | None = None, **context: object) -> Response:
     """Show the error page for a reason: a status code, or a word for what has no code."""
     context.setdefault("publisher", None)
-    response = show("error.html", status or int(reason), reason=reason, **context)
+    response = render_page("error.html", status or int(reason), reason=reason, **context)
     response.headers["Cache-Control"] = "no-store"
     return response
 
@@ -95,11 +95,11 @@ def _page(reason: str, status: HTTPStatus | None = None, **context: object) -> R
 def _follows(error: ExpiredLink) -> Publisher | None:
     """Return the press room an expired link was about."""
     try:
-        standing = subscriptions.look_up(error.subscription_id)
+        view = subscriptions.look_up(error.subscription_id)
     except InvalidLink:
         return None
-    speak_as(standing)
-    return standing.publisher
+    set_locale_of(view)
+    return view.publisher
 
 
 def _is_api() -> bool:

@@ -13,9 +13,9 @@ from mailer.web import web
 from mailer.web.headers import token_doors
 from mailer.web.http_cache import fresh
 from mailer.web.languages import address
-from mailer.web.pages import speak, spoken
+from mailer.web.pages import get_locale, set_locale
 
-PLACES_A_FILE = 50_000
+ENTRIES_A_FILE = 50_000
 """The most that sitemaps.org allows."""
 
 _KEPT = "public, max-age=3600"
@@ -29,14 +29,14 @@ def feed(slug: str) -> Response:
     """Answer with the latest releases, in the language of the press room or the one asked for."""
     page = press_rooms.page(slug, _ENTRIES)
     # A feed reader asks for many people, so what it would like to read says nothing.
-    speak(best(request.args.get("locale"), page.publisher.locale))
+    set_locale(best(request.args.get("locale"), page.publisher.locale))
     return fresh(lambda: _atom(page), page.changed_at, page.publisher, page.releases)
 
 
 def _atom(page: Page) -> Response:
     body = render_template(
         "web/feed.atom",
-        locale=spoken(),
+        locale=get_locale(),
         publisher=page.publisher,
         page=page,
         changed_at=changed_at,
@@ -66,21 +66,23 @@ def robots() -> Response:
 @web.get("/sitemap.xml")
 def sitemap() -> Response:
     """List every page, or where the parts of the list are, if there are too many for one file."""
-    files = -(-press_rooms.count_places() // PLACES_A_FILE)
+    files = -(-press_rooms.count_sitemap_entries() // ENTRIES_A_FILE)
     if files > 1:
         index = render_template("web/sitemap-index.xml", files=range(1, files + 1))
         return _kept(index, "application/xml")
-    return part(1)
+    return sitemap_part(1)
 
 
 @web.get("/sitemap-<int:number>.xml")
-def part(number: int) -> Response:
+def sitemap_part(number: int) -> Response:
     """List one part of all pages, counted from 1. Raises NotFound beyond the last."""
-    in_reach = 1 <= number <= PLACES_A_FILE
-    places = press_rooms.places(number, PLACES_A_FILE) if in_reach else []
-    if not places and number != 1:
+    in_reach = 1 <= number <= ENTRIES_A_FILE
+    sitemap_entries = press_rooms.sitemap_entries(number, ENTRIES_A_FILE) if in_reach else []
+    if not sitemap_entries and number != 1:
         raise NotFound(f"There is no part {number}.")
-    return _kept(render_template("web/sitemap.xml", places=places), "application/xml")
+    return _kept(
+        render_template("web/sitemap.xml", sitemap_entries=sitemap_entries), "application/xml"
+    )
 
 
 def _kept(text: str, mimetype: str) -> Response:

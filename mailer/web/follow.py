@@ -14,12 +14,12 @@ from mailer.mail.addresses import canonical, probably_meant
 from mailer.mail.locales import best
 from mailer.storage.models import Publisher
 from mailer.web import web
-from mailer.web.constant_time import on_the_beat
-from mailer.web.limits import admits, count
-from mailer.web.pages import publisher_at, settings, show, speak
+from mailer.web.constant_time import padded_duration
+from mailer.web.limits import count_attempt, count_signup
+from mailer.web.pages import publisher_at, render_page, set_locale, settings
 from mailer.web.request_checks import evidence, form
 
-TRAP = "message"
+HONEYPOT = "message"
 """A field that people do not see; who fills it in is no person."""
 
 
@@ -37,7 +37,7 @@ class SignUp:
 
 
 @web.get("/<slug>/follow")
-def back(slug: str) -> AnyResponse:
+def redirect_to_room(slug: str) -> AnyResponse:
     """Lead whoever reloads the answer to the form back to the press room."""
     return redirect(url_for("web.press_room", slug=publisher_at(slug).slug), 303)
 
@@ -48,10 +48,10 @@ def follow(slug: str) -> Response:
     publisher = publisher_at(slug)
     given = sign_up_by_form(publisher, request.path.removesuffix("follow"))
     if given.problem:
-        return show(
+        return render_page(
             "follow.html", 422, publisher=publisher, typed=given.typed, problem=given.problem
         )
-    return show("asked.html", 202, publisher=publisher, given=given)
+    return render_page("asked.html", 202, publisher=publisher, given=given)
 
 
 def sign_up_by_form(publisher: Publisher, page: str) -> SignUp:
@@ -62,21 +62,21 @@ def sign_up_by_form(publisher: Publisher, page: str) -> SignUp:
     try:
         fields = form()
     except HTTPException:
-        count()
+        count_attempt()
         raise
-    speak(best(fields.get("locale"), publisher.locale))
+    set_locale(best(fields.get("locale"), publisher.locale))
     # Two fields are two addresses, and refused as such.
     entered = ", ".join(fields.getlist("address"))
     typed = "".join(filter(str.isprintable, entered)).strip()
     try:
         address = canonical(entered, smtputf8=settings().smtputf8)
     except InvalidAddress as mistake:
-        count()
+        count_attempt()
         return SignUp(typed, problem=str(mistake))
-    with on_the_beat():
-        if fields.get(TRAP):
-            count()
-        elif admits(publisher, address):
+    with padded_duration():
+        if fields.get(HONEYPOT):
+            count_attempt()
+        elif count_signup(publisher, address):
             subscriptions.sign_up(settings(), publisher, address, evidence(page))
     return SignUp(typed, suggestion=probably_meant(address), again="again" in fields)
 
@@ -84,7 +84,7 @@ def sign_up_by_form(publisher: Publisher, page: str) -> SignUp:
 @web.get("/<slug>/embed")
 def embed(slug: str) -> Response:
     """Show the follow box alone, to be framed by any page."""
-    return show("embed.html", publisher=publisher_at(slug))
+    return render_page("embed.html", publisher=publisher_at(slug))
 
 
 @web.post("/<slug>/embed")
@@ -96,4 +96,4 @@ def follow_embedded(slug: str) -> Response:
 @web.get("/<slug>/embed/code")
 def embed_code(slug: str) -> Response:
     """Show what to copy into another page."""
-    return show("embed-code.html", publisher=publisher_at(slug))
+    return render_page("embed-code.html", publisher=publisher_at(slug))

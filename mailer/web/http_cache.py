@@ -15,7 +15,7 @@ from werkzeug.http import is_resource_modified
 from mailer.config import TEMPLATES
 from mailer.storage.models import Publisher, Release
 from mailer.web import web
-from mailer.web.pages import spoken
+from mailer.web.pages import get_locale
 
 _KEPT = "public, max-age=60"  # seconds, so that a correction is soon seen by everybody
 _DIGITS = 32
@@ -39,7 +39,7 @@ def fresh(
     """
     room = [getattr(publisher, column.key) for column in Publisher.__table__.columns]
     shown = [(release.id, release.letter) for release in releases]
-    content = repr((_edition(), spoken(), room, shown, more)).encode(errors="replace")
+    content = repr((_edition(), get_locale(), room, shown, more)).encode(errors="replace")
     etag = hashlib.sha256(content).hexdigest()[:_DIGITS]
     modified = is_resource_modified(request.environ, etag=etag, last_modified=changed_at)
     response = render() if modified else Response(status=304)

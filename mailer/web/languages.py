@@ -11,7 +11,7 @@ from flask.blueprints import BlueprintSetupState
 from mailer.mail.locales import available, own_name
 from mailer.web import web
 from mailer.web.headers import carries_token, framed
-from mailer.web.pages import settings, spoken
+from mailer.web.pages import get_locale, settings
 
 _GO_ALONG = {
     f"web.{view}" for view in ("press_room", "release", "privacy", "embed", "embed_code", "feed")
@@ -50,7 +50,7 @@ def address(endpoint: str, **values: Any) -> str:
 def _go_along(endpoint: str, values: dict[str, Any]) -> None:
     """Whoever chose a language has chosen it for the next page, too."""
     if endpoint in _GO_ALONG and "locale" in request.args:
-        values.setdefault("locale", spoken())
+        values.setdefault("locale", get_locale())
 
 
 @web.record_once

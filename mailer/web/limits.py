@@ -50,21 +50,21 @@ def limit(app: Flask, settings: Settings) -> None:
     app.extensions[_COUNTER] = Counter(settings.redis_url)
 
 
-def count() -> None:
+def count_attempt() -> None:
     """Count a sign-up for where it comes from; raises TooManyRequests."""
-    _count(_aloud())
+    _count(_public_limits())
 
 
-def admits(publisher: Publisher, address: str) -> bool:
+def count_signup(publisher: Publisher, address: str) -> bool:
     """Count a sign-up also for whom it is, and tell whether anything may come of it.
 
     Raises TooManyRequests for where it comes from. Of the rest the visitor is told nothing: the
     answer would say that somebody has asked before.
     """
-    return _count([*_aloud(), *_in_silence(publisher, address)])
+    return _count([*_public_limits(), *_silent_limits(publisher, address)])
 
 
-def _aloud() -> list[Limit]:
+def _public_limits() -> list[Limit]:
     given = settings()
     return [
         Limit(given.follows_a_minute, _MINUTE, _NETWORK, _network()),
@@ -72,7 +72,7 @@ def _aloud() -> list[Limit]:
     ]
 
 
-def _in_silence(publisher: Publisher, address: str) -> list[Limit]:
+def _silent_limits(publisher: Publisher, address: str) -> list[Limit]:
     given = settings()
     # Redis keeps the names of what is counted: no place for addresses.
     keyed = hashlib.blake2b(address.encode(), key=_pepper()).hexdigest()

@@ -8,7 +8,7 @@ from jinja2 import StrictUndefined
 
 from mailer.config import Settings
 from mailer.domain import publishers
-from mailer.domain.followers.subscriptions import Standing
+from mailer.domain.followers.subscriptions import SubscriptionView
 from mailer.domain.releases.press_rooms import published
 from mailer.mail.formats import described, mailto, tel
 from mailer.mail.locales import SOURCE, available, best, direction, long_date, translations
@@ -25,19 +25,19 @@ def settings() -> Settings:
     return found
 
 
-def speak(locale: str) -> str:
+def set_locale(locale: str) -> str:
     """Settle the language of this answer, also for a page that says what went wrong."""
     request.environ[_LOCALE] = locale
     return locale
 
 
-def spoken() -> str:
+def get_locale() -> str:
     """Return the language of this answer: the settled one, else what the visitor wishes."""
     locale: str | None = request.environ.get(_LOCALE)
-    return locale or speak(wished())
+    return locale or set_locale(negotiate_locale())
 
 
-def wished(default: str = SOURCE) -> str:
+def negotiate_locale(default: str = SOURCE) -> str:
     """Choose the language that the address names, else one that the browser asks for."""
     if locale := _known(request.args.get("locale", "")):
         return locale
@@ -51,21 +51,21 @@ def chosen_by_browser() -> bool:
     return _ASKED in request.environ
 
 
-def speak_as(standing: Standing) -> None:
+def set_locale_of(view: SubscriptionView) -> None:
     """Settle the language in which somebody follows a press room."""
-    speak(best(standing.locale, standing.publisher.locale))
+    set_locale(best(view.locale, view.publisher.locale))
 
 
 def publisher_at(slug: str) -> Publisher:
     """Find a press room, and speak the visitor's language, or else its own; raises NotFound."""
     publisher = publishers.find(slug)
-    speak(wished(publisher.locale))
+    set_locale(negotiate_locale(publisher.locale))
     return publisher
 
 
-def show(template: str, status: int = 200, **context: object) -> Response:
+def render_page(template: str, status: int = 200, **context: object) -> Response:
     """Answer with a page of templates/web in the language of this answer."""
-    locale = spoken()
+    locale = get_locale()
     body = render_template(f"web/{template}", locale=locale, **context)
     response = make_response(body, status)
     response.content_language.add(locale.replace("_", "-"))
@@ -87,15 +87,15 @@ def _prepare_templates(state: BlueprintSetupState) -> None:
     environment.policies["ext.i18n.trimmed"] = True
     environment.add_extension("jinja2.ext.i18n")
     environment.install_gettext_callables(  # type: ignore[attr-defined]
-        lambda message: translations(spoken()).gettext(message),
-        lambda one, many, n: translations(spoken()).ngettext(one, many, n),
+        lambda message: translations(get_locale()).gettext(message),
+        lambda one, many, n: translations(get_locale()).ngettext(one, many, n),
         newstyle=True,
     )
     environment.filters["direction"] = direction
     environment.filters["mailto"] = mailto
     environment.filters["tel"] = tel
-    environment.filters["described"] = lambda document: described(document, spoken())
-    environment.filters["long_date"] = lambda moment: long_date(moment, spoken())
+    environment.filters["described"] = lambda document: described(document, get_locale())
+    environment.filters["long_date"] = lambda moment: long_date(moment, get_locale())
     environment.filters["published"] = published
     # A catalogue is read when it is first needed; better now than under the first visitor.
     for locale in available():

@@ -9,31 +9,31 @@ from flask import Response, request, url_for
 from werkzeug.exceptions import BadRequest
 
 from mailer.domain.followers import preferences, subscriptions
-from mailer.domain.tokens import Links
+from mailer.domain.tokens import Tokens
 from mailer.mail.locales import available, own_name
 from mailer.web import web
-from mailer.web.pages import settings, show, speak, speak_as
+from mailer.web.pages import render_page, set_locale, set_locale_of, settings
 from mailer.web.request_checks import evidence, form
 
 
 @web.route("/manage/<token>", methods=["GET", "POST"])
 def manage(token: str) -> Response:
     """Show the choices by GET, make one by POST; all may come again. Raises InvalidLink."""
-    links = Links(settings())
-    subscription_id = links.read("unsubscribe", token)
-    standing = subscriptions.look_up(subscription_id)
-    speak_as(standing)
-    if standing.forgotten:
-        return show("forgotten.html", publisher=standing.publisher)
+    tokens = Tokens(settings())
+    subscription_id = tokens.read("unsubscribe", token)
+    view = subscriptions.look_up(subscription_id)
+    set_locale_of(view)
+    if view.forgotten:
+        return render_page("forgotten.html", publisher=view.publisher)
     done = _choose(subscription_id) if request.method == "POST" else None
     chosen = preferences.look_up(subscription_id)
     if chosen is None:
-        return show("left.html", publisher=standing.publisher, token=token, done=done)
-    others = [(_link(links, one), name) for one, name in chosen.others]
+        return render_page("left.html", publisher=view.publisher, token=token, done=done)
+    others = [(_link(tokens, one), name) for one, name in chosen.others]
     locales = [(locale, own_name(locale)) for locale in available()]
-    return show(
+    return render_page(
         "manage.html",
-        choices=chosen,
+        preferences=chosen,
         done=done,
         token=token,
         others=others,
@@ -46,12 +46,12 @@ def _choose(subscription_id: int) -> str:
     fields = form()
     match [(name, value) for name, value in fields.items(multi=True)]:
         case [("language", locale)] if locale in available():
-            speak(locale)
+            set_locale(locale)
             preferences.change_language(subscription_id, locale, evidence("/manage"))
         case [("pause", weeks)] if weeks in map(str, preferences.PAUSES):
             preferences.pause(subscription_id, int(weeks), evidence("/manage"))
         case [("take-up", _)]:
-            preferences.take_up(subscription_id, evidence("/manage"))
+            preferences.end_pause(subscription_id, evidence("/manage"))
         case [("data", _)]:
             preferences.ask_for_link(settings(), subscription_id)
         case _:
@@ -59,5 +59,5 @@ def _choose(subscription_id: int) -> str:
     return next(iter(fields))
 
 
-def _link(links: Links, subscription_id: int) -> str:
-    return url_for("web.manage", token=links.token("unsubscribe", subscription_id))
+def _link(tokens: Tokens, subscription_id: int) -> str:
+    return url_for("web.manage", token=tokens.token("unsubscribe", subscription_id))

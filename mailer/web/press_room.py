@@ -17,7 +17,7 @@ from mailer.web.headers import policy
 from mailer.web.http_cache import fresh
 from mailer.web.languages import address
 from mailer.web.metadata import news_article, open_graph
-from mailer.web.pages import publisher_at, show, speak, wished
+from mailer.web.pages import negotiate_locale, publisher_at, render_page, set_locale
 
 _RELEASES_A_PAGE = 10
 # Pictures are the one thing a page takes from elsewhere: they stay where the press room has them.
@@ -28,9 +28,9 @@ _WITH_PICTURES = policy(img_src="'self' https: http:")
 def press_room(slug: str) -> Response:
     """Show the press room, with a page of its releases and the follow box."""
     page = press_rooms.page(slug, _RELEASES_A_PAGE, _number())
-    speak(wished(page.publisher.locale))
+    set_locale(negotiate_locale(page.publisher.locale))
     return fresh(
-        lambda: show("press-room.html", publisher=page.publisher, page=page),
+        lambda: render_page("press-room.html", publisher=page.publisher, page=page),
         page.changed_at,
         page.publisher,
         page.releases,
@@ -40,7 +40,7 @@ def press_room(slug: str) -> Response:
 
 
 @web.get("/<slug>")
-def nearly(slug: str) -> AnyResponse:
+def redirect_to_slash(slug: str) -> AnyResponse:
     """Lead whoever forgot the slash to the press room, within this host."""
     return redirect(url_for("web.press_room", slug=publisher_at(slug).slug), 308)
 
@@ -57,7 +57,7 @@ def _number() -> int:
 def release(slug: str, release_id: int) -> Response:
     """Show one version of a release, and say if there is a newer one or one before."""
     found = press_rooms.read(slug, release_id)
-    speak(wished(found.publisher.locale))
+    set_locale(negotiate_locale(found.publisher.locale))
     around = [one for one in (found.release, found.before, found.newest, *found.others) if one]
     response = fresh(
         lambda: _page(found),
@@ -74,7 +74,7 @@ def release(slug: str, release_id: int) -> Response:
 def _page(found: Published) -> Response:
     slug, newest = found.publisher.slug, found.newest or found.release
     own = address("web.release", slug=slug, release_id=found.release.id)
-    return show(
+    return render_page(
         "release.html",
         publisher=found.publisher,
         found=found,
@@ -92,4 +92,4 @@ def _page(found: Published) -> Response:
 @web.get("/<slug>/privacy")
 def privacy(slug: str) -> Response:
     """Show the standing text, and what the press room adds to it."""
-    return show("privacy.html", publisher=publisher_at(slug))
+    return render_page("privacy.html", publisher=publisher_at(slug))

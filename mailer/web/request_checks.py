@@ -12,7 +12,7 @@ from werkzeug.exceptions import BadRequest
 
 from mailer.domain.followers.subscriptions import Evidence
 from mailer.web import web
-from mailer.web.pages import settings, spoken
+from mailer.web.pages import get_locale, settings
 
 LARGEST_FORM = 16 * 1024
 
@@ -59,7 +59,7 @@ def form() -> MultiDict[str, str]:
 def evidence(page: str) -> Evidence:
     """Return what is kept as proof of this request; of the visitor's IP the network alone."""
     return Evidence(
-        language=spoken(),
+        language=get_locale(),
         page=f"{settings().base_url}{page}",
         network=network(request.remote_addr),
     )

@@ -45,18 +45,18 @@ markup = st.lists(
 ).map("".join)
 
 
-def places(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+def sitemap_entries(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
     """List every place in a JSON value, from the outside in."""
     inner: list[tuple[str | int, Any]] = []
     if isinstance(value, dict):
         inner = list(value.items())
     elif isinstance(value, list):
         inner = list(enumerate(value))
-    return [path, *(place for key, one in inner for place in places(one, (*path, key)))]
+    return [path, *(place for key, one in inner for place in sitemap_entries(one, (*path, key)))]
 
 
 OPTIONAL: list[tuple[str | int, ...]] = [("published_at",), ("hold_minutes",), ("notify",)]
-PLACES = [*places(RELEASE)[1:], *OPTIONAL, ("unknown",)]
+PLACES = [*sitemap_entries(RELEASE)[1:], *OPTIONAL, ("unknown",)]
 changes = st.lists(
     st.tuples(st.sampled_from(PLACES), st.one_of(values, text, markup, moments)),
     min_size=1,

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from mailer.mail.locales import available
-from mailer.storage.database import reading
+from mailer.storage.database import read_transaction
 from mailer.storage.models import Release
 from tests.api.desk import RELEASES, Desk, problem
 from tests.domain.cast import RELEASE, ROOM, SLUG, release
@@ -40,7 +40,7 @@ def test_what_readers_would_stumble_over_is_said_field_by_field(quick: Desk) -> 
 def test_nothing_is_stored(both: Desk) -> None:
     for _ in range(2):
         assert both.call("POST", PREVIEW, json=RELEASE).status_code == 200
-    with both.app.app_context(), reading() as session:
+    with both.app.app_context(), read_transaction() as session:
         assert session.query(Release).count() == 0
 
 

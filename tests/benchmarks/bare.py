@@ -14,7 +14,7 @@ from flask import Flask, request
 from sqlalchemy import create_engine, insert
 
 from mailer.storage.database import begin
-from mailer.storage.models import Consent, OutboxLetter, Subscriber, Subscription
+from mailer.storage.models import Consent, OutboxMessage, Subscriber, Subscription
 
 
 def create_app() -> Flask:
@@ -44,7 +44,9 @@ def create_app() -> Flask:
             ).inserted_primary_key
             assert subscription
             about = {"subscription_id": subscription[0], "message_id": message_id}
-            connection.execute(insert(OutboxLetter).values(kind="confirm", created_at=now, **about))
+            connection.execute(
+                insert(OutboxMessage).values(kind="confirm", created_at=now, **about)
+            )
             connection.execute(
                 insert(Consent).values(
                     step="requested",

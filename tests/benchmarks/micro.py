@@ -13,13 +13,13 @@ from mailer.domain import publishers
 from mailer.domain.followers.follower_csv import import_followers
 from mailer.domain.releases import publishing
 from mailer.domain.releases.release_body import ReleaseBody
-from mailer.domain.tokens import Links
+from mailer.domain.tokens import Tokens
 from mailer.fanout.batches import claim
 from mailer.fanout.freeze import freeze_next
 from mailer.mail import letters
 from mailer.mail.content import Links
 from mailer.mail.message import Composed
-from mailer.storage.database import writing
+from mailer.storage.database import transaction
 from tests.benchmarks.parts import DATABASES, Figures, Part, Sizes, table
 from tests.benchmarks.stand import CONNECTIONS, SENDER, database
 from tests.service import application, contract
@@ -41,10 +41,10 @@ def measure(sizes: Sizes) -> Figures:
 def _compositions() -> Figures:
     """Compose, fill and sign, without any database."""
     settings = Settings.from_environment(_environment("sqlite:///none"))
-    links = Links(settings)
+    tokens = Tokens(settings)
     factory = letters.Letters(TEMPLATES, Links.under(settings.base_url))
     composed = _compose(factory)
-    token = links.token("unsubscribe", 1_234_567)
+    token = tokens.token("unsubscribe", 1_234_567)
     values = {
         "to": "follower-1234567@followers1.example.org",
         "date": "Tue, 24 Nov 2026 09:00:00 +0000",
@@ -55,7 +55,7 @@ def _compositions() -> Figures:
     return {
         "compose": _seconds(lambda: _compose(factory), 10),
         "fill": _seconds(lambda: composed.fill(values), 5_000),
-        "sign": _seconds(lambda: links.token("unsubscribe", 1_234_567), 5_000),
+        "sign": _seconds(lambda: tokens.token("unsubscribe", 1_234_567), 5_000),
     }
 
 
@@ -68,7 +68,7 @@ def _compose(factory: letters.Letters) -> Composed:
         website_url=None,
         list_id="museum.follow.example.org",
     )
-    return factory.release(room, story_of(_news("compose"), datetime.now(UTC)), "nb")
+    return factory.release(room, _news("compose").story(datetime.now(UTC)), "nb")
 
 
 def _database(kind: str, number: int) -> Figures:
@@ -92,14 +92,14 @@ def _database(kind: str, number: int) -> Figures:
 def _freeze(settings: Settings, reference: str) -> float:
     publishing.publish(settings, publishers.find(_ROOM), _news(reference))
     began = time.perf_counter()
-    with writing() as session:
+    with transaction() as session:
         assert freeze_next(session, CONNECTIONS) is not None
     return time.perf_counter() - began
 
 
 def _claim(settings: Settings) -> float:
     began = time.perf_counter()
-    with writing() as session:
+    with transaction() as session:
         assert claim(session, settings.lease_seconds)
     return time.perf_counter() - began
 

@@ -22,8 +22,8 @@ def test_a_press_room_is_opened_with_its_logo_and_colour(operator: Operator) -> 
 
 def test_a_press_room_changes_its_name_and_look(operator: Operator) -> None:
     operator.opens_a_room()
-    traits = ("--name", "Fjellavisa", "--website", "https://example.org/", "--logo", LOGO)
-    said = operator.does("publisher", "set", SLUG, *traits, "--accent", "#7a1f3d")
+    branding = ("--name", "Fjellavisa", "--website", "https://example.org/", "--logo", LOGO)
+    said = operator.does("publisher", "set", SLUG, *branding, "--accent", "#7a1f3d")
     assert SLUG in said.out
     operator.does("publisher", "set", SLUG, "--logo", "", "--accent", "")
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from mailer.domain.verp import Mailboxes, Purpose
-from mailer.storage.database import reading
+from mailer.domain.verp import Purpose, ReturnPaths
+from mailer.storage.database import read_transaction
 from mailer.storage.models import Subscription
 from tests.cli.operator import Operator, Said
 from tests.domain.cast import KARI, PressRoom, press_room
@@ -29,7 +29,7 @@ class Postmaster:
 
     def address(self, purpose: Purpose, subscription_id: int) -> str:
         """Give the address that a letter carries."""
-        return Mailboxes(self.room.settings).address(purpose, subscription_id)
+        return ReturnPaths(self.room.settings).address(purpose, subscription_id)
 
     def receive(self, message: bytes, *arguments: str, **variables: str) -> Said:
         """Hand over a message; nothing that is said names an address, or breaks."""
@@ -57,7 +57,7 @@ def test_a_message_to_leave_by_ends_the_subscription_once(postmaster: Postmaster
         assert f"Subscription {one} has ended, by mail." in said.err
     assert postmaster.room.proofs(one) == [*BEFORE, "unsubscribed"]
     assert postmaster.room.letters() == ["confirm", "welcome", "goodbye"]
-    with reading() as session:
+    with read_transaction() as session:
         assert session.get_one(Subscription, one).ended_reason == "unsubscribed: mailto"
 
 

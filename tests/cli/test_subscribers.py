@@ -10,7 +10,7 @@ from sqlalchemy import update
 
 from mailer.domain import publishers
 from mailer.domain.followers import subscriptions
-from mailer.storage.database import writing
+from mailer.storage.database import transaction
 from mailer.storage.models import Subscription
 from mailer.storage.types import now
 from tests.cli.operator import Operator
@@ -103,7 +103,7 @@ def test_the_sweep_forgets_who_never_confirmed(operator: Operator) -> None:
         for address, age in ((KARI, timedelta(days=31)), (OLA, timedelta(days=29))):
             settings = app.extensions["settings"]
             subscriptions.sign_up(settings, publishers.find(SLUG), address, PROOF)
-            with writing() as session:
+            with transaction() as session:
                 old = update(Subscription).where(Subscription.requested_at > now() - timedelta(1))
                 session.execute(old.values(requested_at=now() - age))
     operator.does("sweep", "--once")

@@ -17,11 +17,11 @@ from mailer.domain import publishers
 from mailer.domain.followers import subscriptions
 from mailer.domain.followers.subscriptions import Evidence
 from mailer.domain.publishers import PublisherDraft
-from mailer.storage.database import db, reading, writing
+from mailer.storage.database import db, read_transaction, transaction
 from mailer.storage.models import (
     Base,
     Consent,
-    OutboxLetter,
+    OutboxMessage,
     Publisher,
     Subscriber,
     Subscription,
@@ -89,14 +89,14 @@ class PressRoom:
 
     def suppress(self, address: str) -> None:
         """Note that a mailbox does not exist."""
-        with writing() as session:
+        with transaction() as session:
             session.execute(
                 update(Subscriber).where(Subscriber.address == address).values(suppressed_at=now())
             )
 
     def open_subscriptions(self, address: str, slug: str = SLUG) -> list[int]:
         """Give the ids of the open subscriptions of an address."""
-        with reading() as session:
+        with read_transaction() as session:
             found = session.scalars(
                 select(Subscription.id)
                 .join(Subscriber, Subscriber.id == Subscription.subscriber_id)
@@ -111,19 +111,19 @@ class PressRoom:
 
     def letters(self, *kinds: str) -> list[str]:
         """Give the kinds of all letters in the outbox, or only of these kinds, oldest first."""
-        with reading() as session:
-            found = session.scalars(select(OutboxLetter.kind).order_by(OutboxLetter.id))
+        with read_transaction() as session:
+            found = session.scalars(select(OutboxMessage.kind).order_by(OutboxMessage.id))
             return [kind for kind in found if not kinds or kind in kinds]
 
     def proofs(self, subscription_id: int) -> list[str]:
         """Give the steps of a subscription that are proven, oldest first."""
-        with reading() as session:
+        with read_transaction() as session:
             query = select(Consent.step).where(Consent.subscription_id == subscription_id)
             return list(session.scalars(query.order_by(Consent.id)))
 
     def count(self, table: type[Base]) -> int:
         """Count the rows of a table."""
-        with reading() as session:
+        with read_transaction() as session:
             return session.scalars(select(func.count()).select_from(table)).one()
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from mailer.domain import publishers
-from mailer.domain.branding import Trait, checked
+from mailer.domain.branding import BrandingField, checked
 from mailer.errors import InvalidInput, NotFound
 from tests.domain.cast import ROOM, SLUG, PressRoom
 
@@ -83,11 +83,11 @@ def test_a_press_room_that_is_not_there_is_not_changed(room: PressRoom) -> None:
     ],
 )
 def test_what_cannot_be_shown_is_refused_by_name(
-    room: PressRoom, trait: Trait, value: object
+    room: PressRoom, field: BrandingField, value: object
 ) -> None:
     with pytest.raises(InvalidInput) as refusal:
-        publishers.change(SLUG, {trait: value})
-    assert list(refusal.value.problems) == [trait.removesuffix("_url")]
+        publishers.change(SLUG, {field: value})
+    assert list(refusal.value.problems) == [field.removesuffix("_url")]
     found = publishers.find(SLUG)
     assert (found.name, found.logo_url, found.accent) == (ROOM.name, None, None)
 

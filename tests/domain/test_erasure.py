@@ -16,12 +16,12 @@ from mailer.domain.followers.follower_csv import ImportReport, import_followers
 from mailer.domain.followers.subscriptions import Evidence
 from mailer.domain.publishers import PublisherDraft
 from mailer.errors import InvalidAddress, Misconfigured, NotFound
-from mailer.storage.database import reading, writing
+from mailer.storage.database import read_transaction, transaction
 from mailer.storage.models import (
     Base,
     Consent,
     Erased,
-    OutboxLetter,
+    OutboxMessage,
     Subscriber,
     Subscription,
 )
@@ -40,7 +40,7 @@ def bring(room: PressRoom, *addresses: str) -> ImportReport:
 
 def everything() -> str:
     """Return the whole database as text."""
-    with reading() as session:
+    with read_transaction() as session:
         tables = Base.metadata.sorted_tables
         return str([tuple(row) for table in tables for row in session.execute(select(table))])
 
@@ -56,7 +56,7 @@ def test_only_bare_rows_and_a_hash_are_left(room: PressRoom) -> None:
     text = everything()
     for trace in ("kari", SEEN.page, str(SEEN.network)):
         assert trace not in text
-    with reading() as session:
+    with read_transaction() as session:
         rows = session.scalars(select(Subscription).order_by(Subscription.id)).all()
         assert [row.id for row in rows] == [left, asked, other]
         assert {row.subscriber_id for row in rows} == {None}
@@ -70,9 +70,9 @@ def test_only_bare_rows_and_a_hash_are_left(room: PressRoom) -> None:
 
 def test_letters_on_their_way_are_dropped_and_those_sent_stay_counted(room: PressRoom) -> None:
     room.follow(KARI)
-    with writing() as session:
-        first = select(OutboxLetter.id).order_by(OutboxLetter.id).limit(1).scalar_subquery()
-        sent = update(OutboxLetter).where(OutboxLetter.id == first)
+    with transaction() as session:
+        first = select(OutboxMessage.id).order_by(OutboxMessage.id).limit(1).scalar_subquery()
+        sent = update(OutboxMessage).where(OutboxMessage.id == first)
         session.execute(sent.values(finished_at=now(), outcome="accepted"))
     erasure.erase(room.settings, KARI)
     assert room.letters() == ["confirm"]
@@ -83,7 +83,7 @@ def test_another_key_makes_another_hash(room: PressRoom) -> None:
     for key in ("k" * 32, "l" * 32):
         room.sign_up(KARI)
         erasure.erase(room.settings.model_copy(update={"erasure_key": key}), KARI)
-    with reading() as session:
+    with read_transaction() as session:
         digests = session.scalars(select(Erased.digest)).all()
     assert len(set(digests)) == 2
 
@@ -166,7 +166,7 @@ def test_an_erasure_beside_something_else_is_before_or_after_it(
         with ThreadPoolExecutor(2) as crowd:
             for each in [crowd.submit(at_once, work) for work in (erasing, beside[other])]:
                 each.result()
-        with reading() as session:
+        with read_transaction() as session:
             row = session.get_one(Subscription, one)
             assert (row.subscriber_id, row.ended_at is None) == (None, False)
         assert len(room.open_subscriptions(address)) <= (other == "sign up")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from itsdangerous import TimestampSigner
 
 from mailer.config import Settings
-from mailer.domain.tokens import Links, Purpose
+from mailer.domain.tokens import Purpose, Tokens
 from mailer.errors import ExpiredLink, InvalidLink
 from tests.service import contract
 
@@ -24,9 +24,9 @@ SIGNED_AT = 1_800_000_000
 KARIS = 4711
 
 
-def links(*keys: str) -> Links:
+def links(*keys: str) -> Tokens:
     variables = contract(database_url="sqlite:///x", redis_url="", smtp_url="smtp://127.0.0.1")
-    return Links(Settings.from_environment(variables | {"SECRET_KEYS": ",".join(keys or KEYS)}))
+    return Tokens(Settings.from_environment(variables | {"SECRET_KEYS": ",".join(keys or KEYS)}))
 
 
 def at(monkeypatch: pytest.MonkeyPatch, age: timedelta) -> None:

@@ -7,7 +7,7 @@ from contextlib import closing
 from mailer.domain.followers import preferences, subscriptions
 from mailer.domain.releases import press_rooms, publishing
 from mailer.domain.releases.release_body import ReleaseBody
-from mailer.storage.database import single_statements
+from mailer.storage.database import statement_connection
 from tests.domain.cast import KARI, PROOF, SLUG, PressRoom, release
 from tests.plans import questions, whole_tables
 
@@ -25,6 +25,6 @@ def test_no_visitor_makes_us_read_a_whole_table(room: PressRoom) -> None:
         preferences.look_up(kari)
         preferences.ask_for_link(room.settings, kari)
     assert len(asked) > 10
-    with closing(single_statements()) as connection:
+    with closing(statement_connection()) as connection:
         for statement, parameters in asked.items():
             assert not whole_tables(connection, statement, parameters), statement

@@ -11,7 +11,7 @@ import pytest
 from mailer.config import Settings
 from mailer.domain.releases.previews import EXAMPLE_ROOM, EXAMPLE_URL, Preview, preview
 from mailer.domain.releases.release_body import ReleaseBody
-from mailer.domain.tokens import Links, Purpose
+from mailer.domain.tokens import Purpose, Tokens
 from mailer.errors import InvalidLink
 from mailer.mail.locales import available
 from tests.domain.cast import RELEASE, release
@@ -42,7 +42,7 @@ def test_what_is_shown_is_what_the_message_says(locale: str) -> None:
 @pytest.mark.parametrize("purpose", ["unsubscribe", "one-click"])
 def test_its_links_open_nothing(purpose: Purpose) -> None:
     environment = contract(database_url="sqlite:///none", redis_url="", smtp_url="smtp://127.0.0.1")
-    links = Links(Settings.from_environment(environment))
+    links = Tokens(Settings.from_environment(environment))
     letter = shown().letters["nb"]
     tokens = re.findall(rf"/{purpose}/([\w.-]+)", letter.text + letter.message.decode())
     for token in tokens:

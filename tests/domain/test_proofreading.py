@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mailer.domain.releases.lint import SUBJECT_LENGTH, WORD_LENGTH, proofread
+from mailer.domain.releases.lint import SUBJECT_LENGTH, WORD_LENGTH, lint
 from mailer.domain.releases.release_body import ReleaseBody
 from tests.domain.cast import RELEASE, release
 
@@ -16,7 +16,7 @@ LONG = "a" * (WORD_LENGTH + 1)
 
 def remarks(**changes: Any) -> list[tuple[str, str]]:
     """Proofread the release with some fields changed."""
-    found = proofread(ReleaseBody.read(release(**changes)))
+    found = lint(ReleaseBody.read(release(**changes)))
     return [(remark.field, remark.message) for remark in found]
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from mailer.domain import publishers
 from mailer.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthorized
-from mailer.storage.database import reading
+from mailer.storage.database import read_transaction
 from mailer.storage.models import ApiKey, Publisher
 from tests.domain.cast import ROOM, SLUG, PressRoom
 
@@ -55,7 +55,7 @@ def test_a_key_with_a_letter_more_or_less_opens_nothing(room: PressRoom) -> None
 
 def test_the_database_does_not_know_the_key(room: PressRoom) -> None:
     secret = publishers.add_key(SLUG).removeprefix("mailer_")
-    with reading() as session:
+    with read_transaction() as session:
         rows = session.execute(select(ApiKey.__table__)).all()
     assert secret not in str(rows)
 

@@ -12,7 +12,7 @@ from mailer.domain.releases import lifecycle, publishing, receipts
 from mailer.domain.releases.receipts import Receipt
 from mailer.domain.releases.release_body import ReleaseBody
 from mailer.errors import InvalidAddress, NotFound
-from mailer.storage.database import writing
+from mailer.storage.database import transaction
 from mailer.storage.models import Batch, BatchMembers, Outcome, Release, Uncertain
 from mailer.storage.types import now
 from tests.domain.cast import ADA, KARI, OLA, ROOM, PressRoom, release
@@ -25,7 +25,7 @@ def publish(room: PressRoom, **changes: object) -> int:
 
 def frozen(release_id: int, members: list[int], position: int) -> None:
     """Write down an audience that has been sent to up to a position."""
-    with writing() as session:
+    with transaction() as session:
         batch = Batch(
             release_id=release_id,
             kind="first",
@@ -45,7 +45,7 @@ def frozen(release_id: int, members: list[int], position: int) -> None:
 
 
 def outcome(release_id: int, subscription_id: int, kind: str, reason: str) -> None:
-    with writing() as session:
+    with transaction() as session:
         session.add(
             Outcome(
                 release_id=release_id,
@@ -102,7 +102,7 @@ def test_after_a_stop_who_was_spared_is_skipped(room: PressRoom) -> None:
 def test_who_may_have_it_twice_is_told_and_never_added(room: PressRoom) -> None:
     one = publish(room)
     frozen(one, [1, 2], position=2)
-    with writing() as session:
+    with transaction() as session:
         session.add(Uncertain(release_id=one, subscription_id=1, reason="lease", at=now()))
     account = receipts.receipt(room.publisher, one)
     assert account.uncertain == 1

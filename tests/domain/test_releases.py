@@ -17,7 +17,7 @@ from mailer.domain import publishers
 from mailer.domain.releases import lifecycle, publishing
 from mailer.domain.releases.release_body import ReleaseBody
 from mailer.errors import Conflict, NotFound, ReferenceTaken
-from mailer.storage.database import writing
+from mailer.storage.database import transaction
 from mailer.storage.models import Publisher, Release
 from mailer.storage.types import now
 from tests.domain.cast import ROOM, SLUG, PressRoom, TimePasses, release
@@ -36,7 +36,7 @@ def ahead(**time: float) -> str:
 
 def put(one: Release, state: str) -> None:
     """Bring a release into a state that only the fan-out can bring it into."""
-    with writing() as session:
+    with transaction() as session:
         session.execute(update(Release).where(Release.id == one.id).values(state=state))
 
 
@@ -50,7 +50,7 @@ def test_the_answer_stays_the_first_whatever_has_happened_since(room: PressRoom)
     first = publish(room, hold_minutes=10)
     lifecycle.stop(room.settings, room.publisher, first.id)
     again = publish(room, hold_minutes=10)
-    assert (again.id, again.first_state) == (first.id, "held")
+    assert (again.id, again.initial_state) == (first.id, "held")
 
 
 def test_the_answer_stays_the_first_when_its_time_has_come(
@@ -59,7 +59,7 @@ def test_the_answer_stays_the_first_when_its_time_has_come(
     moment = ahead(hours=1)
     publish(room, published_at=moment)
     time_passes(timedelta(hours=2))
-    assert publish(room, published_at=moment).first_state == "scheduled"
+    assert publish(room, published_at=moment).initial_state == "scheduled"
 
 
 def test_other_content_under_the_same_reference_is_refused_by_name(room: PressRoom) -> None:
@@ -103,7 +103,7 @@ def test_another_press_room_may_use_the_same_reference(room: PressRoom) -> None:
 )
 def test_what_becomes_of_it_at_first(room: PressRoom, changes: dict[str, Any], state: str) -> None:
     one = publish(room, **changes)
-    assert (one.state, one.first_state) == (state, state)
+    assert (one.state, one.initial_state) == (state, state)
     assert (one.finished_at is not None) == (state == "done")
 
 
@@ -148,7 +148,7 @@ def test_a_held_release_goes_out_when_told(room: PressRoom) -> None:
 
 def test_a_paused_release_goes_on_and_forgets_why_it_was_paused(room: PressRoom) -> None:
     one = publish(room)
-    with writing() as session:
+    with transaction() as session:
         lifecycle.pause(session, one.id, "The relay answers 535.")
     assert lifecycle.find(room.publisher, one.id).paused_because == "The relay answers 535."
     resumed = lifecycle.resume(room.settings, room.publisher, one.id)

@@ -11,7 +11,7 @@ from mailer.domain import publishers
 from mailer.domain.followers import retention, subscriptions
 from mailer.domain.followers.follower_csv import import_followers
 from mailer.domain.publishers import PublisherDraft
-from mailer.storage.database import reading, writing
+from mailer.storage.database import read_transaction, transaction
 from mailer.storage.models import Erased, Subscriber, Subscription
 from mailer.storage.types import now
 from tests.domain.cast import KARI, OLA, PROOF, SLUG, PressRoom, TimePasses
@@ -21,7 +21,7 @@ DAY = timedelta(days=1)
 
 def reason(subscription_id: int) -> tuple[str | None, bool]:
     """Tell why a subscription has ended, and whether it still has a person."""
-    with reading() as session:
+    with read_transaction() as session:
         row = session.get_one(Subscription, subscription_id)
         return row.ended_reason, row.subscriber_id is not None
 
@@ -104,11 +104,11 @@ def test_a_crowd_goes_in_pieces_and_nobody_is_left_out(
         }
         for person in people
     ]
-    with writing() as session:
+    with transaction() as session:
         session.execute(insert(Subscriber), people)
         session.execute(insert(Subscription), asked)
     time_passes(31 * DAY)
     retention.keep_no_longer(room.settings)
     assert (room.count(Subscriber), room.count(Erased)) == (0, len(people))
-    with reading() as session:
+    with read_transaction() as session:
         assert set(session.scalars(select(Subscription.ended_reason))) == {"expired"}

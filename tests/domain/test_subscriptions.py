@@ -12,7 +12,7 @@ from mailer.domain import publishers
 from mailer.domain.followers import subscriptions
 from mailer.domain.publishers import PublisherDraft
 from mailer.errors import InvalidAddress, InvalidLink
-from mailer.storage.database import reading
+from mailer.storage.database import read_transaction
 from mailer.storage.models import Consent, Subscriber, Subscription
 from tests.domain.cast import ADA, KARI, OLA, PROOF, SLUG, PressRoom
 
@@ -21,8 +21,8 @@ AT_ONCE = 8
 
 def test_a_sign_up_asks_for_a_confirmation(room: PressRoom) -> None:
     one = room.sign_up(KARI)
-    standing = subscriptions.look_up(one)
-    assert (standing.confirmed, standing.ended) == (False, False)
+    view = subscriptions.look_up(one)
+    assert (view.confirmed, view.ended) == (False, False)
     assert room.letters() == ["confirm"]
     assert room.proofs(one) == ["requested"]
 
@@ -78,8 +78,8 @@ def test_a_sign_up_with_what_is_no_address_writes_nothing(room: PressRoom) -> No
 def test_confirming_twice_is_one_consent_and_one_welcome(room: PressRoom) -> None:
     one = room.sign_up(KARI)
     for _ in range(2):
-        standing = subscriptions.confirm(room.settings, one, PROOF)
-        assert (standing.confirmed, standing.ended) == (True, False)
+        view = subscriptions.confirm(room.settings, one, PROOF)
+        assert (view.confirmed, view.ended) == (True, False)
     assert room.proofs(one) == ["requested", "confirmed"]
     assert room.letters() == ["confirm", "welcome"]
 
@@ -102,16 +102,16 @@ def test_who_never_confirmed_leaves_without_a_letter(room: PressRoom) -> None:
 def test_an_ended_subscription_is_not_confirmed_by_its_old_link(room: PressRoom) -> None:
     one = room.sign_up(KARI)
     room.leave(one)
-    standing = subscriptions.confirm(room.settings, one, PROOF)
-    assert (standing.confirmed, standing.ended) == (False, True)
+    view = subscriptions.confirm(room.settings, one, PROOF)
+    assert (view.confirmed, view.ended) == (False, True)
 
 
 def test_undo_opens_the_same_subscription(room: PressRoom) -> None:
     one = room.follow(KARI)
     room.leave(one)
     for _ in range(2):
-        standing = subscriptions.resume(one, PROOF)
-        assert (standing.confirmed, standing.ended) == (True, False)
+        view = subscriptions.resume(one, PROOF)
+        assert (view.confirmed, view.ended) == (True, False)
     assert room.open_subscriptions(KARI) == [one]
     assert room.proofs(one)[-1] == "resumed"
     assert room.proofs(one).count("resumed") == 1
@@ -187,7 +187,7 @@ def test_confirmations_at_the_same_moment_are_one_consent(room: PressRoom) -> No
 
 def test_every_proof_keeps_what_was_seen_and_where(room: PressRoom) -> None:
     room.sign_up(KARI)
-    with reading() as session:
+    with read_transaction() as session:
         [proof] = session.scalars(select(Consent))
         assert (proof.language, proof.page) == (PROOF.language, PROOF.page)
         assert proof.wording == subscriptions.WORDING

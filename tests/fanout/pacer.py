@@ -7,7 +7,7 @@ import signal
 import time
 
 from mailer.config import Settings
-from mailer.fanout.send_rate import Pace
+from mailer.fanout.send_rate import SendRate
 
 
 async def take_permits() -> None:
@@ -15,7 +15,7 @@ async def take_permits() -> None:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
     loop.add_signal_handler(signal.SIGTERM, task.cancel)
-    pace = Pace(Settings.from_environment())
+    pace = SendRate(Settings.from_environment())
     chore = asyncio.create_task(pace.run())
     print("began", time.monotonic(), flush=True)
     try:

@@ -28,11 +28,11 @@ from mailer.fanout.dispatcher import drain
 from mailer.fanout.freeze import freeze_next
 from mailer.fanout.sweep import sweep
 from mailer.mail.smtp import SmtpConnection
-from mailer.storage.database import db, reading, writing
+from mailer.storage.database import db, read_transaction, transaction
 from mailer.storage.models import (
     Base,
     Batch,
-    OutboxLetter,
+    OutboxMessage,
     Outcome,
     Publisher,
     Release,
@@ -100,13 +100,13 @@ class Room:
     def freeze(self, connections: int = 1) -> int:
         """Publish a release and freeze its audience; returns its id."""
         release_id = self.publish()
-        with writing() as session:
+        with transaction() as session:
             assert freeze_next(session, connections) == release_id
         return release_id
 
     def claim(self) -> Claim | None:
         """Claim the next free batch."""
-        with writing() as session:
+        with transaction() as session:
             return next(iter(claim(session, self.settings.lease_seconds)), None)
 
     def adjust(self, **changes: object) -> None:
@@ -181,7 +181,7 @@ class Room:
 
     def uncertain(self, release_id: int) -> set[str]:
         """Return who may have a release twice, as the account of each recipient says."""
-        with reading() as session:
+        with read_transaction() as session:
             listed = session.scalars(
                 select(Subscriber.address)
                 .join(Subscription, Subscription.subscriber_id == Subscriber.id)
@@ -198,7 +198,7 @@ class Room:
 
     def rows(self, table: type[R]) -> list[R]:
         """Return all rows of a table in the order of their keys."""
-        with reading() as session:
+        with read_transaction() as session:
             return list(session.scalars(select(table).order_by(*table.__table__.primary_key)))
 
     def release(self, release_id: int) -> Release:
@@ -207,7 +207,7 @@ class Room:
 
     def subscription(self, address: str) -> Subscription:
         """Return somebody's subscription."""
-        with reading() as session:
+        with read_transaction() as session:
             return session.scalars(
                 select(Subscription)
                 .join(Subscriber, Subscriber.id == Subscription.subscriber_id)
@@ -221,7 +221,7 @@ class Room:
     def change(self, address: str, **values: object) -> None:
         """Change somebody's subscription behind the back of whoever sends."""
         subscription_id = self.subscription(address).id
-        with writing() as session:
+        with transaction() as session:
             session.execute(
                 update(Subscription).where(Subscription.id == subscription_id).values(values)
             )
@@ -236,7 +236,7 @@ class Room:
 
     def suppress(self, address: str) -> None:
         """Let a mailbox be known not to exist."""
-        with writing() as session:
+        with transaction() as session:
             session.execute(
                 update(Subscriber)
                 .where(Subscriber.address == address)
@@ -250,7 +250,7 @@ class Room:
     def later(self, **time: float) -> None:
         """Let time pass: every moment that is written down is so much longer ago."""
         passed = timedelta(**time)
-        with writing() as session:
+        with transaction() as session:
             for table, names in _MOMENTS.items():
                 for row in session.scalars(select(table)):
                     for name in names:
@@ -265,7 +265,7 @@ _MOMENTS: dict[type[Base], tuple[str, ...]] = {
     Release: ("published_at", "starts_at", "frozen_at"),
     Batch: ("lease_until", "not_before"),
     Outcome: ("next_at", "first_deferred_at", "at"),
-    OutboxLetter: ("lease_until", "not_before", "created_at"),
+    OutboxMessage: ("lease_until", "not_before", "created_at"),
 }
 
 

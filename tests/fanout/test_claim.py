@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
-from mailer.fanout.acknowledgements import Progress, write
+from mailer.fanout.acknowledgements import write
 from mailer.fanout.batches import SMALL_RELEASE, Claim, claim, releases_waiting
-from mailer.storage.database import reading, writing
+from mailer.fanout.outcomes import Progress
+from mailer.storage.database import read_transaction, transaction
 from mailer.storage.models import Batch, BatchMembers, Release
 from tests.fanout.room import Room, crowd, together
 
@@ -22,7 +23,7 @@ def test_each_claim_raises_the_epoch_and_sets_a_lease(room: Room) -> None:
     assert (taken.batch_id, taken.epoch, row.epoch) == (row.id, 1, 1)
     assert row.lease_until is not None
     back = Progress(taken, position=1, hand_back=True)
-    with writing() as session:
+    with transaction() as session:
         write(session.connection(), [back], room.settings)
     again = room.claim()
     assert again is not None
@@ -48,7 +49,7 @@ def test_claims_at_the_same_time_never_take_the_same_batch(empty_room: Room) -> 
 @pytest.mark.parametrize("state", ["paused", "stopping", "stopped", "done"])
 def test_nothing_is_claimed_of_a_release_that_does_not_go_out(room: Room, state: str) -> None:
     release_id = room.freeze()
-    with writing() as session:
+    with transaction() as session:
         session.execute(update(Release).where(Release.id == release_id).values(state=state))
     assert room.claim() is None
 
@@ -75,12 +76,12 @@ def test_a_batch_that_rests_is_claimed_when_its_rest_is_over(room: Room) -> None
     room.freeze()
     while (taken := room.claim()) is not None:
         back = Progress(taken, 0, hand_back=True, rest_seconds=10)
-        with writing() as session:
+        with transaction() as session:
             write(session.connection(), [back], room.settings)
-    with reading() as session:
+    with read_transaction() as session:
         assert not releases_waiting(session.connection())
     room.later(seconds=11)
-    with reading() as session:
+    with read_transaction() as session:
         assert releases_waiting(session.connection())
     again = room.claim()
     assert again is not None
@@ -95,14 +96,14 @@ def test_older_releases_are_claimed_first(room: Room) -> None:
 
 def test_the_release_comes_first_of_which_least_is_in_hand(room: Room) -> None:
     first, second = room.freeze(), room.freeze()
-    with writing() as session:
+    with transaction() as session:
         taken = claim(session, 60, {first: 1}) + claim(session, 60, {first: 1, second: 1})
     assert [one.release_id for one in taken] == [second, first]
 
 
 def test_several_claims_at_once_are_shared_out_by_what_is_in_hand(room: Room) -> None:
     first, second = room.freeze(), room.freeze()
-    with writing() as session:
+    with transaction() as session:
         taken = claim(session, 60, {first: 2}, at_most=4)
     assert sorted(one.release_id for one in taken) == [first, second, second, second]
     assert len({one.batch_id for one in taken}) == 4
@@ -113,7 +114,7 @@ def test_several_claims_at_once_are_shared_out_by_what_is_in_hand(room: Room) ->
 
 def test_who_asks_for_more_than_there_is_gets_what_there_is(room: Room) -> None:
     room.freeze()
-    with writing() as session:
+    with transaction() as session:
         taken = claim(session, 60, at_most=50)
     assert [one.batch_id for one in taken] == [batch.id for batch in room.rows(Batch)]
     assert room.claim() is None
@@ -121,7 +122,7 @@ def test_who_asks_for_more_than_there_is_gets_what_there_is(room: Room) -> None:
 
 def test_a_reserved_connection_takes_small_releases_only(room: Room) -> None:
     large, small = room.freeze(), room.freeze()
-    with writing() as session:
+    with transaction() as session:
         session.get_one(Release, large).total = SMALL_RELEASE
         session.flush()
         taken = claim(session, 60, small=True) + claim(session, 60, small=True, at_most=3)
@@ -132,7 +133,7 @@ def test_a_claim_that_is_rolled_back_never_was(room: Room) -> None:
     room.freeze()
 
     def crash() -> None:
-        with writing() as session:
+        with transaction() as session:
             assert claim(session, 60)
             raise InterruptedError
 

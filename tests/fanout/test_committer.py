@@ -9,12 +9,12 @@ from collections import Counter
 from sqlalchemy import event
 
 from mailer.domain.releases.lifecycle import settle
-from mailer.fanout.acknowledgements import FENCED, GO_ON, Committer, Progress
+from mailer.fanout.acknowledgements import FENCED, GO_ON, AcknowledgementWriter
 from mailer.fanout.batches import Claim
-from mailer.fanout.database_thread import Ledger
-from mailer.fanout.outcomes import Finding, write_findings
+from mailer.fanout.database_thread import DatabaseThread
+from mailer.fanout.outcomes import Finding, Progress, write_findings
 from mailer.fanout.replies import Verdict
-from mailer.storage.database import db, writing
+from mailer.storage.database import db, transaction
 from mailer.storage.models import Batch
 from tests.fanout.room import CAST, Room, crowd, together
 from tests.servers import PostgreSQL
@@ -36,13 +36,13 @@ def test_what_arrives_together_is_one_transaction(room: Room) -> None:
         commits.append(connection)
 
     async def work() -> list[str]:
-        ledger = Ledger(asyncio.Event())
-        committer = Committer(ledger, room.settings)
-        futures = [committer.record(Progress(one, 1)) for one in claims]
-        running = asyncio.create_task(committer.run())
+        database = DatabaseThread(asyncio.Event())
+        acknowledgements = AcknowledgementWriter(database, room.settings)
+        futures = [acknowledgements.record(Progress(one, 1)) for one in claims]
+        running = asyncio.create_task(acknowledgements.run())
         states = await asyncio.gather(*futures)
         running.cancel()
-        ledger.close()
+        database.close()
         return list(states)
 
     event.listen(db.engine, "commit", note)
@@ -55,16 +55,18 @@ def test_what_arrives_together_is_one_transaction(room: Room) -> None:
 
 def test_one_connection_that_was_given_up_does_not_disturb_the_others(room: Room) -> None:
     claims = claimed(room)
-    with writing() as session:
+    with transaction() as session:
         session.get_one(Batch, claims[1].batch_id).epoch += 1
 
     async def work() -> list[str]:
-        ledger = Ledger(asyncio.Event())
-        committer = Committer(ledger, room.settings)
-        running = asyncio.create_task(committer.run())
-        states = await asyncio.gather(*(committer.record(Progress(one, 1)) for one in claims))
+        database = DatabaseThread(asyncio.Event())
+        acknowledgements = AcknowledgementWriter(database, room.settings)
+        running = asyncio.create_task(acknowledgements.run())
+        states = await asyncio.gather(
+            *(acknowledgements.record(Progress(one, 1)) for one in claims)
+        )
         running.cancel()
-        ledger.close()
+        database.close()
         return list(states)
 
     assert asyncio.run(work()) == [GO_ON, FENCED, GO_ON]
@@ -75,17 +77,17 @@ def test_the_last_batch_in_hand_finishes_its_release(room: Room) -> None:
     claims = claimed(room)
 
     async def work() -> list[str]:
-        ledger = Ledger(asyncio.Event())
-        committer = Committer(ledger, room.settings)
+        database = DatabaseThread(asyncio.Event())
+        acknowledgements = AcknowledgementWriter(database, room.settings)
         for one in claims:
-            committer.hold(one, 0)
-        running = asyncio.create_task(committer.run())
+            acknowledgements.add_lease(one, 0)
+        running = asyncio.create_task(acknowledgements.run())
         states = []
         for one in claims:
-            await committer.record(Progress(one, len(one.members)))
+            await acknowledgements.record(Progress(one, len(one.members)))
             states.append(room.receipt(one.release_id).state)
         running.cancel()
-        ledger.close()
+        database.close()
         return states
 
     assert asyncio.run(work()) == ["sending", "sending", "done"]
@@ -97,21 +99,21 @@ def test_who_learns_that_a_batch_is_lost_finishes_what_is_left(room: Room) -> No
     *ours, lost = claimed(room)
 
     async def work() -> None:
-        ledger = Ledger(asyncio.Event())
-        committer = Committer(ledger, room.settings)
+        database = DatabaseThread(asyncio.Event())
+        acknowledgements = AcknowledgementWriter(database, room.settings)
         for one in (*ours, lost):
-            committer.hold(one, 0)
-        with writing() as session:
+            acknowledgements.add_lease(one, 0)
+        with transaction() as session:
             batch = session.get_one(Batch, lost.batch_id)
             batch.epoch, batch.open, batch.lease_until = batch.epoch + 1, False, None
             batch.position = batch.size
-        running = asyncio.create_task(committer.run())
+        running = asyncio.create_task(acknowledgements.run())
         for one in ours:
-            await committer.record(Progress(one, len(one.members)))
+            await acknowledgements.record(Progress(one, len(one.members)))
         assert room.receipt(lost.release_id).state == "sending"
-        assert await committer.record(Progress(lost, 0)) == FENCED
+        assert await acknowledgements.record(Progress(lost, 0)) == FENCED
         running.cancel()
-        ledger.close()
+        database.close()
 
     asyncio.run(work())
     assert room.receipt(lost.release_id).state == "done"
@@ -121,10 +123,10 @@ def test_a_dot_may_leave_only_under_a_lease_that_is_held(room: Room) -> None:
     taken = claimed(room)[0]
 
     async def work() -> list[bool]:
-        committer = Committer(Ledger(asyncio.Event()), room.settings)
-        before = committer.safe(taken)
-        committer.hold(taken, asyncio.get_running_loop().time())
-        return [before, committer.safe(taken)]
+        acknowledgements = AcknowledgementWriter(DatabaseThread(asyncio.Event()), room.settings)
+        before = acknowledgements.lease_is_safe(taken)
+        acknowledgements.add_lease(taken, asyncio.get_running_loop().time())
+        return [before, acknowledgements.lease_is_safe(taken)]
 
     assert asyncio.run(work()) == [False, True]
 
@@ -137,7 +139,7 @@ def test_two_processes_that_finish_a_release_together_do_not_deadlock(
 
     def finish(taken: Claim) -> None:
         busy = Finding(taken.members[0], "ada@example.org", Verdict("deferred", "4.2.2"))
-        with writing() as session:
+        with transaction() as session:
             write_findings(session, taken, [busy], 300)
             written.wait()
             settle(session, taken.release_id)

@@ -9,7 +9,7 @@ import pytest
 
 from mailer.domain import publishers
 from mailer.fanout.freeze import batch_size, freeze_next
-from mailer.storage.database import writing
+from mailer.storage.database import transaction
 from mailer.storage.models import Batch, BatchMembers, Release
 from mailer.storage.types import now
 from tests.fanout.room import ADA, BOB, CAI, CAST, DAG, EVA, Room, crowd, together
@@ -73,7 +73,7 @@ def test_two_drains_that_freeze_at_the_same_time_freeze_once(empty_room: Room) -
     release_id = empty_room.publish()
 
     def freeze() -> int | None:
-        with writing() as session:
+        with transaction() as session:
             return freeze_next(session, connections=4)
 
     assert sorted(map(str, together(*[freeze] * 4))) == ["1", "None", "None", "None"]
@@ -94,7 +94,7 @@ def test_one_without_an_audience_does_not_hold_up_the_next(room: Room) -> None:
 
 def test_a_release_that_another_has_in_hand_is_left_to_it(postgresql_room: Room) -> None:
     release_id = postgresql_room.publish()
-    with writing() as session:
+    with transaction() as session:
         session.get_one(Release, release_id, with_for_update=True)
         postgresql_room.drain()
     assert postgresql_room.release(release_id).frozen_at is None
@@ -106,7 +106,7 @@ def test_a_crash_while_freezing_leaves_no_trace(room: Room) -> None:
     release_id = room.publish()
 
     def crash() -> None:
-        with writing() as session:
+        with transaction() as session:
             assert freeze_next(session, 1) == release_id
             raise InterruptedError
 

@@ -11,7 +11,7 @@ from sqlalchemy import update
 from mailer.domain.releases.receipts import Receipt
 from mailer.fanout.outcomes import Finding, write_findings
 from mailer.fanout.replies import Verdict
-from mailer.storage.database import writing
+from mailer.storage.database import transaction
 from mailer.storage.models import Batch, Outcome, Subscriber
 from tests.fanout.room import ADA, BOB, CAI, CAST, DAG, EVA, Room
 from tests.relay import Stage
@@ -53,7 +53,7 @@ def test_a_refused_recipient_is_written_down_and_the_others_get_theirs(
 
 
 def test_who_cannot_be_written_to_is_refused_and_holds_nobody_up(room: Room) -> None:
-    with writing() as session:
+    with transaction() as session:
         nobody = update(Subscriber).where(Subscriber.address == BOB)
         session.execute(nobody.values(address="bob@example.org\r\nBcc: all@example.org"))
     release_id = room.publish()
@@ -106,7 +106,7 @@ def test_the_waits_between_attempts_double_up_to_four_hours(room: Room) -> None:
     busy = Finding(taken.members[0], ADA, Verdict("deferred", "4.2.2"))
     waits = []
     for _ in range(12):
-        with writing() as session:
+        with transaction() as session:
             write_findings(session, taken, [busy], 300)
             outcome = session.get_one(Outcome, (release_id, taken.members[0]))
             session.refresh(outcome)

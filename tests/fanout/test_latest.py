@@ -9,7 +9,7 @@ from mailer.domain.releases import publishing
 from mailer.domain.releases.release_body import ReleaseBody
 from mailer.fanout.release_letters import latest
 from mailer.mail.content import Headline
-from mailer.storage.database import reading
+from mailer.storage.database import read_transaction
 from tests.fanout.room import ADA, SENDER, Room
 
 HERE = "https://follow.example.org/fjordavisa"
@@ -17,7 +17,7 @@ HERE = "https://follow.example.org/fjordavisa"
 
 def listed(room: Room, release_id: int) -> list[Headline]:
     """Return what a release lists, as it is composed now."""
-    with reading() as session:
+    with read_transaction() as session:
         return list(latest(session, room.release(release_id), HERE))
 
 

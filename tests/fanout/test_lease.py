@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
-from mailer.fanout.acknowledgements import FENCED, GO_ON, Progress, renew, write
-from mailer.fanout.batches import Claim
-from mailer.fanout.outcomes import Finding
+from mailer.fanout.acknowledgements import FENCED, GO_ON, write
+from mailer.fanout.batches import Claim, renew
+from mailer.fanout.outcomes import Finding, Progress
 from mailer.fanout.replies import Verdict
-from mailer.storage.database import writing
+from mailer.storage.database import transaction
 from mailer.storage.models import Batch, Outcome, Uncertain
 from tests.fanout.room import ADA, BOB, CAST, Room
 from tests.processes import eventually
@@ -17,7 +17,7 @@ from tests.relay import SILENCE
 
 def written(room: Room, *progresses: Progress) -> list[str]:
     """Write progresses down as a committer does."""
-    with writing() as session:
+    with transaction() as session:
         return write(session.connection(), progresses, room.settings)
 
 
@@ -127,13 +127,13 @@ def test_a_position_never_goes_back(room: Room) -> None:
 def test_a_lease_is_renewed_for_its_owner_alone(room: Room) -> None:
     old = claimed(room)
     room.later(minutes=2)
-    with writing() as session:
+    with transaction() as session:
         assert renew(session.connection(), [old], 60) == [old]
     room.sweep()
     assert room.rows(Batch)[0].epoch == old.epoch
     room.later(minutes=2)
     room.sweep()
-    with writing() as session:
+    with transaction() as session:
         assert renew(session.connection(), [old], 60) == []
     assert room.rows(Batch)[0].lease_until is None
 
@@ -143,7 +143,7 @@ def test_a_renewal_that_comes_after_the_batch_was_given_back_does_not_lease_it_a
 ) -> None:
     taken = claimed(room)
     written(room, Progress(taken, 0, hand_back=True))
-    with writing() as session:
+    with transaction() as session:
         assert renew(session.connection(), [taken], 60) == []
     assert room.rows(Batch)[0].lease_until is None
 

@@ -10,10 +10,15 @@ import pytest
 from mailer.domain import publishers
 from mailer.domain.followers import subscriptions
 from mailer.domain.followers.subscriptions import Evidence
-from mailer.fanout.outbox_delivery import Errand, claim_letter, drain_outbox, finish_letter
+from mailer.fanout.outbox_delivery import (
+    ClaimedMessage,
+    claim_message,
+    drain_outbox,
+    finish_message,
+)
 from mailer.fanout.replies import Verdict
-from mailer.storage.database import writing
-from mailer.storage.models import OutboxLetter
+from mailer.storage.database import transaction
+from mailer.storage.models import OutboxMessage
 from mailer.storage.queues import JOBS
 from tests.fanout.room import ADA, CAST, SLUG, Room, together
 from tests.relay import DROP, SILENCE, Stage
@@ -32,10 +37,10 @@ def drain(room: Room) -> None:
     asyncio.run(drain_outbox(room.settings, asyncio.Event()))
 
 
-def claimed(room: Room) -> Errand:
+def claimed(room: Room) -> ClaimedMessage:
     """Claim the letter that is due."""
-    with writing() as session:
-        errand = claim_letter(session, room.settings.lease_seconds)
+    with transaction() as session:
+        errand = claim_message(session, room.settings.lease_seconds)
     assert errand is not None
     return errand
 
@@ -46,7 +51,7 @@ def test_a_letter_is_sent_once(room: Room) -> None:
     drain(room)
     [letter] = room.relay.received
     assert (letter.recipient, letter.message["To"]) == (FRI, FRI)
-    [row] = room.rows(OutboxLetter)
+    [row] = room.rows(OutboxMessage)
     assert letter.message["Message-ID"] == f"<{row.message_id}>"
     assert (row.finished_at is not None, row.outcome) == (True, "accepted")
 
@@ -58,7 +63,7 @@ def test_each_step_of_a_subscription_has_its_letter(room: Room) -> None:
     subscriptions.unsubscribe(room.settings, subscription_id, PROOF)
     drain(room)
     assert room.received() == Counter({FRI: 3})
-    assert [row.kind for row in room.rows(OutboxLetter)] == ["confirm", "welcome", "goodbye"]
+    assert [row.kind for row in room.rows(OutboxMessage)] == ["confirm", "welcome", "goodbye"]
 
 
 def test_two_drains_at_once_send_each_letter_once(room: Room) -> None:
@@ -85,7 +90,7 @@ def test_a_letter_that_is_not_taken_now_is_taken_later(room: Room, at: Stage, re
     room.relay.answer(at=at, reply=reply, times=4)
     drain(room)
     assert not room.received()
-    assert room.rows(OutboxLetter)[0].finished_at is None
+    assert room.rows(OutboxMessage)[0].finished_at is None
     room.relay.reset()
     drain(room)
     assert not room.received()
@@ -102,7 +107,7 @@ def test_a_letter_that_is_refused_is_finished(room: Room, at: Stage) -> None:
     room.later(hours=1)
     drain(room)
     assert not room.received()
-    assert room.rows(OutboxLetter)[0].outcome == "refused 5.7.1"
+    assert room.rows(OutboxMessage)[0].outcome == "refused 5.7.1"
 
 
 def test_a_refused_letter_does_not_hold_up_the_next(room: Room) -> None:
@@ -130,7 +135,7 @@ def test_a_letter_is_given_up_after_two_days(room: Room) -> None:
     drain(room)
     room.later(hours=49)
     drain(room)
-    [row] = room.rows(OutboxLetter)
+    [row] = room.rows(OutboxMessage)
     assert (row.finished_at is not None, row.outcome) == (True, "deferred 4.2.2")
 
 
@@ -141,9 +146,9 @@ def test_a_letter_whose_sender_died_is_sent_by_another(room: Room) -> None:
     assert not room.received()
     room.later(minutes=2)
     room.sweep()
-    with writing() as session:
-        finish_letter(session, old, Verdict("accepted"), 1)
-    assert room.rows(OutboxLetter)[0].finished_at is None
+    with transaction() as session:
+        finish_message(session, old, Verdict("accepted"), 1)
+    assert room.rows(OutboxMessage)[0].finished_at is None
     drain(room)
     assert room.received() == Counter({FRI: 1})
 
@@ -153,7 +158,7 @@ def test_a_letter_to_an_erased_person_is_skipped(room: Room) -> None:
     room.erase(FRI)
     drain(room)
     assert not room.received()
-    assert room.rows(OutboxLetter)[0].outcome == "skipped gone"
+    assert room.rows(OutboxMessage)[0].outcome == "skipped gone"
 
 
 def test_a_letter_never_waits_behind_a_release(room: Room) -> None:

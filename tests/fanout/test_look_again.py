@@ -10,8 +10,9 @@ from typing import TypeVar
 import pytest
 from sqlalchemy import Connection
 
-from mailer.fanout.database_thread import Ledger
-from mailer.fanout.recipients import Directory, Recipient
+from mailer.fanout.database_thread import DatabaseThread
+from mailer.fanout.recipients import Recipient, RecipientLoader
+from mailer.fanout.release_letters import LetterComposer
 from mailer.storage.models import Subscription
 from tests.fanout.room import ADA, BOB, CAI, CAST, DAG, EVA, Room, crowd
 from tests.processes import eventually
@@ -94,12 +95,12 @@ def test_what_several_ask_at_once_is_one_question_and_everybody_gets_their_own_a
     asked = [ids[:50], ids[50:], [*ids[:3], 999_999]]
 
     async def ask() -> tuple[list[list[Recipient]], int]:
-        ledger = _Counting(asyncio.Event())
-        directory = Directory(ledger)
+        database = _Counting(asyncio.Event())
+        loader = RecipientLoader(database, LetterComposer(empty_room.settings))
         try:
-            return list(await asyncio.gather(*map(directory.look_up, asked))), ledger.questions
+            return list(await asyncio.gather(*map(loader.look_up, asked))), database.questions
         finally:
-            ledger.close()
+            database.close()
 
     answers, questions = asyncio.run(ask())
     assert questions == 1
@@ -108,9 +109,9 @@ def test_what_several_ask_at_once_is_one_question_and_everybody_gets_their_own_a
     assert [one.skip for one in answers[2]] == [None, None, None, "gone"]
 
 
-class _Counting(Ledger):
+class _Counting(DatabaseThread):
     questions = 0
 
-    async def state(self, work: Callable[[Connection], T]) -> T:
+    async def run_statement(self, work: Callable[[Connection], T]) -> T:
         self.questions += 1
-        return await super().state(work)
+        return await super().run_statement(work)

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from redis import Redis as Client
 
 from mailer.config import Settings
-from mailer.fanout.send_rate import Pace, share
-from mailer.storage.rate_limits import SCHEDULE, Quota
+from mailer.fanout.send_rate import SendRate, share
+from mailer.storage.rate_limits import SCHEDULE, SharedRateLimit
 from tests.processes import Process, eventually, free_port
 from tests.servers import Redis
 from tests.service import ROOT, complete, contract
@@ -33,9 +33,9 @@ def environment(redis_url: str = "", **settings: str) -> dict[str, str]:
     return base | {f"MAILER_{name.upper()}": value for name, value in settings.items()}
 
 
-def paced(redis_url: str = "", **settings: str) -> Pace:
+def paced(redis_url: str = "", **settings: str) -> SendRate:
     """Give the pace of one process of such a service."""
-    return Pace(Settings.from_environment(environment(redis_url, **settings)))
+    return SendRate(Settings.from_environment(environment(redis_url, **settings)))
 
 
 class Pacers:
@@ -284,7 +284,7 @@ def test_letters_wait_for_nobody_and_releases_make_room(redis: Redis) -> None:
         await ended(chore)
 
     asyncio.run(send_a_letter())
-    assert Quota(redis.url, float(SELDOM)).take(0).seconds > 50
+    assert SharedRateLimit(redis.url, float(SELDOM)).take(0).seconds > 50
 
 
 async def ended(chore: asyncio.Task[None]) -> None:

@@ -10,13 +10,13 @@ import pytest
 from sqlalchemy.orm import Session
 
 from mailer.domain.releases.lifecycle import settle
-from mailer.fanout.acknowledgements import CLOSE_IN_SQLITE, MOVE_ON, Progress, renew, write
-from mailer.fanout.batches import claim, releases_waiting
+from mailer.fanout.acknowledgements import CLOSE_IN_SQLITE, MOVE_ON, write
+from mailer.fanout.batches import claim, releases_waiting, renew
 from mailer.fanout.freeze import release_is_due
-from mailer.fanout.outcomes import expire, retry_due
-from mailer.fanout.recipients import AS_THEY_ARE
+from mailer.fanout.outcomes import Progress, expire, retry_due
+from mailer.fanout.recipients import CURRENT_RECIPIENTS
 from mailer.fanout.sweep import free_lost_batches, hold_due, pause_restored
-from mailer.storage.database import bigint_array, single_statements, writing
+from mailer.storage.database import pg_array, statement_connection, transaction
 from tests.fanout.room import Room
 from tests.plans import questions, whole_tables
 
@@ -53,9 +53,9 @@ def _of_the_sweep(session: Session, _room: Room) -> object:
 @pytest.mark.parametrize("question", [_claim, _acknowledge, _renew, _settle, _retry, _of_the_sweep])
 def test_no_question_reads_a_whole_table(room: Room, question: Question) -> None:
     assert room.freeze() == 1
-    with writing() as session, questions() as asked:
+    with transaction() as session, questions() as asked:
         question(session, room)
-    with closing(single_statements()) as connection:
+    with closing(statement_connection()) as connection:
         assert asked
         for statement, parameters in asked.items():
             assert not whole_tables(connection, statement, parameters), statement
@@ -65,15 +65,15 @@ def test_no_question_reads_a_whole_table(room: Room, question: Question) -> None
 def test_what_is_asked_past_the_orm_reads_no_whole_table_either(room: Room, number: int) -> None:
     assert room.freeze() == 1
     ids = list(range(1, number + 1))
-    with closing(single_statements()) as connection:
+    with closing(statement_connection()) as connection:
         if connection.dialect.name == "postgresql":
             asked: dict[str, Any] = {
-                AS_THEY_ARE["postgresql"]: (bigint_array(ids),),
-                MOVE_ON["postgresql"]: (60_000, *[bigint_array(ids)] * 3),
+                CURRENT_RECIPIENTS["postgresql"]: (pg_array(ids),),
+                MOVE_ON["postgresql"]: (60_000, *[pg_array(ids)] * 3),
             }
         else:
             asked = {
-                AS_THEY_ARE["sqlite"]: (str(ids),),
+                CURRENT_RECIPIENTS["sqlite"]: (str(ids),),
                 MOVE_ON["sqlite"]: (1, 1, 1, 60_000),
                 CLOSE_IN_SQLITE: (1, 1, 1),
             }

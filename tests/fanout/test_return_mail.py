@@ -10,7 +10,7 @@ import pytest
 from mailer.domain import publishers
 from mailer.domain.followers import subscriptions
 from mailer.domain.followers.subscriptions import Evidence
-from mailer.domain.verp import Mailbox, Mailboxes
+from mailer.domain.verp import ReturnPath, ReturnPaths
 from mailer.fanout.outbox_delivery import drain_outbox
 from tests.fanout.room import ADA, BOB, CAST, SENDER, SLUG, Room
 from tests.relay import Received
@@ -36,9 +36,9 @@ def send_letters(room: Room) -> list[Received]:
     return room.relay.received
 
 
-def back_to(room: Room, received: Received) -> Mailbox:
+def back_to(room: Room, received: Received) -> ReturnPath:
     """Read the reverse-path of a message."""
-    return Mailboxes(room.settings).read([received.sender])
+    return ReturnPaths(room.settings).read([received.sender])
 
 
 def ways_out(received: Received) -> list[str]:
@@ -52,7 +52,7 @@ def test_a_release_comes_back_to_one_mailbox_for_each_recipient(reachable: Room)
     assert {one.recipient for one in reachable.relay.received} == set(CAST)
     for received in reachable.relay.received:
         one = reachable.subscription(received.recipient).id
-        assert back_to(reachable, received) == Mailbox("bounce", one, release_id)
+        assert back_to(reachable, received) == ReturnPath("bounce", one, release_id)
         assert received.message["From"].addresses[0].addr_spec == SENDER
 
 
@@ -65,13 +65,13 @@ def test_the_second_attempt_comes_back_to_the_same_mailbox(reachable: Room) -> N
     reachable.drain()
     [received] = [one for one in reachable.relay.received if one.recipient == BOB]
     one = reachable.subscription(BOB).id
-    assert back_to(reachable, received) == Mailbox("bounce", one, release_id)
+    assert back_to(reachable, received) == ReturnPath("bounce", one, release_id)
 
 
 def test_letters_to_one_person_come_back_to_a_mailbox_without_a_release(reachable: Room) -> None:
     for received in send_letters(reachable):
         one = reachable.subscription(FRI).id
-        assert back_to(reachable, received) == Mailbox("bounce", one, None)
+        assert back_to(reachable, received) == ReturnPath("bounce", one, None)
 
 
 def test_a_follower_may_leave_by_mail_and_first_of_all_by_the_web(reachable: Room) -> None:
@@ -86,8 +86,8 @@ def test_a_follower_may_leave_by_mail_and_first_of_all_by_the_web(reachable: Roo
         )
         assert found
         one = reachable.subscription(received.recipient).id
-        mailbox = Mailboxes(reachable.settings).read([found[1]])
-        assert mailbox == Mailbox("unsubscribe", one, None)
+        mailbox = ReturnPaths(reachable.settings).read([found[1]])
+        assert mailbox == ReturnPath("unsubscribe", one, None)
         assert received.message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
 
 

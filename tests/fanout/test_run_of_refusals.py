@@ -8,10 +8,11 @@ import pytest
 from aiosmtpd.smtp import AuthResult
 from sqlalchemy import select
 
-from mailer.fanout.acknowledgements import Progress, write
+from mailer.fanout.acknowledgements import write
 from mailer.fanout.batches import Claim
+from mailer.fanout.outcomes import Progress
 from mailer.relay import Relay as RelaySetting
-from mailer.storage.database import database_now, reading, writing
+from mailer.storage.database import database_now, read_transaction, transaction
 from mailer.storage.models import Outcome
 from tests.fanout.room import CAST, Room, crowd
 from tests.processes import eventually
@@ -119,7 +120,7 @@ def test_what_was_begun_before_a_resume_does_not_pause_the_release_again(room: R
     assert second is not None
 
     def complain(taken: Claim) -> str:
-        with writing() as session:
+        with transaction() as session:
             back = Progress(taken, 0, hand_back=True, pause_because="The relay refuses us.")
             write(session.connection(), [back], room.settings)
         return room.release(release_id).state
@@ -135,5 +136,5 @@ def test_what_was_begun_before_a_resume_does_not_pause_the_release_again(room: R
 
 def moment() -> int:
     """Tell the time by the database's clock."""
-    with reading() as session:
+    with read_transaction() as session:
         return session.execute(select(database_now())).scalar_one()

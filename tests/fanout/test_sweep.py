@@ -9,7 +9,7 @@ import pytest
 from redis import Redis as Client
 from sqlalchemy import Connection, event, update
 
-from mailer.storage.database import db, writing
+from mailer.storage.database import db, transaction
 from mailer.storage.models import Batch, Release
 from tests.fanout.room import BOB, CAST, Room, together
 from tests.processes import alive, eventually
@@ -68,9 +68,11 @@ def test_a_scheduled_release_is_held_and_then_sent_when_its_time_comes(
 
 def restore(room: Room, release_id: int) -> None:
     """Let the release belong to another database than this one."""
-    with writing() as session:
+    with transaction() as session:
         session.execute(
-            update(Release).where(Release.id == release_id).values(kept_in="another database")
+            update(Release)
+            .where(Release.id == release_id)
+            .values(database_identity="another database")
         )
 
 
@@ -149,7 +151,7 @@ def test_four_at_once_are_as_good_as_one(room: Room, redis: Redis) -> None:
 
 def test_it_finishes_what_a_crash_left_unfinished(room: Room) -> None:
     release_id = room.freeze()
-    with writing() as session:
+    with transaction() as session:
         session.execute(update(Batch).values(position=Batch.size, open=False))
     assert room.receipt(release_id).state == "sending"
     room.sweep()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mailer.fanout.replies import Run, Verdict, judge
+from mailer.fanout.replies import RefusalStreak, Verdict, classify
 from mailer.mail.smtp_protocol import Reply, Stage
 
 GONE = Verdict("refused", "5.1.1")
@@ -41,7 +41,7 @@ def reply(code: int, enhanced: str | None = None) -> Reply:
 def test_an_answer_to_one_recipient(
     stage: Stage, answer: Reply, kind: str, suppresses: bool
 ) -> None:
-    verdict = judge(stage, answer)
+    verdict = classify(stage, answer)
     assert (verdict.kind, verdict.suppresses) == (kind, suppresses)
 
 
@@ -59,23 +59,23 @@ def test_an_answer_to_one_recipient(
     ],
 )
 def test_an_answer_before_any_recipient_is_about_us(stage: Stage, answer: Reply, kind: str) -> None:
-    verdict = judge(stage, answer)
+    verdict = classify(stage, answer)
     assert (verdict.kind, verdict.suppresses) == (kind, False)
 
 
 @pytest.mark.parametrize("stage", ["connect", "auth", "mail"])
 def test_a_pause_says_what_to_mend_without_the_words_of_the_relay(stage: Stage) -> None:
-    sentence = judge(stage, Reply(550, "5.7.1", "go away ada@example.org")).sentence
+    sentence = classify(stage, Reply(550, "5.7.1", "go away ada@example.org")).sentence
     assert "5.7.1" in sentence
     assert "Mend" in sentence
     assert "ada@example.org" not in sentence
 
 
 def test_a_dot_is_accepted_by_nothing_but_2yz() -> None:
-    assert judge("dot", reply(354)).kind != "accepted"
+    assert classify("dot", reply(354)).kind != "accepted"
 
 
-def tried(run: Run, verdicts: list[Verdict], domains: int = 3) -> list[int]:
+def tried(run: RefusalStreak, verdicts: list[Verdict], domains: int = 3) -> list[int]:
     """Give the verdicts to the run; returns at which of them it called for a pause."""
     return [
         number
@@ -86,7 +86,7 @@ def tried(run: Run, verdicts: list[Verdict], domains: int = 3) -> list[int]:
 
 @pytest.mark.parametrize("verdict", [GONE, BLOCKED])
 def test_the_twentieth_equal_refusal_over_three_domains_is_our_own_fault(verdict: Verdict) -> None:
-    run = Run()
+    run = RefusalStreak()
     assert tried(run, [verdict] * 20) == [20]
     assert list(run.refused) == list(range(1, 21))
     assert verdict.reason in run.sentence
@@ -94,15 +94,15 @@ def test_the_twentieth_equal_refusal_over_three_domains_is_our_own_fault(verdict
 
 @pytest.mark.parametrize("domains", [1, 2])
 def test_any_number_within_two_domains_is_the_fault_of_those(domains: int) -> None:
-    assert tried(Run(), [BLOCKED] * 100, domains) == []
+    assert tried(RefusalStreak(), [BLOCKED] * 100, domains) == []
 
 
 @pytest.mark.parametrize(
     "between", [Verdict("accepted"), GONE, Verdict("refused", "5.7.26"), Verdict("deferred", "4")]
 )
 def test_anything_else_between_breaks_the_run(between: Verdict) -> None:
-    assert tried(Run(), [BLOCKED] * 19 + [between] + [BLOCKED] * 19) == []
+    assert tried(RefusalStreak(), [BLOCKED] * 19 + [between] + [BLOCKED] * 19) == []
 
 
 def test_who_is_skipped_says_nothing_about_the_relay() -> None:
-    assert tried(Run(), [*[BLOCKED] * 19, Verdict("skipped", "left"), BLOCKED]) == [21]
+    assert tried(RefusalStreak(), [*[BLOCKED] * 19, Verdict("skipped", "left"), BLOCKED]) == [21]

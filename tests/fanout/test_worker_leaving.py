@@ -18,8 +18,8 @@ from rq.executions import Execution
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from mailer.fanout.jobs import STOPPING, Notice
-from mailer.fanout.worker import DoorbellWorker
+from mailer.fanout.jobs import SHUTDOWN_SIGNALS, ShutdownFlag
+from mailer.fanout.worker import QueueWorker
 from mailer.storage.queues import patient_connection
 from tests.fanout.room import Room
 from tests.servers import Redis
@@ -50,7 +50,7 @@ class Deaf(Queue):
         raise DequeueTimeout(1, _QUEUE)
 
 
-class ToldWhilePreparing(DoorbellWorker):
+class ToldWhilePreparing(QueueWorker):
     """A worker that is told to leave when it has taken a job and has no horse yet."""
 
     def prepare_execution(self, job: Job) -> Execution:
@@ -62,7 +62,7 @@ class ToldWhilePreparing(DoorbellWorker):
 @pytest.fixture
 def connection(sqlite_room: tuple[Room, dict[str, str]], redis: Redis) -> Iterator[Client]:
     """A worker's connection to Redis, beside a database; signals are as before at the end."""
-    before = {number: signal.getsignal(number) for number in STOPPING}
+    before = {number: signal.getsignal(number) for number in SHUTDOWN_SIGNALS}
     with patient_connection(redis.url) as client:
         yield client
     for number, handler in before.items():
@@ -77,19 +77,19 @@ def written(connection: Client, tmp_path: Path) -> Path:
     return path
 
 
-def work(kind: type[DoorbellWorker], connection: Client, **named: Any) -> None:
+def work(kind: type[QueueWorker], connection: Client, **named: Any) -> None:
     """Let a worker wait for jobs until it leaves, or has been idle for too long."""
     worker = kind([_QUEUE], connection=connection, serializer=JSONSerializer, **named)
-    worker.notice = Notice()
+    worker.shutdown = ShutdownFlag()
     worker.work(logging_level="WARNING", max_idle_time=_IDLE_SECONDS)
-    assert worker.notice.given
+    assert worker.shutdown.is_set
 
 
 def test_it_leaves_though_a_library_caught_what_the_signal_raised(
     connection: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Deaf, "waits", 0)
-    work(DoorbellWorker, connection, queue_class=Deaf)
+    work(QueueWorker, connection, queue_class=Deaf)
     assert Deaf.waits == 1
 
 
@@ -110,5 +110,5 @@ def test_a_horse_just_born_hears_of_it(
         return child
 
     monkeypatch.setattr(os, "fork", fork_when_told)
-    work(DoorbellWorker, connection)
+    work(QueueWorker, connection)
     assert not written.exists()

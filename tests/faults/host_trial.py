@@ -76,12 +76,12 @@ class HostTrial(Trial):
         with ExitStack() as stack:
             with there.entered():
                 post = stack.enter_context(relay.open(parts.folder, seed, _PACE))
-            places = contract(
+            sitemap_entries = contract(
                 database_url=parts.database_url,
                 redis_url=parts.redis.url,
                 smtp_url=f"smtp://{there.address}:{post.port}",
             )
-            variables = {**places, **QUICK, **settings}
+            variables = {**sitemap_entries, **QUICK, **settings}
             service = stack.enter_context(Service.running(variables, parts.folder, ("web",)))
             trial = cls(parts, service, post, seed, number)
             for host in trial.workers:

@@ -98,10 +98,10 @@ class Trial:
     ) -> Iterator[Self]:
         """Set up the service, a relay that records, and a press room with followers."""
         with relay.open(parts.folder, seed, PACE) as post:
-            places = contract(
+            sitemap_entries = contract(
                 database_url=parts.database_url, redis_url=parts.redis.url, smtp_url=post.url
             )
-            variables = {**places, **QUICK, **settings}
+            variables = {**sitemap_entries, **QUICK, **settings}
             with Service.running(variables, parts.folder, NAMES) as service:
                 yield cls(parts, service, post, seed, number)
 

@@ -42,8 +42,11 @@ class Town:
         lines = (f"{name}={shlex.quote(value)}\n" for name, value in variables.items())
         environment.write_text("".join(lines))
         mailer = str(Path(sys.executable).parent / "mailer")
-        places = {"/etc/mailer/environment": str(environment), "/srv/mailer/bin/mailer": mailer}
-        program.write_text(_documented("/usr/local/bin/mailer-inbound", places))
+        sitemap_entries = {
+            "/etc/mailer/environment": str(environment),
+            "/srv/mailer/bin/mailer": mailer,
+        }
+        program.write_text(_documented("/usr/local/bin/mailer-inbound", sitemap_entries))
         with Pipe.running(["sh", str(program)]) as pipe:
             known = pipe.script.with_name("mailboxes")
             known.write_text(_documented("/etc/postfix/mailer-mailboxes", {}))

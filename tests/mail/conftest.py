@@ -36,7 +36,7 @@ VALUES = {
     "access_token": "MQ.aSVyZw.access-" + "z" * 40,
     "unsubscribe_token": "eyJpZCI6MX0.leave_" + "y" * 52,
     "one_click_token": "eyJpZCI6MX0.click",
-    "unsubscribe_mailbox": f"unsubscribe-{'a2' * 16}@{'in.' * 62}org",
+    "unsubscribe_address": f"unsubscribe-{'a2' * 16}@{'in.' * 62}org",
 }
 LINKS = Links(
     confirm="https://follow.example.com/confirm/",

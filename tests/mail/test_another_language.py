@@ -110,8 +110,8 @@ def test_a_frame_from_right_to_left_turns_round(
     [(1, "⟦%(num)s dzień⟧"), (2, "⟦%(num)s dni⟧"), (5, "⟦%(num)s dnia⟧"), (22, "⟦%(num)s dni⟧")],
 )
 def test_its_plurals_are_its_own(templates: Path, number: int, written: str) -> None:
-    spoken = translations(OTHER, templates / "locales")
-    assert spoken.ngettext("%(num)s day", "%(num)s days", number) == written
+    get_locale = translations(OTHER, templates / "locales")
+    assert get_locale.ngettext("%(num)s day", "%(num)s days", number) == written
 
 
 def test_it_is_found_where_its_catalogue_is_and_nowhere_else(templates: Path) -> None:

@@ -181,7 +181,7 @@ def test_the_recipient_can_leave_by_header(
 def test_the_recipient_can_leave_by_mail_where_mail_arrives(
     reachable_letters: Letters, press_room: PressRoom, story: Story
 ) -> None:
-    mailto = f"mailto:{VALUES['unsubscribe_mailbox']}?subject=unsubscribe"
+    mailto = f"mailto:{VALUES['unsubscribe_address']}?subject=unsubscribe"
     for composed in (
         reachable_letters.release(press_room, story, "nb"),
         reachable_letters.welcome(press_room, "nb"),

@@ -34,8 +34,8 @@ class Said(HTMLParser):
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        spoken = ("alt", "title", "placeholder", "aria-label", "aria-roledescription")
-        self.texts += [unescape(value or "") for name, value in attrs if name in spoken]
+        get_locale = ("alt", "title", "placeholder", "aria-label", "aria-roledescription")
+        self.texts += [unescape(value or "") for name, value in attrs if name in get_locale]
 
     def handle_data(self, data: str) -> None:
         self.texts.append(data)

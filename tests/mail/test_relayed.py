@@ -14,7 +14,7 @@ from mailer.mail.smtp import Mail, SmtpConnection
 from mailer.relay import Relay as Hop
 from tests.dkim_keys import dkimpy_verdicts, ed25519, opendkim_verdicts, rsa
 from tests.mail.conftest import VALUES
-from tests.mail.test_dkim import DOMAIN, MOMENT
+from tests.mail.test_dkim import DOMAIN, TIMESTAMP
 from tests.mail_server import MailServer
 from tests.relay import Received, Relay
 
@@ -69,7 +69,7 @@ def relayed(postfix: Hop, inbox: Relay, content: bytes, recipient: str) -> Recei
 def test_a_letter_arrives_octet_by_octet_and_both_verifiers_take_it(
     postfix: Hop, inbox: Relay, letter: Composed, recipient: str, tmp_path: Path
 ) -> None:
-    content = sign(letter, KEYS, MOMENT).fill({**VALUES, "to": recipient})
+    content = sign(letter, KEYS, TIMESTAMP).fill({**VALUES, "to": recipient})
     received = relayed(postfix, inbox, content, recipient)
     assert received.sender == SENDER
     assert received.content.startswith(b"Received: from ")

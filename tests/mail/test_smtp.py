@@ -124,7 +124,7 @@ def test_a_connection_that_is_lost_before_the_content_leaves_is_told_as_lost(
         mail = Mail(FROM, ADA, MESSAGE)
         await connection.envelope(mail)
         relay.break_connections()
-        while not connection._dialog.transport.is_closing():
+        while not connection._protocol.transport.is_closing():
             await asyncio.sleep(0.01)
         with pytest.raises(Unanswered):
             await connection.content(mail)

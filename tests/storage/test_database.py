@@ -22,8 +22,8 @@ from mailer.storage.database import (
     database_now,
     db,
     identity,
-    reading,
-    writing,
+    read_transaction,
+    transaction,
 )
 from mailer.storage.migrations import newest_migration, present_migration, upgrade
 from mailer.storage.models import ApiKey, Subscriber
@@ -87,41 +87,41 @@ def held(database_url: str) -> Iterator[IO[str]]:
 
 
 def test_what_is_written_is_there_for_the_next(database_url: str) -> None:
-    with writing() as session:
+    with transaction() as session:
         session.add(subscriber(KARI))
-    with reading() as session:
+    with read_transaction() as session:
         assert people(session) == 1
 
 
 def test_a_use_case_that_fails_leaves_no_trace(database_url: str) -> None:
     def use_case() -> None:
-        with writing() as session:
+        with transaction() as session:
             session.add(subscriber(KARI))
             session.flush()
             raise LookupError
 
     with pytest.raises(LookupError):
         use_case()
-    with reading() as session:
+    with read_transaction() as session:
         assert people(session) == 0
 
 
 def test_a_constraint_that_fails_leaves_no_trace_of_what_went_before(database_url: str) -> None:
     def use_case() -> None:
-        with writing() as session:
+        with transaction() as session:
             session.add(subscriber(KARI))
             session.flush()
             session.add(subscriber(KARI))
 
     with pytest.raises(IntegrityError):
         use_case()
-    with reading() as session:
+    with read_transaction() as session:
         assert people(session) == 0
 
 
 def test_a_row_belongs_to_somebody_who_exists() -> None:
     def use_case() -> None:
-        with writing() as session:
+        with transaction() as session:
             key = ApiKey(publisher_id=4711, digest="x" * 64, scope="read", created_at=THEN)
             session.add(key)
 
@@ -143,10 +143,10 @@ def test_a_writer_waits_for_another_process_instead_of_failing(database_url: str
         friend.start()
         # The last thing in this thread before its own BEGIN IMMEDIATE.
         event.listen(db.engine, "checkout", lambda *_: knocking.set())
-        with writing() as session:
+        with transaction() as session:
             session.add(subscriber(OLA))
         friend.join()
-    with reading() as session:
+    with read_transaction() as session:
         assert people(session) == 1
 
 
@@ -159,30 +159,30 @@ def test_the_threads_of_a_process_write_in_turn(
     db.engine.dispose()
 
     def write(name: int) -> None:
-        with writing() as session:
+        with transaction() as session:
             session.add(subscriber(f"visitor-{name}@example.org"))
 
     with ThreadPoolExecutor(8) as threads:
         started = [threads.submit(copy_context().run, write, name) for name in range(100)]
         for one in started:
             one.result()
-    with reading() as session:
+    with read_transaction() as session:
         assert people(session) == 100
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_reader_does_not_wait_for_a_writer(database_url: str) -> None:
     with held(database_url) as holder:
-        with reading() as session:
+        with read_transaction() as session:
             assert people(session) == 0
         holder.write("\n")
 
 
 def test_a_moment_comes_back_as_the_same_moment_in_utc() -> None:
     oslo = timezone(timedelta(hours=2))
-    with writing() as session:
+    with transaction() as session:
         session.add(subscriber(ADA, THEN.astimezone(oslo)))
-    with reading() as session:
+    with read_transaction() as session:
         found = session.scalars(select(Subscriber.created_at)).one()
     assert found == THEN
     assert found.utcoffset() == timedelta()
@@ -190,7 +190,7 @@ def test_a_moment_comes_back_as_the_same_moment_in_utc() -> None:
 
 def test_a_moment_without_a_zone_is_a_mistake_of_ours() -> None:
     def use_case() -> None:
-        with writing() as session:
+        with transaction() as session:
             session.add(subscriber(ADA, datetime(2026, 5, 17)))  # noqa: DTZ001 - on purpose
 
     with pytest.raises((StatementError, ValueError), match="without a time zone"):
@@ -198,9 +198,9 @@ def test_a_moment_without_a_zone_is_a_mistake_of_ours() -> None:
 
 
 def test_the_databases_clock_counts_milliseconds_and_never_turns_back() -> None:
-    with reading() as session:
+    with read_transaction() as session:
         first = session.scalars(select(database_now())).one()
-    with reading() as session:
+    with read_transaction() as session:
         then = session.scalars(select(database_now())).one()
     assert isinstance(first, int)
     assert then >= first
@@ -209,20 +209,20 @@ def test_the_databases_clock_counts_milliseconds_and_never_turns_back() -> None:
 
 
 def test_a_database_knows_itself_and_is_no_other(databases: Databases, database_url: str) -> None:
-    with reading() as session:
+    with read_transaction() as session:
         own = identity(session.connection())
         assert identity(session.connection()) == own
     kind = "sqlite" if database_url.startswith("sqlite") else "postgresql"
-    with databases.fresh(kind) as url, press_room(url), reading() as session:
+    with databases.fresh(kind) as url, press_room(url), read_transaction() as session:
         assert identity(session.connection()) != own
 
 
 def test_migrating_again_changes_nothing(database_url: str) -> None:
-    with writing() as session:
+    with transaction() as session:
         session.add(subscriber(KARI))
     db.engine.dispose()
     upgrade(database_url)
-    with reading() as session:
+    with read_transaction() as session:
         assert people(session) == 1
     assert present_migration() == newest_migration()
 

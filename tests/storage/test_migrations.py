@@ -17,7 +17,7 @@ from mailer.storage.migrations import upgrade
 from mailer.storage.models import Base
 from tests.conftest import Databases
 
-MOMENT = datetime(2026, 5, 17, tzinfo=UTC)
+TIMESTAMP = datetime(2026, 5, 17, tzinfo=UTC)
 ROWS: dict[str, dict[str, Any]] = {
     "publishers": {
         "slug": "oya",
@@ -25,21 +25,21 @@ ROWS: dict[str, dict[str, Any]] = {
         "from_address": "presse@example.org",
         "locale": "nb",
         "hold_minutes": 0,
-        "created_at": MOMENT,
+        "created_at": TIMESTAMP,
     },
-    "subscribers": {"address": "kari@example.org", "created_at": MOMENT},
+    "subscribers": {"address": "kari@example.org", "created_at": TIMESTAMP},
     "subscriptions": {
         "subscriber_id": 1,
         "publisher_id": 1,
         "locale": "nb",
-        "requested_at": MOMENT,
-        "confirmed_at": MOMENT,
+        "requested_at": TIMESTAMP,
+        "confirmed_at": TIMESTAMP,
     },
     "outbox": {
         "kind": "welcome",
         "subscription_id": 1,
         "message_id": "1@example.org",
-        "created_at": MOMENT,
+        "created_at": TIMESTAMP,
         "epoch": 0,
         "attempts": 0,
     },

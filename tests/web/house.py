@@ -18,13 +18,13 @@ from werkzeug.test import TestResponse
 from mailer.app import create_app
 from mailer.config import Settings
 from mailer.domain import publishers
-from mailer.domain.branding import Traits
+from mailer.domain.branding import Branding
 from mailer.domain.followers import subscriptions
 from mailer.domain.followers.subscriptions import Evidence
 from mailer.domain.releases import lifecycle, publishing
 from mailer.domain.releases.release_body import ReleaseBody
-from mailer.domain.tokens import Links
-from mailer.storage.database import db, reading, writing
+from mailer.domain.tokens import Tokens
+from mailer.storage.database import db, read_transaction, transaction
 from mailer.storage.models import Base, Subscriber, Subscription
 from mailer.storage.types import now
 from tests.service import contract
@@ -52,7 +52,7 @@ class House:
 
     app: Flask
     settings: Settings
-    links: Links
+    links: Tokens
 
     @property
     def client(self) -> FlaskClient:
@@ -68,7 +68,7 @@ class House:
         with self.app.app_context():
             proof = Evidence(language=locale, page="test", network=None)
             subscriptions.sign_up(self.settings, publishers.find(SLUG), address, proof)
-            with reading() as session:
+            with read_transaction() as session:
                 newest = select(Subscription.id).order_by(Subscription.id.desc()).limit(1)
                 return session.scalars(newest).one()
 
@@ -113,24 +113,24 @@ class House:
             publisher = publishers.find(SLUG)
             return publishing.retract(self.settings, publisher, release_id, note).id
 
-    def furnish(self, **traits: Any) -> None:
+    def furnish(self, **branding: Any) -> None:
         """Change what readers see of the press room."""
         with self.app.app_context():
-            publishers.change(SLUG, cast(Traits, traits))
+            publishers.change(SLUG, cast(Branding, branding))
 
     def suppress(self, address: str) -> None:
         """Note that a mailbox does not exist."""
-        with self.app.app_context(), writing() as session:
+        with self.app.app_context(), transaction() as session:
             session.execute(
                 update(Subscriber).where(Subscriber.address == address).values(suppressed_at=now())
             )
 
     def erase(self, subscription_id: int) -> None:
         """Leave the bare row of a subscription, without its person."""
-        with self.app.app_context(), writing() as session:
+        with self.app.app_context(), transaction() as session:
             session.get_one(Subscription, subscription_id).subscriber_id = None
 
-    def standing(self, subscription_id: int) -> tuple[bool, bool]:
+    def view(self, subscription_id: int) -> tuple[bool, bool]:
         """Tell whether a subscription is confirmed, and whether it has ended."""
         with self.app.app_context():
             found = subscriptions.look_up(subscription_id)
@@ -138,7 +138,7 @@ class House:
 
     def rows(self) -> Rows:
         """Return everything in the database."""
-        with self.app.app_context(), reading() as session:
+        with self.app.app_context(), read_transaction() as session:
             return {
                 table.name: [
                     tuple(row)
@@ -151,7 +151,7 @@ class House:
         """Return the step, language, page and network of every consent."""
         table = Base.metadata.tables["consents"]
         columns = [table.c[name] for name in ("step", "language", "page", "network")]
-        with self.app.app_context(), reading() as session:
+        with self.app.app_context(), read_transaction() as session:
             found = session.execute(select(*columns).order_by(table.c.id))
             return [tuple(row) for row in found]
 
@@ -190,7 +190,7 @@ def house(database_url: str, *, furnished: bool = False, **variables: str) -> It
         if not furnished:
             publishers.add(ROOM_DRAFT)
     try:
-        yield House(app, settings, Links(settings))
+        yield House(app, settings, Tokens(settings))
     finally:
         with app.app_context():
             db.engine.dispose()

@@ -22,7 +22,7 @@ def test_looking_changes_nothing_and_acting_confirms_once(home: House) -> None:
     answers = [home.client.post(path), home.client.post(path)]
     assert [answer.status_code for answer in answers] == [200, 200]
     assert all(f"Nå følger du {NAME}" in text(answer) for answer in answers)
-    assert home.standing(one) == (True, False)
+    assert home.view(one) == (True, False)
     assert [step for step, *_ in home.consents()] == ["requested", "confirmed"]
     page = home.consents()[1][2]
     assert page == f"{home.settings.base_url}/confirm"

@@ -11,7 +11,7 @@ from sqlalchemy import event
 from werkzeug.test import TestResponse
 
 from mailer.storage.database import db
-from mailer.web.constant_time import BEAT_SECONDS, wait_after
+from mailer.web.constant_time import STEP_SECONDS, padding_after
 from tests.web.house import House
 
 PASTS = ("unknown", "waiting", "confirmed", "departed", "no-mailbox", "was-erased", "asked-twice")
@@ -78,7 +78,7 @@ def test_the_answer_and_the_work_are_the_same(home: House, past: str) -> None:
 
 @pytest.mark.parametrize(("work", "beats"), [(0.0002, 1), (0.0036, 1), (0.0099, 1), (0.0101, 2)])
 def test_work_takes_a_whole_number_of_beats(work: float, beats: int) -> None:
-    assert work + wait_after(work) == pytest.approx(beats * BEAT_SECONDS)
+    assert work + padding_after(work) == pytest.approx(beats * STEP_SECONDS)
 
 
 @pytest.mark.parametrize("past", PASTS)
@@ -90,4 +90,4 @@ def test_every_answer_waits_for_the_beat(
     monkeypatch.setattr(time, "sleep", waits.append)
     home.follow(address_of(past))
     assert len(waits) == 1
-    assert 0 <= waits[0] < BEAT_SECONDS
+    assert 0 <= waits[0] < STEP_SECONDS

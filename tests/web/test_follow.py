@@ -36,13 +36,13 @@ def test_the_page_promises_what_it_does_in_the_language_of_the_press_room(home: 
 
 
 @pytest.mark.parametrize(
-    ("wish", "spoken"), [("nn", "nn"), ("en-US", "en"), ("fr", "nb"), ("%00", "nb"), ("", "nb")]
+    ("wish", "language"), [("nn", "nn"), ("en-US", "en"), ("fr", "nb"), ("%00", "nb"), ("", "nb")]
 )
-def test_the_page_is_there_in_other_languages(home: House, wish: str, spoken: str) -> None:
+def test_the_page_is_there_in_other_languages(home: House, wish: str, language: str) -> None:
     answer = home.client.get(f"{ROOM}?locale={wish}", headers={"Accept-Language": "de"})
-    assert f'<html lang="{spoken}"' in text(answer)
-    assert f'name="locale" value="{spoken}"' in text(answer)
-    assert answer.headers["Content-Language"] == spoken
+    assert f'<html lang="{language}"' in text(answer)
+    assert f'name="locale" value="{language}"' in text(answer)
+    assert answer.headers["Content-Language"] == language
 
 
 def test_the_promise_on_record_is_the_one_on_the_page(home: House) -> None:

@@ -13,7 +13,7 @@ PAGES = [ROOM, f"{ROOM}embed/code", f"{ROOM}privacy", "/nobody/"]
 
 
 @pytest.mark.parametrize(
-    ("query", "wishes", "spoken"),
+    ("query", "wishes", "language"),
     [
         ("", "", "nb"),
         ("", "de", "nb"),
@@ -28,12 +28,12 @@ PAGES = [ROOM, f"{ROOM}embed/code", f"{ROOM}privacy", "/nobody/"]
     ],
 )
 def test_the_address_decides_then_the_browser_then_the_press_room(
-    home: House, query: str, wishes: str, spoken: str
+    home: House, query: str, wishes: str, language: str
 ) -> None:
     for path in (ROOM, f"{ROOM}{home.publish(notify=False)}", f"{ROOM}privacy"):
         answer = home.client.get(f"{path}{query}", headers={"Accept-Language": wishes})
-        assert f'<html lang="{spoken}"' in text(answer)
-        assert answer.headers["Content-Language"] == spoken
+        assert f'<html lang="{language}"' in text(answer)
+        assert answer.headers["Content-Language"] == language
         decided_elsewhere = query in ("?locale=nn", "?locale=en")
         assert ("Accept-Language" in answer.headers.get("Vary", "")) != decided_elsewhere
 

@@ -13,8 +13,8 @@ from mailer.domain import publishers
 from mailer.domain.followers import follower_csv
 from mailer.domain.outbox import LETTERS_A_DAY
 from mailer.mail.locales import available, long_date
-from mailer.storage.database import reading
-from mailer.storage.models import OutboxLetter, Subscription
+from mailer.storage.database import read_transaction
+from mailer.storage.models import OutboxMessage, Subscription
 from mailer.storage.types import now
 from tests.web.house import NAME, ROOM_DRAFT, SLUG, House, text
 
@@ -28,14 +28,14 @@ def path_of(home: House, subscription_id: int) -> str:
 
 def column(home: House, subscription_id: int, name: str) -> Any:
     """Read one column of a subscription."""
-    with home.app.app_context(), reading() as session:
+    with home.app.app_context(), read_transaction() as session:
         return getattr(session.get_one(Subscription, subscription_id), name)
 
 
 def letters(home: House) -> list[str]:
     """Return the kinds of all letters in the outbox."""
-    with home.app.app_context(), reading() as session:
-        return list(session.scalars(select(OutboxLetter.kind).order_by(OutboxLetter.id)))
+    with home.app.app_context(), read_transaction() as session:
+        return list(session.scalars(select(OutboxMessage.kind).order_by(OutboxMessage.id)))
 
 
 def steps(home: House) -> list[str]:
@@ -178,9 +178,9 @@ def test_leaving_undoing_and_leaving_again_says_goodbye_each_time_but_not_withou
     path = f"/unsubscribe/{home.links.token('unsubscribe', one)}"
     for _ in range(LETTERS_A_DAY):
         assert home.client.post(path).status_code == 200
-        assert home.standing(one) == (True, True)
+        assert home.view(one) == (True, True)
         assert home.client.post(path, data={"action": "undo"}).status_code == 200
-        assert home.standing(one) == (True, False)
+        assert home.view(one) == (True, False)
     assert letters(home).count("goodbye") == LETTERS_A_DAY - 2
 
 

@@ -205,7 +205,7 @@ def test_the_publishing_system_is_answered_in_its_own_form(
 
 
 @pytest.mark.parametrize(
-    ("wishes", "spoken"),
+    ("wishes", "language"),
     [
         ("nn", "nn"),
         ("no", "nb"),
@@ -218,10 +218,10 @@ def test_the_publishing_system_is_answered_in_its_own_form(
     ],
 )
 def test_a_page_about_nothing_speaks_as_the_browser_wishes(
-    home: House, wishes: str, spoken: str
+    home: House, wishes: str, language: str
 ) -> None:
     answer = home.client.get("/", headers={"Accept-Language": wishes})
-    assert f'<html lang="{spoken}"' in text(answer)
+    assert f'<html lang="{language}"' in text(answer)
 
 
 @pytest.mark.parametrize("locale", available())

@@ -7,6 +7,7 @@ from xml.etree.ElementTree import fromstring
 
 import pytest
 
+from mailer.web import feeds
 from tests.web.house import ROOM, House
 
 NAMESPACE = "{http://www.sitemaps.org/schemas/sitemap/0.9}"
@@ -32,7 +33,7 @@ def test_every_page_that_may_be_read_is_in_the_sitemap(home: House) -> None:
 def test_too_many_pages_for_one_file_come_in_several(
     home: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sitemap, "PLACES_A_FILE", 2)
+    monkeypatch.setattr(feeds, "ENTRIES_A_FILE", 2)
     found = [f"{ROOM}{home.publish(reference=one, notify=False)}" for one in "abc"]
     assert listed(home) == ["/sitemap-1.xml", "/sitemap-2.xml"]
     assert listed(home, "/sitemap-1.xml") + listed(home, "/sitemap-2.xml") == [ROOM, *found]

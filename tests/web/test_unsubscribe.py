@@ -26,7 +26,7 @@ def test_looking_changes_nothing_acting_ends_and_undo_takes_up_again(home: House
         answer = home.client.post(path)
         assert answer.status_code == 200
         assert f"Du følger ikke lenger {NAME}" in text(answer)
-        assert home.standing(one) == (True, True)
+        assert home.view(one) == (True, True)
     after = home.rows()
     assert 'name="action" value="undo"' in text(home.client.get(path))
     assert home.rows() == after
@@ -35,7 +35,7 @@ def test_looking_changes_nothing_acting_ends_and_undo_takes_up_again(home: House
         answer = home.client.post(path, data={"action": "undo"})
         assert answer.status_code == 200
         assert f"Du følger {NAME} igjen" in text(answer)
-        assert home.standing(one) == (True, False)
+        assert home.view(one) == (True, False)
     steps = [step for step, *_ in home.consents()]
     assert steps == ["requested", "confirmed", "unsubscribed", "resumed"]
 
@@ -62,7 +62,7 @@ def test_one_click_ends_at_once_and_quietly(home: House, content_type: str) -> N
         assert answer.text == f"Du følger ikke lenger {NAME}."
         assert "Set-Cookie" not in answer.headers
         assert "Location" not in answer.headers
-        assert home.standing(one) == (True, True)
+        assert home.view(one) == (True, True)
     assert [step for step, *_ in home.consents()].count("unsubscribed") == 1
 
 
@@ -82,7 +82,7 @@ def test_another_body_is_not_a_click(home: House, body: bytes, content_type: str
     one = home.confirmed()
     path = f"/one-click/{home.links.token('one-click', one)}"
     assert home.client.post(path, data=body, content_type=content_type).status_code == 400
-    assert home.standing(one) == (True, False)
+    assert home.view(one) == (True, False)
 
 
 def test_a_person_who_comes_by_the_one_click_link_is_asked(home: House) -> None:
@@ -94,7 +94,7 @@ def test_a_person_who_comes_by_the_one_click_link_is_asked(home: House) -> None:
     action = re.search(r'action="(/unsubscribe/[^"]+)"', text(answer))
     assert action is not None
     assert home.client.post(action[1]).status_code == 200
-    assert home.standing(one) == (True, True)
+    assert home.view(one) == (True, True)
 
 
 def test_no_wish_in_the_link_leads_elsewhere(home: House) -> None:
@@ -113,4 +113,4 @@ def test_a_link_from_many_keys_ago_still_leaves(databases: Databases) -> None:
             path = f"/unsubscribe/{long_ago.links.token('unsubscribe', one)}"
         with house(url, furnished=True, SECRET_KEYS=",".join(keys)) as today:
             assert today.client.post(path).status_code == 200
-            assert today.standing(one) == (True, True)
+            assert today.view(one) == (True, True)

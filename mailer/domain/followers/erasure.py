@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from mailer.config import Settings
 from mailer.errors import Misconfigured, NotFound
 from mailer.mail.addresses import canonical
-from mailer.storage.database import insert, writing
-from mailer.storage.models import Consent, Erased, OutboxLetter, Subscriber, Subscription
+from mailer.storage.database import insert, transaction
+from mailer.storage.models import Consent, Erased, OutboxMessage, Subscriber, Subscription
 from mailer.storage.types import now
 
 _NO_KEY = "MAILER_ERASURE_KEY: is not set, and without it nobody can be kept forgotten."
@@ -24,7 +24,7 @@ def erase(settings: Settings, address: str) -> None:
     """Forget an address; raises InvalidAddress, NotFound, and Misconfigured without a key."""
     address = canonical(address)
     _require_key(settings)
-    with writing() as session:
+    with transaction() as session:
         person = session.scalar(select(Subscriber.id).where(Subscriber.address == address))
         if person is None:
             raise NotFound("Nobody here has this address.")
@@ -34,7 +34,7 @@ def erase(settings: Settings, address: str) -> None:
 def erase_owner(settings: Settings, subscription_id: int) -> None:
     """Forget whoever a subscription belongs to; again is fine. Raises Misconfigured."""
     _require_key(settings)
-    with writing() as session:
+    with transaction() as session:
         person = session.scalar(
             select(Subscription.subscriber_id).where(Subscription.id == subscription_id)
         )
@@ -73,7 +73,7 @@ def hold(session: Session, people: Sequence[int]) -> None:
         session.execute(rows.with_for_update(key_share=column is Subscription.id))
 
 
-def lift(session: Session, settings: Settings, subscription: Subscription) -> None:
+def clear_erasure(session: Session, settings: Settings, subscription: Subscription) -> None:
     """Let somebody who has confirmed anew be known again."""
     if settings.erasure_key is not None:
         person = session.get_one(Subscriber, subscription.subscriber_id)
@@ -115,8 +115,8 @@ def _empty(session: Session, subscriptions: Sequence[int]) -> None:
         .values(network=None, page=None, message_id=None)
     )
     session.execute(
-        delete(OutboxLetter).where(
-            OutboxLetter.subscription_id.in_(subscriptions), OutboxLetter.finished_at.is_(None)
+        delete(OutboxMessage).where(
+            OutboxMessage.subscription_id.in_(subscriptions), OutboxMessage.finished_at.is_(None)
         )
     )
 

@@ -16,7 +16,7 @@ from mailer.domain.followers.erasure import forgotten
 from mailer.domain.publishers import by_slug
 from mailer.errors import InvalidInput
 from mailer.mail.addresses import canonical
-from mailer.storage.database import insert, reading, writing
+from mailer.storage.database import insert, read_transaction, transaction
 from mailer.storage.models import Consent, Publisher, Subscriber, Subscription
 from mailer.storage.types import now
 
@@ -80,14 +80,14 @@ def import_followers(
     """
     reader = csv.reader(lines, skipinitialspace=True)
     columns = _columns(reader)
-    with reading() as session:
+    with read_transaction() as session:
         publisher = by_slug(session, slug)
     rules = _Rules(publisher.locale, locales, smtputf8)
     report = ImportReport()
     numbered = _rows(reader, columns)
     while block := list(islice(numbered, _LINES_A_TRANSACTION)):
         followers = list(_understood(block, rules, report))
-        with writing() as session:
+        with transaction() as session:
             known = _not_forgotten(session, erasure_key, followers, report)
             _add(session, publisher, known, report)
         progress(len(block))
@@ -99,7 +99,7 @@ def followers_of(slug: str) -> Iterator[tuple[str, str, str]]:
 
     Raises NotFound. However long the reading takes, it is one moment's followers.
     """
-    with reading() as session:
+    with read_transaction() as session:
         publisher = by_slug(session, slug)
         rows = session.execute(
             select(Subscriber.address, Subscription.confirmed_at, Subscription.locale)

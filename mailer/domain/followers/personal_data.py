@@ -11,11 +11,11 @@ from sqlalchemy.orm import Session
 
 from mailer.errors import NotFound
 from mailer.mail.addresses import canonical
-from mailer.storage.database import reading
+from mailer.storage.database import read_transaction
 from mailer.storage.models import (
     Base,
     Consent,
-    OutboxLetter,
+    OutboxMessage,
     Outcome,
     Publisher,
     Release,
@@ -24,22 +24,22 @@ from mailer.storage.models import (
     Uncertain,
 )
 
-Dossier = dict[str, Any]
+PersonalData = dict[str, Any]
 
 
-def of_address(address: str) -> Dossier:
+def of_address(address: str) -> PersonalData:
     """Return all that is known about an address; raises InvalidAddress and NotFound."""
     address = canonical(address)
-    with reading() as session:
+    with read_transaction() as session:
         person = session.scalar(select(Subscriber).where(Subscriber.address == address))
         if person is None:
             raise NotFound("Nobody here has this address.")
         return _of_person(session, person)
 
 
-def of_owner(subscription_id: int) -> Dossier | None:
+def of_owner(subscription_id: int) -> PersonalData | None:
     """Return all that is known about whoever owns a subscription; None if they are forgotten."""
-    with reading() as session:
+    with read_transaction() as session:
         person = session.scalar(
             select(Subscriber)
             .join(Subscription, Subscription.subscriber_id == Subscriber.id)
@@ -48,32 +48,34 @@ def of_owner(subscription_id: int) -> Dossier | None:
         return None if person is None else _of_person(session, person)
 
 
-def _of_person(session: Session, person: Subscriber) -> Dossier:
+def _of_person(session: Session, person: Subscriber) -> PersonalData:
     rows = session.execute(
         select(Subscription, Publisher)
         .join(Publisher, Publisher.id == Subscription.publisher_id)
         .where(Subscription.subscriber_id == person.id)
         .order_by(Subscription.id)
     ).all()
-    return _told(person, "address", "created_at", "suppressed_at") | {
+    return _columns(person, "address", "created_at", "suppressed_at") | {
         "subscriptions": [_of_subscription(session, one, room) for one, room in rows]
     }
 
 
-def _of_subscription(session: Session, one: Subscription, room: Publisher) -> Dossier:
+def _of_subscription(session: Session, one: Subscription, room: Publisher) -> PersonalData:
     consents = select(Consent).where(Consent.subscription_id == one.id).order_by(Consent.id)
     letters = (
-        select(OutboxLetter).where(OutboxLetter.subscription_id == one.id).order_by(OutboxLetter.id)
+        select(OutboxMessage)
+        .where(OutboxMessage.subscription_id == one.id)
+        .order_by(OutboxMessage.id)
     )
     return {
         "press_room": room.name,
-        **_told(one, "locale", "requested_at", "confirmed_at"),
-        **_told(one, "paused_until", "ended_at", "ended_reason"),
-        "consents": _all_told(
+        **_columns(one, "locale", "requested_at", "confirmed_at"),
+        **_columns(one, "paused_until", "ended_at", "ended_reason"),
+        "consents": _rows(
             session.scalars(consents),
             *("step", "at", "wording", "language", "page", "network", "message_id"),
         ),
-        "letters": _all_told(
+        "letters": _rows(
             session.scalars(letters),
             *("kind", "message_id", "created_at", "attempts", "finished_at", "outcome"),
         ),
@@ -81,7 +83,7 @@ def _of_subscription(session: Session, one: Subscription, room: Publisher) -> Do
     }
 
 
-def _of_releases(session: Session, one: Subscription) -> Sequence[Dossier]:
+def _of_releases(session: Session, one: Subscription) -> Sequence[PersonalData]:
     """Tell which releases name the subscription: because it got one late, not at all or twice."""
     outcomes = select(Outcome, Release).join(Release, Release.id == Outcome.release_id)
     uncertain = select(Uncertain, Release).join(Release, Release.id == Uncertain.release_id)
@@ -91,17 +93,17 @@ def _of_releases(session: Session, one: Subscription) -> Sequence[Dossier]:
         {
             "release": release.content["title"],
             "outcome": row.kind if isinstance(row, Outcome) else "uncertain",
-            **_told(row, "reason", "at"),
+            **_columns(row, "reason", "at"),
         }
         for row, release in (*late, *twice)
     ]
 
 
-def _all_told(rows: Iterable[Base], *names: str) -> Sequence[Dossier]:
-    return [_told(row, *names) for row in rows]
+def _rows(rows: Iterable[Base], *names: str) -> Sequence[PersonalData]:
+    return [_columns(row, *names) for row in rows]
 
 
-def _told(row: Base, *names: str) -> Dossier:
+def _columns(row: Base, *names: str) -> PersonalData:
     """Return columns of a row as JSON values."""
     values = {name: getattr(row, name) for name in names}
     return {

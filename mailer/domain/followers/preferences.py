@@ -16,17 +16,17 @@ from sqlalchemy.orm import Session
 from mailer.config import Settings
 from mailer.domain.followers.subscriptions import (
     Evidence,
-    Standing,
+    SubscriptionView,
     existing,
-    hold_owner,
-    prove,
-    standing_of,
+    lock_subscriber,
+    record_consent,
+    view_of,
 )
-from mailer.domain.outbox import may_write, post
+from mailer.domain.outbox import queue_letter, under_letter_limit
 from mailer.mail.addresses import masked
-from mailer.storage.database import reading, writing
+from mailer.storage.database import read_transaction, transaction
 from mailer.storage.models import Publisher, Subscriber, Subscription
-from mailer.storage.queues import ring
+from mailer.storage.queues import wake
 from mailer.storage.types import now
 
 PAUSES = (2, 4, 13)
@@ -34,10 +34,10 @@ PAUSES = (2, 4, 13)
 
 
 @dataclass(frozen=True, slots=True)
-class Choices:
+class Preferences:
     """What somebody has chosen, and where else they may choose."""
 
-    standing: Standing
+    view: SubscriptionView
     address: str
     """Masked: letters get forwarded, and the page with them."""
     paused_until: datetime | None
@@ -45,16 +45,16 @@ class Choices:
     """The other press rooms that the address follows: subscription and name."""
 
 
-def look_up(subscription_id: int) -> Choices | None:
+def look_up(subscription_id: int) -> Preferences | None:
     """Return the choices of a subscription, None if it has ended. Raises InvalidLink."""
-    with reading() as session:
+    with read_transaction() as session:
         subscription = existing(session, subscription_id)
         if subscription.ended_at is not None or subscription.subscriber_id is None:
             return None
         person = session.get_one(Subscriber, subscription.subscriber_id)
         until = subscription.paused_until
-        return Choices(
-            standing=standing_of(session, subscription),
+        return Preferences(
+            view=view_of(session, subscription),
             address=masked(person.address),
             paused_until=until if until and until > now() else None,
             others=_others(session, subscription),
@@ -63,11 +63,11 @@ def look_up(subscription_id: int) -> Choices | None:
 
 def change_language(subscription_id: int, locale: str, evidence: Evidence) -> None:
     """Have the mails come in another language; again is fine. Raises InvalidLink."""
-    with writing() as session:
+    with transaction() as session:
         subscription = existing(session, subscription_id, lock=True)
         if subscription.ended_at is None and subscription.locale != locale:
             subscription.locale = locale
-            prove(session, subscription, "language", evidence, None)
+            record_consent(session, subscription, "language", evidence, None)
 
 
 def pause(subscription_id: int, weeks: int, evidence: Evidence) -> None:
@@ -77,7 +77,7 @@ def pause(subscription_id: int, weeks: int, evidence: Evidence) -> None:
     _pause(subscription_id, until, evidence)
 
 
-def take_up(subscription_id: int, evidence: Evidence) -> None:
+def end_pause(subscription_id: int, evidence: Evidence) -> None:
     """End a pause before its time; again is fine. Raises InvalidLink."""
     _pause(subscription_id, None, evidence)
 
@@ -88,23 +88,23 @@ def ask_for_link(settings: Settings, subscription_id: int) -> None:
     Who has left may ask, too: something is known of them until it is deleted or kept no longer.
     The caller answers the same whatever happens here. Raises InvalidLink.
     """
-    with writing() as session:
+    with transaction() as session:
         # As a sign-up does: letters to one person are counted one by one.
-        hold_owner(session, subscription_id)
+        lock_subscriber(session, subscription_id)
         subscription = existing(session, subscription_id, lock=True)
         if subscription.subscriber_id is not None:
             person = session.get_one(Subscriber, subscription.subscriber_id)
-            if person.suppressed_at is None and may_write(session, subscription):
-                post(session, "manage", subscription)
-    ring(settings.redis_url, "letters")
+            if person.suppressed_at is None and under_letter_limit(session, subscription):
+                queue_letter(session, "manage", subscription)
+    wake(settings.redis_url, "letters")
 
 
 def _pause(subscription_id: int, until: datetime | None, evidence: Evidence) -> None:
-    with writing() as session:
+    with transaction() as session:
         subscription = existing(session, subscription_id, lock=True)
         if subscription.ended_at is None and subscription.paused_until != until:
             subscription.paused_until = until
-            prove(session, subscription, "paused" if until else "taken up", evidence, None)
+            record_consent(session, subscription, "paused" if until else "taken up", evidence, None)
 
 
 def _others(session: Session, subscription: Subscription) -> Sequence[tuple[int, str]]:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import aliased
 
 from mailer.config import Settings
 from mailer.domain.followers.erasure import forget, hold
-from mailer.storage.database import reading, writing
+from mailer.storage.database import read_transaction, transaction
 from mailer.storage.models import Subscriber, Subscription
 from mailer.storage.types import now
 
@@ -31,7 +31,7 @@ def keep_no_longer(settings: Settings) -> None:
     since = now() - timedelta(days=settings.keep_ended_days)
     last = 0
     while people := _done_with(last, since):
-        with writing() as session:
+        with transaction() as session:
             hold(session, people)
             # Some may have signed up anew; nobody does from here on.
             done = select(Subscriber.id).where(
@@ -46,7 +46,7 @@ def _expire() -> int:
     old = select(Subscription.id).where(
         *unconfirmed, Subscription.requested_at < now() - UNCONFIRMED_KEPT
     )
-    with writing() as session:
+    with transaction() as session:
         found = session.scalars(old.limit(_AT_ONCE)).all()
         session.execute(
             update(Subscription)
@@ -58,7 +58,7 @@ def _expire() -> int:
 
 def _done_with(last: int, since: datetime) -> Sequence[int]:
     """Return the next people, by their ids, who have nothing here that is open or fresh."""
-    with reading() as session:
+    with read_transaction() as session:
         found = session.scalars(
             select(Subscription.subscriber_id)
             .where(

@@ -19,7 +19,7 @@ from mailer.storage.database import Upsert, insert_into
 from mailer.storage.models import (
     Base,
     Consent,
-    OutboxLetter,
+    OutboxMessage,
     Publisher,
     Subscriber,
     Subscription,
@@ -79,18 +79,18 @@ def ask_to_confirm(session: Session, publisher: Publisher, address: str, proof: 
 def _statements(dialect_name: str) -> _Statements:
     person = _person(insert_into(dialect_name, Subscriber))
     subscription = insert_into(dialect_name, Subscription)
-    letter = _letter(insert_into(dialect_name, OutboxLetter))
+    letter = _letter(insert_into(dialect_name, OutboxMessage))
     proof = insert_into(dialect_name, Consent)
     if dialect_name == "postgresql":
         # Two in one, to save the way there and back. Not all four: the letters of somebody who
         # asked at the same moment are seen only by what begins when their row is free again.
         found = select(person.returning(Subscriber.id).cte("person").c.id)
-        written = select(letter.returning(OutboxLetter.id).cte("letter").c.id)
+        written = select(letter.returning(OutboxMessage.id).cte("letter").c.id)
         return _Statements([_subscription(subscription, found)], [_proof(proof, written)])
     found = select(Subscriber.id).where(Subscriber.address == _one(Subscriber, "address"))
-    written = select(OutboxLetter.id).where(
-        OutboxLetter.message_id == _one(OutboxLetter, "message_id"),
-        OutboxLetter.subscription_id == _one(OutboxLetter, "subscription_id"),
+    written = select(OutboxMessage.id).where(
+        OutboxMessage.message_id == _one(OutboxMessage, "message_id"),
+        OutboxMessage.subscription_id == _one(OutboxMessage, "subscription_id"),
     )
     return _Statements(
         [person, _subscription(subscription, found)], [letter, _proof(proof, written)]
@@ -133,26 +133,26 @@ def _letter(insert: Upsert) -> Upsert:
     Its limits are held by the database, so that they hold where no cache remembers who asked.
     """
     theirs = aliased(Subscription)
-    letters = select(func.count()).select_from(OutboxLetter)
+    letters = select(func.count()).select_from(OutboxMessage)
     recent = letters.where(
-        OutboxLetter.created_at > bindparam("given_an_hour_ago"),
-        OutboxLetter.kind == "confirm",
-        OutboxLetter.subscription_id == Subscription.id,
+        OutboxMessage.created_at > bindparam("given_an_hour_ago"),
+        OutboxMessage.kind == "confirm",
+        OutboxMessage.subscription_id == Subscription.id,
     ).correlate(Subscription)
     today = (
-        letters.join(theirs, theirs.id == OutboxLetter.subscription_id)
+        letters.join(theirs, theirs.id == OutboxMessage.subscription_id)
         .where(
-            OutboxLetter.created_at > bindparam("given_a_day_ago"),
+            OutboxMessage.created_at > bindparam("given_a_day_ago"),
             theirs.subscriber_id == Subscriber.id,
         )
         .correlate(Subscriber)
     )
     wanted = (
-        select(*_parameters(OutboxLetter, _LETTER))
+        select(*_parameters(OutboxMessage, _LETTER))
         .select_from(Subscription)
         .join(Subscriber, Subscriber.id == Subscription.subscriber_id)
         .where(
-            Subscription.id == _one(OutboxLetter, "subscription_id"),
+            Subscription.id == _one(OutboxMessage, "subscription_id"),
             Subscription.confirmed_at.is_(None),
             Subscriber.suppressed_at.is_(None),
             recent.scalar_subquery() < CONFIRMATIONS_AN_HOUR,

@@ -9,14 +9,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from mailer.config import Settings
-from mailer.domain.followers.erasure import lift
+from mailer.domain.followers.erasure import clear_erasure
 from mailer.domain.followers.signup import ask_to_confirm
-from mailer.domain.outbox import may_write, post
+from mailer.domain.outbox import queue_letter, under_letter_limit
 from mailer.errors import InvalidLink
 from mailer.mail.addresses import canonical
-from mailer.storage.database import reading, writing
+from mailer.storage.database import read_transaction, transaction
 from mailer.storage.models import Consent, Publisher, Subscriber, Subscription
-from mailer.storage.queues import ring
+from mailer.storage.queues import wake
 from mailer.storage.types import now
 
 WORDING = "follow-1"
@@ -35,7 +35,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class SubscriptionView:
     """A subscription as its owner sees it."""
 
     publisher: Publisher
@@ -53,66 +53,66 @@ def sign_up(settings: Settings, publisher: Publisher, address: str, evidence: Ev
     address was known. Raises InvalidAddress.
     """
     address = canonical(address, smtputf8=settings.smtputf8)
-    with writing() as session:
+    with transaction() as session:
         ask_to_confirm(session, publisher, address, _proof("requested", evidence))
-    ring(settings.redis_url, "letters")
+    wake(settings.redis_url, "letters")
 
 
-def confirm(settings: Settings, subscription_id: int, evidence: Evidence) -> Standing:
+def confirm(settings: Settings, subscription_id: int, evidence: Evidence) -> SubscriptionView:
     """Confirm a subscription; again is fine. Raises InvalidLink."""
-    with writing() as session:
+    with transaction() as session:
         subscription = existing(session, subscription_id, lock=True)
         if subscription.confirmed_at is None and subscription.ended_at is None:
             subscription.confirmed_at = now()
-            lift(session, settings, subscription)
-            message_id = post(session, "welcome", subscription)
-            prove(session, subscription, "confirmed", evidence, message_id)
-        standing = standing_of(session, subscription)
-    ring(settings.redis_url, "letters")
-    return standing
+            clear_erasure(session, settings, subscription)
+            message_id = queue_letter(session, "welcome", subscription)
+            record_consent(session, subscription, "confirmed", evidence, message_id)
+        view = view_of(session, subscription)
+    wake(settings.redis_url, "letters")
+    return view
 
 
 def unsubscribe(
     settings: Settings, subscription_id: int, evidence: Evidence, way: Way = "page"
-) -> Standing:
+) -> SubscriptionView:
     """End a subscription at once; again is fine. Raises InvalidLink."""
-    with writing() as session:
+    with transaction() as session:
         subscription = existing(session, subscription_id, lock=True)
         if subscription.ended_at is None:
             subscription.ended_at = now()
             subscription.ended_reason = f"unsubscribed: {way}"
             confirmed = subscription.confirmed_at is not None
             # Whoever holds a forwarded letter can leave and come back without end.
-            tell = confirmed and may_write(session, subscription)
-            message_id = post(session, "goodbye", subscription) if tell else None
-            prove(session, subscription, "unsubscribed", evidence, message_id)
-        standing = standing_of(session, subscription)
-    ring(settings.redis_url, "letters")
-    return standing
+            tell = confirmed and under_letter_limit(session, subscription)
+            message_id = queue_letter(session, "goodbye", subscription) if tell else None
+            record_consent(session, subscription, "unsubscribed", evidence, message_id)
+        view = view_of(session, subscription)
+    wake(settings.redis_url, "letters")
+    return view
 
 
-def resume(subscription_id: int, evidence: Evidence) -> Standing:
+def resume(subscription_id: int, evidence: Evidence) -> SubscriptionView:
     """Undo an unsubscription: the same row is open again. Raises InvalidLink.
 
     Whoever has signed up anew in the meantime keeps that newer subscription.
     """
-    with writing() as session:
-        hold_owner(session, subscription_id)
+    with transaction() as session:
+        lock_subscriber(session, subscription_id)
         subscription = existing(session, subscription_id, lock=True)
         if subscription.ended_at is not None and not _newer(session, subscription):
             subscription.ended_at = None
             subscription.ended_reason = None
-            prove(session, subscription, "resumed", evidence, None)
-        return standing_of(session, subscription)
+            record_consent(session, subscription, "resumed", evidence, None)
+        return view_of(session, subscription)
 
 
-def look_up(subscription_id: int) -> Standing:
+def look_up(subscription_id: int) -> SubscriptionView:
     """Return a subscription for its page. Raises InvalidLink."""
-    with reading() as session:
-        return standing_of(session, existing(session, subscription_id))
+    with read_transaction() as session:
+        return view_of(session, existing(session, subscription_id))
 
 
-def hold_owner(session: Session, subscription_id: int) -> None:
+def lock_subscriber(session: Session, subscription_id: int) -> None:
     """Keep a sign-up of the same person waiting; the person comes before the subscription."""
     owner = select(Subscriber.id).join(Subscription, Subscription.subscriber_id == Subscriber.id)
     found = owner.where(Subscription.id == subscription_id)
@@ -140,9 +140,9 @@ def existing(session: Session, subscription_id: int, *, lock: bool = False) -> S
     return subscription
 
 
-def standing_of(session: Session, subscription: Subscription) -> Standing:
+def view_of(session: Session, subscription: Subscription) -> SubscriptionView:
     """Return a subscription as its owner sees it."""
-    return Standing(
+    return SubscriptionView(
         publisher=session.get_one(Publisher, subscription.publisher_id),
         locale=subscription.locale,
         confirmed=subscription.confirmed_at is not None,
@@ -151,7 +151,7 @@ def standing_of(session: Session, subscription: Subscription) -> Standing:
     )
 
 
-def prove(
+def record_consent(
     session: Session,
     subscription: Subscription,
     step: str,

@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 
 from mailer.config import Settings
 from mailer.errors import Conflict, NotFound
-from mailer.storage.database import database_now, identity, reading, writing
+from mailer.storage.database import database_now, identity, read_transaction, transaction
 from mailer.storage.models import Batch, Outcome, Publisher, Release
-from mailer.storage.queues import ring
+from mailer.storage.queues import wake
 from mailer.storage.types import now
 
 _LARGEST_ID = 2**63 - 1
@@ -22,7 +22,7 @@ def stop(settings: Settings, publisher: Publisher, release_id: int) -> Release:
 
     Raises NotFound, and Conflict for a release that is already done.
     """
-    with writing() as session:
+    with transaction() as session:
         release = locked_for(session, publisher, release_id)
         if release.state == "done":
             raise Conflict("This release is done: everyone who should have it has it.")
@@ -38,36 +38,36 @@ def resume(settings: Settings, publisher: Publisher, release_id: int) -> Release
 
     Raises NotFound, and Conflict where there is nothing to resume.
     """
-    with writing() as session:
+    with transaction() as session:
         release = locked_for(session, publisher, release_id)
         if release.state == "held":
             release.state, release.starts_at = "sending", now()
         elif release.state == "paused":
             release.state, release.paused_because = _state_to_go_on_in(release), None
             # Whoever resumes a restored copy says that it may be believed.
-            release.kept_in = identity(session.connection())
+            release.database_identity = identity(session.connection())
             release.resumed_at = session.scalar(select(database_now()))
         elif release.state != "sending":
             raise Conflict(f"A release that is {release.state} cannot be resumed.")
-    ring(settings.redis_url, "releases")
+    wake(settings.redis_url, "releases")
     return release
 
 
 def find(publisher: Publisher, release_id: int) -> Release:
     """Return a press room's release; raises NotFound."""
-    with reading() as session:
+    with read_transaction() as session:
         return by_id(session, publisher, release_id)
 
 
 def successor(release: Release) -> int | None:
     """Return the id of the version that is in a release's place, none if it is the newest."""
-    with reading() as session:
+    with read_transaction() as session:
         return session.scalar(select(Release.id).where(Release.replaces_id == release.id))
 
 
 def publisher_of(release_id: int) -> Publisher:
     """Return the press room that a release belongs to; raises NotFound."""
-    with reading() as session:
+    with read_transaction() as session:
         release = _get(session, release_id)
         if release is None:
             raise NotFound(f"There is no release {release_id}.")
@@ -113,7 +113,7 @@ def pause(session: Session, release_id: int, because: str, begun_at: int | None 
     session.execute(statement.values(state="paused", paused_because=because))
 
 
-def first_state(moment: datetime, published_at: datetime, starts_at: datetime) -> str:
+def initial_state(moment: datetime, published_at: datetime, starts_at: datetime) -> str:
     """Return the state in which a release begins that is published, and may go out, then."""
     if published_at > moment:
         return "scheduled"
@@ -172,4 +172,4 @@ def _skip_the_rest(session: Session, release_id: int) -> None:
 def _state_to_go_on_in(release: Release) -> str:
     if release.frozen_at is not None:
         return "sending"
-    return first_state(now(), release.published_at, release.starts_at)
+    return initial_state(now(), release.published_at, release.starts_at)

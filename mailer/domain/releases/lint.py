@@ -38,7 +38,7 @@ class Remark:
     message: str
 
 
-def proofread(body: ReleaseBody) -> tuple[Remark, ...]:
+def lint(body: ReleaseBody) -> tuple[Remark, ...]:
     """Return what readers would stumble over, each field in the order of the letter."""
     story = _Story()
     story.feed(body.body_html)

@@ -26,7 +26,7 @@ from mailer.domain.publishers import by_slug
 from mailer.domain.releases.lifecycle import by_id
 from mailer.domain.releases.release_body import ReleaseBody
 from mailer.errors import NotFound
-from mailer.storage.database import reading
+from mailer.storage.database import read_transaction
 from mailer.storage.models import Publisher, Release
 from mailer.storage.types import now
 
@@ -65,7 +65,7 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SitemapEntry:
     """Where something may be read: the page of a press room, or of one of its releases."""
 
     slug: str
@@ -75,7 +75,7 @@ class Place:
 
 def read(slug: str, release_id: int) -> Published:
     """Return a version of a release to show; raises NotFound, also before its moment has come."""
-    with reading() as session:
+    with read_transaction() as session:
         publisher = by_slug(session, slug)
         release = by_id(session, publisher, release_id)
         if not _public(session, release):
@@ -93,7 +93,7 @@ def read(slug: str, release_id: int) -> Published:
 
 def latest(publisher: Publisher) -> Release | None:
     """Return the newest release of a press room that stands, if there is one."""
-    with reading() as session:
+    with read_transaction() as session:
         standing = newest_first(publisher).where(Release.letter != "retraction")
         return session.scalar(standing.limit(1))
 
@@ -173,7 +173,7 @@ def page(slug: str, size: int, number: int = 1) -> Page:
 
     Raises NotFound, also for a page beyond the last.
     """
-    with reading() as session:
+    with read_transaction() as session:
         publisher = by_slug(session, slug)
         some = newest_first(publisher).offset((number - 1) * size).limit(size + 1)
         found = session.scalars(some).all()
@@ -182,22 +182,23 @@ def page(slug: str, size: int, number: int = 1) -> Page:
     return Page(publisher, number, found[:size], more=len(found) > size)
 
 
-def places(number: int, size: int) -> Sequence[Place]:
+def sitemap_entries(number: int, size: int) -> Sequence[SitemapEntry]:
     """Return a part, counted from 1, of all that may be read and is not withdrawn."""
-    some = _places().order_by("release_id", "slug").offset((number - 1) * size).limit(size)
-    with reading() as session:
+    some = _entries().order_by("release_id", "slug").offset((number - 1) * size).limit(size)
+    with read_transaction() as session:
         return [
-            Place(row.slug, row.release_id or None, row.changed_at) for row in session.execute(some)
+            SitemapEntry(row.slug, row.release_id or None, row.changed_at)
+            for row in session.execute(some)
         ]
 
 
-def count_places() -> int:
+def count_sitemap_entries() -> int:
     """Return how many places there are."""
-    with reading() as session:
-        return session.scalars(select(func.count()).select_from(_places().subquery())).one()
+    with read_transaction() as session:
+        return session.scalars(select(func.count()).select_from(_entries().subquery())).one()
 
 
-def _places() -> CompoundSelect[Any]:
+def _entries() -> CompoundSelect[Any]:
     came = case(
         (Release.created_at > Release.published_at, Release.created_at), else_=Release.published_at
     )

@@ -9,7 +9,7 @@ from email.message import EmailMessage
 from typing import Any
 
 from mailer.config import TEMPLATES
-from mailer.domain.releases.lint import Remark, proofread
+from mailer.domain.releases.lint import Remark, lint
 from mailer.domain.releases.release_body import ReleaseBody
 from mailer.mail.addresses import domain
 from mailer.mail.content import Links
@@ -89,7 +89,7 @@ def preview(press_room: PressRoom, base_url: str, body: ReleaseBody) -> Preview:
         locale: _read(_filled(maker.release(press_room, story, locale), press_room))
         for locale in available()
     }
-    return Preview(letters, (*proofread(body), *_about_size(letters)))
+    return Preview(letters, (*lint(body), *_about_size(letters)))
 
 
 def _filled(composed: Composed, press_room: PressRoom) -> bytes:

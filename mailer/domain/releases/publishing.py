@@ -10,13 +10,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from mailer.config import Settings
-from mailer.domain.releases.lifecycle import first_state, locked_for, settle
+from mailer.domain.releases.lifecycle import initial_state, locked_for, settle
 from mailer.domain.releases.release_body import ReleaseBody
 from mailer.errors import Conflict, InvalidInput, ReferenceTaken
 from mailer.mail.addresses import domain
-from mailer.storage.database import identity, insert, writing
-from mailer.storage.models import Letter, Publisher, Release
-from mailer.storage.queues import ring
+from mailer.storage.database import identity, insert, transaction
+from mailer.storage.models import Publisher, Release, ReleaseKind
+from mailer.storage.queues import wake
 from mailer.storage.types import now
 
 NEWS_FOR = timedelta(days=2)
@@ -34,7 +34,7 @@ def publish(settings: Settings, publisher: Publisher, body: ReleaseBody) -> Rele
     moment = now()
     published_at = body.published(moment)
     mails = body.notify and published_at > moment - NEWS_FOR
-    with writing() as session:
+    with transaction() as session:
         session.execute(
             insert(session, Release)
             .values(_row(session, publisher, body, moment, mails=mails))
@@ -49,7 +49,7 @@ def publish(settings: Settings, publisher: Publisher, body: ReleaseBody) -> Rele
         ).one()
     if release.body_sha256 != body.sha256():
         raise ReferenceTaken(body.reference, release.id)
-    ring(settings.redis_url, "releases")
+    wake(settings.redis_url, "releases")
     return release
 
 
@@ -62,12 +62,12 @@ def correct(
     still waiting gets the better version at once. Raises NotFound, InvalidInput for another
     reference, and Conflict if something else is in its place already.
     """
-    with writing() as session:
+    with transaction() as session:
         old = locked_for(session, publisher, release_id)
         if body.reference != old.reference:
             raise InvalidInput({"reference": f"A correction keeps its reference: {old.reference}."})
         new = _replace(session, publisher, old, "correction", body)
-    ring(settings.redis_url, "releases")
+    wake(settings.redis_url, "releases")
     return new
 
 
@@ -79,23 +79,23 @@ def retract(
     Nothing more of it is sent, and whoever has it is told. Raises NotFound, InvalidInput for the
     note, and Conflict if it was corrected: then its newest version is the one to take back.
     """
-    with writing() as session:
+    with transaction() as session:
         old = locked_for(session, publisher, release_id)
         # It takes effect at once, whenever the release itself was to go out.
         at_once = {"note": note, "published_at": None, "hold_minutes": 0}
         body = ReleaseBody.read({**old.content, **at_once})
         new = _replace(session, publisher, old, "retraction", body)
-    ring(settings.redis_url, "releases")
+    wake(settings.redis_url, "releases")
     return new
 
 
 def _replace(
-    session: Session, publisher: Publisher, old: Release, letter: Letter, body: ReleaseBody
+    session: Session, publisher: Publisher, old: Release, letter: ReleaseKind, body: ReleaseBody
 ) -> Release:
     """Write the next version down once, and stop the one before."""
     if old.letter == "retraction":
         raise Conflict(f"Release {old.id} takes back what was published: publish something new.")
-    row = _row(session, publisher, body, now(), mails=old.first_state != "done")
+    row = _row(session, publisher, body, now(), mails=old.initial_state != "done")
     session.execute(
         insert(session, Release)
         .values({**row, "version": old.version + 1, "letter": letter, "replaces_id": old.id})
@@ -121,7 +121,7 @@ def _row(
     published_at = body.published(moment)
     hold = publisher.hold_minutes if body.hold_minutes is None else body.hold_minutes
     starts_at = max(published_at, moment + timedelta(minutes=hold))
-    state = first_state(moment, published_at, starts_at) if mails else "done"
+    state = initial_state(moment, published_at, starts_at) if mails else "done"
     return {
         "publisher_id": publisher.id,
         "reference": body.reference,

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from mailer.domain.releases import lifecycle
 from mailer.errors import NotFound
 from mailer.mail.addresses import canonical
-from mailer.storage.database import reading
+from mailer.storage.database import read_transaction
 from mailer.storage.models import (
     Batch,
     BatchMembers,
@@ -46,7 +46,7 @@ class Receipt:
 
 def receipt(publisher: Publisher, release_id: int) -> Receipt:
     """Return the balanced account of a release; raises NotFound."""
-    with reading() as session:
+    with read_transaction() as session:
         lifecycle.by_id(session, publisher, release_id)
         return _count(session, release_id)
 
@@ -108,7 +108,7 @@ def _balance(state: str, sums: dict[str, int], reasons: dict[str, dict[str, int]
 def recipient(publisher: Publisher, release_id: int, address: str) -> dict[str, Any]:
     """Tell what became of one recipient; raises InvalidAddress and NotFound."""
     address = canonical(address)
-    with reading() as session:
+    with read_transaction() as session:
         release = lifecycle.by_id(session, publisher, release_id)
         ids = session.scalars(
             select(Subscription.id)

@@ -90,7 +90,7 @@ def _moment(moment: datetime) -> datetime:
     return moment
 
 
-def _mailbox(address: str) -> str:
+def _email_address(address: str) -> str:
     try:
         return canonical(address)
     except InvalidAddress as problem:
@@ -100,7 +100,7 @@ def _mailbox(address: str) -> str:
 Line = Annotated[str, Field(max_length=255), AfterValidator(_line)]
 Paragraph = Annotated[str, Field(max_length=2_000), AfterValidator(_line)]
 WebAddress = Annotated[str, Field(max_length=2_000), AfterValidator(web_address)]
-Mailbox = Annotated[str, Field(max_length=320), AfterValidator(_mailbox)]
+EmailAddress = Annotated[str, Field(max_length=320), AfterValidator(_email_address)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_moment)]
 Pixels = Annotated[StrictInt, Field(ge=1, le=20_000)]
 Octets = Annotated[StrictInt, Field(ge=1, le=10**12)]
@@ -137,7 +137,7 @@ class Contact(_Part):
 
     name: Line
     title: Line | None = None
-    email: Mailbox | None = None
+    email: EmailAddress | None = None
     phone: Line | None = None
 
 

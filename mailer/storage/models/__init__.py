@@ -7,12 +7,19 @@ from mailer.storage.models.people import (
     ApiKey,
     Consent,
     Erased,
-    OutboxLetter,
+    OutboxMessage,
     Publisher,
     Subscriber,
     Subscription,
 )
-from mailer.storage.models.releases import Batch, BatchMembers, Letter, Outcome, Release, Uncertain
+from mailer.storage.models.releases import (
+    Batch,
+    BatchMembers,
+    Outcome,
+    Release,
+    ReleaseKind,
+    Uncertain,
+)
 
 __all__ = [
     "ApiKey",
@@ -21,11 +28,11 @@ __all__ = [
     "BatchMembers",
     "Consent",
     "Erased",
-    "Letter",
-    "OutboxLetter",
+    "OutboxMessage",
     "Outcome",
     "Publisher",
     "Release",
+    "ReleaseKind",
     "Subscriber",
     "Subscription",
     "Uncertain",

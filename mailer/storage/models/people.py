@@ -131,7 +131,7 @@ class Erased(Base):
     at: Mapped[datetime]
 
 
-class OutboxLetter(Base):
+class OutboxMessage(Base):
     """A letter to one person, written down with the reason for it and sent afterwards."""
 
     __tablename__ = "outbox"

@@ -21,7 +21,7 @@ from mailer.storage.models.base import Base
 from mailer.storage.models.people import Publisher
 from mailer.storage.types import Id, PackedIds
 
-Letter = Literal["release", "correction", "retraction"]
+ReleaseKind = Literal["release", "correction", "retraction"]
 """What is sent of a release: all of it, or what is different for whoever has it already."""
 
 
@@ -34,20 +34,20 @@ class Release(Base):
     publisher_id: Mapped[int] = mapped_column(ForeignKey(Publisher.id))
     reference: Mapped[str] = mapped_column(String(200))
     version: Mapped[int] = mapped_column(server_default="1")
-    letter: Mapped[Letter] = mapped_column(String(10), server_default="release")
+    letter: Mapped[ReleaseKind] = mapped_column(String(10), server_default="release")
     """What it is to whoever has the version before."""
     replaces_id: Mapped[int | None] = mapped_column(ForeignKey("releases.id"))
     body_sha256: Mapped[str] = mapped_column(String(64))
     content: Mapped[dict[str, Any]]
     state: Mapped[str] = mapped_column(String(12))
-    first_state: Mapped[str] = mapped_column(String(12))
+    initial_state: Mapped[str] = mapped_column("first_state", String(12))
     """The state the first answer told; a repeated call is answered the same."""
     paused_because: Mapped[str | None] = mapped_column(String(500))
     created_at: Mapped[datetime]
     published_at: Mapped[datetime]
     starts_at: Mapped[datetime]
     frozen_at: Mapped[datetime | None]
-    kept_in: Mapped[str | None] = mapped_column(String(80))
+    database_identity: Mapped[str | None] = mapped_column("kept_in", String(80))
     """Which physical database it belongs to: another one is a restored copy."""
     resumed_at: Mapped[int | None] = mapped_column(BigInteger)
     """When it was last resumed; what was begun before that may not pause it again."""
@@ -83,7 +83,7 @@ class Batch(Base):
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     release_id: Mapped[int] = mapped_column(ForeignKey(Release.id), index=True)
     kind: Mapped[str] = mapped_column(String(5))
-    letter: Mapped[Letter] = mapped_column(String(10), server_default="release")
+    letter: Mapped[ReleaseKind] = mapped_column(String(10), server_default="release")
     """Which letter its members get: whoever has no version before gets the plain release."""
     lowest: Mapped[int] = mapped_column(BigInteger)
     highest: Mapped[int] = mapped_column(BigInteger)
@@ -129,7 +129,7 @@ class Outcome(Base):
 
     release_id: Mapped[int] = mapped_column(ForeignKey(Release.id), primary_key=True)
     subscription_id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
-    letter: Mapped[Letter] = mapped_column(String(10), server_default="release")
+    letter: Mapped[ReleaseKind] = mapped_column(String(10), server_default="release")
     kind: Mapped[str] = mapped_column(String(10))
     reason: Mapped[str] = mapped_column(String(20))
     """The enhanced status code (RFC 3463) of an answer, or one word of our own."""
