@@ -7,7 +7,7 @@ SHELL := /bin/bash
 help: ## list what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
 
-install: .venv/.installed ## set up .venv from requirements.lock; nothing to do when it is fresh
+install: .venv/.installed ## set up .venv from requirements.lock, unless it is up to date
 
 demo: install ## try everything on this machine; options in ARGS, as in ARGS=--once
 	@.venv/bin/mailer demo $(ARGS)
@@ -16,7 +16,7 @@ test: install ## run every test, against real servers; options in ARGS, as in AR
 	@tests/apt-parts.sh
 	@.venv/bin/pytest $(ARGS)
 
-letters: install ## make 5,000 letters, and have three readers read each (some minutes)
+letters: install ## generate 5,000 letters, and parse each with three readers (some minutes)
 	@LETTERS_EXAMPLES=$${LETTERS_EXAMPLES:-5000} .venv/bin/pytest tests/mail/test_three_readers.py \
 		-n 0 -v $(ARGS)
 
@@ -32,7 +32,7 @@ faults: install ## break everything while mail goes out (an hour), and write doc
 	@FAULTS_REPORT=1 FAULTS_FOLLOWERS=$${FAULTS_FOLLOWERS:-20000} \
 		.venv/bin/pytest tests/faults -n 0 -v $(ARGS)
 
-# What looks inside the worker is no part of the lock either, and may be absent.
+# py-spy, which profiles the worker, is not in requirements.lock, and may be absent.
 bench: install ## measure speed, memory and latency; options in ARGS, as in ARGS=--quick
 	@tests/apt-parts.sh
 	@.venv/bin/pip install --quiet --disable-pip-version-check py-spy==0.4.3 || true
@@ -43,9 +43,9 @@ lint: install ## ruff and mypy
 	@.venv/bin/ruff format --check
 	@.venv/bin/mypy
 
-check: lint test ## all that CI runs
+check: lint test ## everything that CI runs
 
-# The installer of the lock is no part of it: pip alone reads it.
+# uv, which writes the lock, is not in it: pip alone reads the lock.
 lock: install ## renew requirements.lock to the newest versions pyproject.toml allows
 	@.venv/bin/pip install --quiet uv==0.13.9
 	@.venv/bin/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
@@ -56,7 +56,7 @@ clean: ## remove .venv and everything the tools left behind
 	@rm -rf .venv .node gallery .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Everything comes from the lock, even what builds this package: hence no build isolation.
+# The lock also has the package that builds this one (hatchling): hence no build isolation.
 .venv/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo 'Python 3.11 or newer is needed; name it with: make PYTHON=python3.12' >&2; exit 1; }

@@ -1,26 +1,28 @@
-"""An email subscription service for press rooms, in a few rooms; this page is the map.
+"""An email subscription service for press rooms; this page is the map of the code.
 
-A visitor follows a press room and confirms by mail. The publishing system makes one call
-per release, and every follower has it in the inbox, once. One click leaves, for ever.
+A visitor follows a press room and confirms by mail. The publishing system makes one call per
+release, and every follower gets it by mail, once. One click unsubscribes, for ever.
 
-    5  cli  demo                 commands; everything on one machine, nothing to install
-    4  app                       create_app(settings): the one place that knows every room
-    3  web  api  fanout          the doors, and the work behind them
+    5  cli  demo                 commands; the whole service on one machine
+    4  app                       create_app(settings): the one module that imports every entry point
+    3  web  api  fanout          pages for visitors, JSON for publishing systems; sending
     2  domain                    what may happen: one use case, one function, one transaction
-    1  mail  storage             letters and SMTP; rows and queues. They do not know each other
-    0  config  parts  errors     the settings; what they describe; what can go wrong
+    1  mail  storage             letters and SMTP; tables, transactions and queues
+    0  config  relay  errors     the settings; relay and DKIM keys; what can go wrong
 
-Imports only go down, and rooms on one floor never meet (`tests/test_promises.py`).
-Four ways through the house:
+Imports only go down, and packages of one layer do not import each other: the domain starts the
+fan-out by the dotted name of a job. `tests/test_promises.py` checks both.
 
-- *Signing up*: `web.follow` → `domain.subscriptions` → `domain.asking` → an outbox row →
-  `fanout.letters`.
-- *Publishing*: `api.releases` → `domain.publishing` → a doorbell (`storage.queues`) →
-  `fanout.freeze` settles who gets it → `fanout.batches` is claimed → `fanout.delivery` sends →
-  `fanout.committer` records.
-- *Leaving by mail*: `cli.inbound` → `domain.mailboxes` → `domain.subscriptions`.
-- *Accounting*: `domain.receipts` reads what `fanout.acknowledgements` wrote.
+- *Signing up*: `web.follow` → `domain.followers.subscriptions` → `domain.followers.signup` →
+  an outbox message → `fanout.outbox_delivery`.
+- *Publishing*: `api.releases` → `domain.releases.publishing` → a wake-up job (`storage.queues`) →
+  `fanout.jobs` → `fanout.dispatcher`: `freeze` writes the audience as batches, `batches` claims
+  them, `delivery` sends them, `acknowledgements` records the positions.
+- *Unsubscribing*: `web.subscription`, or by mail `cli.inbound` → `domain.verp`; both →
+  `domain.followers.subscriptions`.
+- *Accounting*: `domain.releases.receipts` reads what `fanout.acknowledgements` and
+  `fanout.outcomes` wrote.
 
-The rows are the truth and a queued job is only a doorbell: whatever dies, `fanout.sweep`
-finds what is left to do in the rows and rings again.
+The rows are the truth, and a job only wakes a worker: `fanout.sweep` finds lost and overdue work
+in the rows, and wakes workers for it.
 """

@@ -1,4 +1,4 @@
-"""Lets `python -m mailer` be the command `mailer`."""
+"""Runs the command `mailer` as `python -m mailer`."""
 
 from mailer.cli import main
 

@@ -1,4 +1,4 @@
-"""The Flask application: the one module that imports every entry point."""
+"""The Flask application: the one module that imports all blueprints."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from mailer.api import api
 from mailer.api.health import health
 from mailer.config import TEMPLATES, Settings
 from mailer.storage.database import db
-from mailer.web import web
-from mailer.web.limits import limit
+from mailer.web import limits, web
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,25 +25,25 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask("mailer", template_folder=str(TEMPLATES), static_folder=None)
     app.config["SQLALCHEMY_DATABASE_URI"] = settings.database_url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {
-        # Parameters hold addresses, and errors end up in the log.
+        # The parameters contain addresses, and errors are logged.
         "hide_parameters": True,
-        # However many threads there are, each keeps its connection: another costs a whole sign-up.
+        # No limit, so each thread keeps its connection: a new one costs as much as a sign-up.
         "pool_size": 0,
     }
     app.extensions["settings"] = settings
     db.init_app(app)
     for blueprint in (health, api, web):
         app.register_blueprint(blueprint)
-    limit(app, settings)
+    limits.init_app(app, settings)
     if settings.trusted_proxies:
         trusted = settings.trusted_proxies
-        # Flask's own way of adding middleware, which mypy takes for overwriting a method.
+        # Flask documents this way of adding middleware; mypy sees a method overwritten.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=trusted, x_proto=trusted)  # type: ignore[method-assign]
     return app
 
 
 def with_settings(command: Callable[Concatenate[Settings, P], T]) -> Callable[P, T]:
-    """Give a command the settings as its first argument, within an app context."""
+    """Decorate a command: it gets the settings as its first argument, and an app context."""
 
     @functools.wraps(command)
     def within(*args: P.args, **kwargs: P.kwargs) -> T:

@@ -77,7 +77,7 @@ def _strong_key(key: str) -> str:
 
 
 class Settings(BaseModel):
-    """The contract with the environment; the description of each field is its documentation."""
+    """The settings, from environment variables; docs/settings.md repeats each description."""
 
     model_config = ConfigDict(frozen=True, populate_by_name=True, hide_input_in_errors=True)
 
@@ -90,7 +90,8 @@ class Settings(BaseModel):
         default=None,
         alias="REDIS_URL",
         repr=False,
-        description="Where doorbells are rung; without it, workers look for work every second.",
+        description="Where wake-up jobs are queued; without it, workers look for work every "
+        "second.",
     )
     relay: Annotated[
         Relay, BeforeValidator(lambda url: Relay.from_url(url) if isinstance(url, str) else url)
@@ -122,7 +123,7 @@ class Settings(BaseModel):
         ge=2,
         le=3600,
         alias="MAILER_LEASE_SECONDS",
-        description="How long a batch belongs to a worker that gives no sign of life.",
+        description="How long a worker keeps a batch without renewing its lease.",
     )
     retry_seconds: int = Field(
         default=300,
@@ -187,29 +188,29 @@ class Settings(BaseModel):
     mail_domain: Annotated[str, AfterValidator(domain_name)] | None = Field(
         default=None,
         alias="MAILER_MAIL_DOMAIN",
-        description="The domain whose mail reaches `mailer inbound`: bounces go there, and one can "
-        "leave by mail. Without it, bounces go to the press room.",
+        description="The domain whose mail reaches `mailer inbound`: bounces go there, and "
+        "followers can leave by mail. Without it, bounces go to the press room.",
     )
     erasure_key: Annotated[str, AfterValidator(_strong_key)] | None = Field(
         default=None,
         alias="MAILER_ERASURE_KEY",
         repr=False,
-        description="Hashes the addresses of those who were erased, so that no import brings them "
-        "back; never change it. Without it, nobody can be erased on request.",
+        description="Hashes the addresses of erased subscribers, so that no import brings them "
+        "back; never change it. Without it, no subscriber can be erased on request.",
     )
     keep_ended_days: int = Field(
         default=730,
         ge=1,
         le=36_500,
         alias="MAILER_KEEP_ENDED_DAYS",
-        description="How long a person is remembered after their last subscription has ended.",
+        description="How long a subscriber is kept after their last subscription has ended.",
     )
     sweep_seconds: int = Field(
         default=10,
         ge=1,
         le=60,
         alias="MAILER_SWEEP_SECONDS",
-        description="How often lost work is looked for.",
+        description="How many seconds pass between two searches for lost and overdue work.",
     )
     messages_a_second: float | None = Field(
         default=None,
@@ -232,25 +233,26 @@ class Settings(BaseModel):
         ge=0,
         le=10,
         alias="MAILER_TRUSTED_PROXIES",
-        description="How many proxies before the web process may be believed about the visitor.",
+        description="How many proxies in front of the web process are trusted with the visitor's "
+        "address and scheme.",
     )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
-        """Read every setting once; raises Misconfigured with a sentence for each that is off."""
+        """Read every setting once; raises Misconfigured with a sentence for each invalid one."""
         environment = os.environ if environment is None else environment
         known = {field.alias for field in cls.model_fields.values()}
-        given: dict[str, Any] = {
+        values: dict[str, Any] = {
             name: value for name, value in environment.items() if name in known and value != ""
         }
         try:
-            return cls.model_validate(given)
+            return cls.model_validate(values)
         except ValidationError as error:
             raise Misconfigured(_sentences(error)) from None
 
 
 def _sentences(error: ValidationError) -> str:
-    """Say what is wrong with each variable, by its name, without repeating its value."""
+    """Return a line for each invalid variable: its name and what is wrong, without its value."""
     return "\n".join(
         f"{'.'.join(str(part) for part in problem['loc'])}: "
         + (

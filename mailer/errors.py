@@ -1,25 +1,25 @@
-"""Everything that can go wrong on purpose, as one tree.
+"""The exceptions that this package raises on purpose, as one tree.
 
 MailerError
 ├── Misconfigured            a setting is missing or makes no sense
 ├── InvalidInput             a field holds what cannot be accepted
 │   └── InvalidAddress       it is not one address that can receive mail
-├── NotFound                 nothing here by that name
+├── NotFound                 the press room, release, page or address does not exist
 ├── Conflict                 it contradicts what is already there
 │   └── ReferenceTaken       the reference belongs to a release with other content
-├── InvalidLink              a link that was not made here
-│   └── ExpiredLink          a link that was made here, too long ago
-├── UnknownMailbox           an address at our domain that was not made here
-├── UnusableMessage          what arrived by mail cannot be read
+├── InvalidLink              the signature is wrong, or the subscription does not exist
+│   └── ExpiredLink          this service signed the link, too long ago
+├── UnknownMailbox           an address at our domain that this service did not sign
+├── UnusableMessage          an inbound message that cannot be read
 ├── Unauthorized             no API key, or an unknown one
 └── Forbidden                a known API key that may not do this
 
-The doors (web, api, cli) translate these into status codes; nobody else catches them.
+The entry points (web, api, cli) translate these into status codes.
 """
 
 
 class MailerError(Exception):
-    """A mistake with a sentence that may be shown to whoever made it."""
+    """An error whose sentence may be shown to the caller or visitor who caused it."""
 
 
 class Misconfigured(MailerError):
@@ -42,7 +42,7 @@ class InvalidAddress(InvalidInput):
 
 
 class NotFound(MailerError):
-    """Nothing here by that name."""
+    """The press room, release, page or address does not exist."""
 
 
 class Conflict(MailerError):
@@ -62,11 +62,11 @@ class ReferenceTaken(Conflict):
 
 
 class InvalidLink(MailerError):
-    """The link was not made here, or not for this."""
+    """The link has no valid signature for its purpose, or its subscription does not exist."""
 
 
 class ExpiredLink(InvalidLink):
-    """The link was made here, too long ago; `subscription_id` and `purpose` say what for."""
+    """The link was signed too long ago; `subscription_id` and `purpose` say what for."""
 
     def __init__(self, subscription_id: int, purpose: str) -> None:
         super().__init__("This link has expired.")
@@ -75,11 +75,11 @@ class ExpiredLink(InvalidLink):
 
 
 class UnknownMailbox(MailerError):
-    """The address was not made here, so that nothing can be done with what arrives at it."""
+    """This service did not sign the address, so it cannot act on a message to it."""
 
 
 class UnusableMessage(MailerError):
-    """What arrived is no message, or too large to be one that matters."""
+    """The inbound data is no message, or too large a message."""
 
 
 class Unauthorized(MailerError):

@@ -1,4 +1,4 @@
-"""The parts that settings describe in a line of text: the relay and the keys that sign."""
+"""Values that settings hold as text: the SMTP relay and the DKIM keys."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from pydantic import BaseModel, ConfigDict, Field
 _NO_PATH = ("", "/")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DKIM_KEY = re.compile(rf"({_LABEL}(?:\.{_LABEL})+):({_LABEL}(?:\.{_LABEL})*):(.+)", re.IGNORECASE)
-# A local part of 64 octets and the @ are to make an address of 254 with it (RFC 5321, 4.5.3.1).
+# With a local part of 64 octets and the @, an address then has 254 octets (RFC 5321, 4.5.3.1).
 _DOMAIN_OCTETS = 189
-# What every verifier takes (RFC 8301, 3.2), and nobody breaks.
+# Key sizes that every verifier accepts (RFC 8301, 3.2) and that are safe from attack.
 _RSA_BITS = range(2048, 4097)
 
 
 def url_parts(url: str) -> SplitResult:
-    """Take a URL apart; what urllib says about one that has no port tells the password."""
+    """Split a URL; raises ValueError without the text of urllib, which may quote the password."""
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -48,7 +48,7 @@ def domain_name(text: str) -> str:
 
 
 class Relay(BaseModel):
-    """Where messages are handed over: the SMTP server and how to speak to it."""
+    """The SMTP server that takes our messages, and how to connect to it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -60,7 +60,7 @@ class Relay(BaseModel):
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """Read `smtp://` or `smtps://`, with user and password, and `?starttls=require`."""
+        """Read `smtp://` or `smtps://`, user, password, `?starttls=require`; raises ValueError."""
         parts = url_parts(url)
         if (
             parts.scheme not in ("smtp", "smtps")
@@ -92,7 +92,7 @@ class DkimKey(BaseModel):
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """Read `domain:selector:/path/to/private.pem`, and the file."""
+        """Read `domain:selector:/path/to/private.pem`, and the file; raises ValueError."""
         parts = _DKIM_KEY.fullmatch(text)
         if not parts:
             raise ValueError(
@@ -114,7 +114,7 @@ class DkimKey(BaseModel):
 
 
 def read_dkim_keys(text: object) -> object:
-    """Read comma-separated keys; what is no text, pydantic judges. Raises ValueError."""
+    """Read comma-separated keys; a value that is no text is left to pydantic. Raises ValueError."""
     if not isinstance(text, str):
         return text
     keys = tuple(DkimKey.from_text(one.strip()) for one in text.split(","))

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Make sure of what no wheel brings: Chromium, iproute2, libfaketime, npm, OpenDKIM, Postfix's
-# tools, PostgreSQL, Redis; and from npm what checks the letters.
+# Install what no wheel brings: Chromium, iproute2, libfaketime, npm, OpenDKIM, Postfix's tools,
+# PostgreSQL, Redis; and from npm the packages that check the letters.
 set -euo pipefail
 PATH="$PATH:/usr/sbin:/sbin"
 
@@ -28,7 +28,7 @@ apt() {
 parts=$(missing)
 if [ -n "$parts" ] && command -v apt-get >/dev/null && as_root true 2>/dev/null; then
     echo "Installing for the tests:" $parts
-    # Postfix is wanted for its tools; without this answer it sets up a mail server too.
+    # Only Postfix's tools are needed; without this answer its package sets up a mail server too.
     echo 'postfix postfix/main_mailer_type select No configuration' \
         | as_root debconf-set-selections 2>/dev/null || true
     apt update && apt install -y --no-install-recommends $parts fonts-liberation || true
@@ -41,7 +41,7 @@ if [ -n "$parts" ]; then
     exit 1
 fi
 
-# Beside .venv, and not under tests/, where every tool would look through it.
+# node_modules is beside .venv, not under tests/, where every tool would search it.
 wanted=$(dirname "${BASH_SOURCE[0]}")/letters node=$(dirname "${BASH_SOURCE[0]}")/../.node
 if ! cmp -s "$wanted/package-lock.json" "$node/installed"; then
     mkdir -p "$node"

@@ -181,12 +181,12 @@ def test_every_module_has_a_telling_name(path: Path) -> None:
 
 
 def test_no_file_names_a_place_that_others_do_not_have() -> None:
-    sitemap_entries = (b"../shared", b"/work/", b"/tmp/")
+    places = (b"../shared", b"/work/", b"/tmp/")
     found = {
         f"{name_of(path)}: {place.decode()}"
         for path in project_files()
         if path.relative_to(ROOT).parts[0] != "tests"
-        for place in sitemap_entries
+        for place in places
         if place in path.read_bytes()
     }
     assert not found

@@ -43,10 +43,10 @@ def test_postgresql_keeps_what_was_committed_through_a_kill(postgresql: PostgreS
 
 def test_redis_forgets_everything_in_a_kill(redis: Redis) -> None:
     with redis_client.Redis.from_url(redis.url) as client:
-        client.set("doorbell", 1)
+        client.set("job", 1)
         redis.kill()
         redis.start()
-        assert client.get("doorbell") is None
+        assert client.get("job") is None
 
 
 def test_a_frozen_redis_does_not_answer_until_it_thaws(redis: Redis) -> None:

@@ -1,4 +1,4 @@
-"""The door of the publishing system: JSON in, JSON out, one key per press room."""
+"""The API for publishing systems: JSON in, JSON out; each API key is for one press room."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from flask import Blueprint
 
 api = Blueprint("api", __name__, url_prefix="/api/v1")
 
-from mailer.api import problems, releases  # noqa: E402, F401 - they hang their routes on `api`
+from mailer.api import problems, releases  # noqa: E402, F401 - they add their routes to `api`

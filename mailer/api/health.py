@@ -1,4 +1,4 @@
-"""Whether the web process lives, and whether it can do its work."""
+"""Health checks: whether the web process is alive, and whether it is ready."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ health = Blueprint("health", __name__)
 
 @health.get("/healthz")
 def alive() -> Response:
-    """Answer as long as the process answers at all."""
+    """Answer 200 while the process is alive."""
     return jsonify(status="ok")
 
 
 @health.get("/readyz")
 def ready() -> tuple[Response, int]:
-    """Answer 200 once the database is there and migrated."""
+    """Answer 200 if the database answers and is migrated, else 503."""
     try:
         with read_transaction() as session:
             session.execute(text("SELECT 1 FROM publishers LIMIT 1"))

@@ -1,4 +1,4 @@
-"""What the publishing system is told when something is wrong (RFC 9457)."""
+"""The errors of the API, as application/problem+json (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _STATUS: dict[type[MailerError], HTTPStatus] = {
 
 @api.errorhandler(MailerError)
 def mistake(error: MailerError) -> Response:
-    """Say what is wrong, and in which field."""
+    """Answer with the status for an error of mailer.errors, and name the invalid fields."""
     status = next(code for kind, code in _STATUS.items() if isinstance(error, kind))
     extra: dict[str, object] = {}
     if isinstance(error, InvalidInput):
@@ -47,14 +47,14 @@ def mistake(error: MailerError) -> Response:
 
 @api.errorhandler(HTTPException)
 def protocol_mistake(error: HTTPException) -> Response:
-    """Say what HTTP says, in the form of all other problems."""
+    """Answer an HTTP error as problem+json, as all other errors of the API."""
     status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
     return _problem(status, error.description or status.description, {})
 
 
 @api.errorhandler(OperationalError)
 def database_away(error: OperationalError) -> Response:
-    """Ask the caller to come again; a publish call is safe to repeat."""
+    """Answer 503 and ask the caller to retry; a publish call is safe to repeat."""
     log.error("The database does not answer: %s.", type(error.orig).__name__)
     response = _problem(
         HTTPStatus.SERVICE_UNAVAILABLE, "Nothing was saved. Send the same again in a moment.", {}

@@ -1,4 +1,4 @@
-"""Publishing, and asking what became of it."""
+"""API calls that publish, stop, correct and retract releases, and report on them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LARGEST_RELEASE = 2 * 1024 * 1024
 
 @api.post("/releases")
 def publish() -> tuple[Response, int]:
-    """Accept a release; the same call again gets the same answer."""
+    """Accept a release; the same content sent again gets the same answer."""
     publisher = _publisher("publish")
     body = ReleaseBody.read(_json())
     release = publishing.publish(_settings(), publisher, body)
@@ -41,7 +41,7 @@ def preview() -> Response:
 
 @api.get("/releases/<int:release_id>")
 def progress(release_id: int) -> Response:
-    """Tell how far a release has come."""
+    """Return the state of a release, its dates and its counts so far."""
     publisher = _publisher("read")
     release = lifecycle.find(publisher, release_id)
     receipt = receipts.receipt(publisher, release_id)
@@ -59,13 +59,13 @@ def progress(release_id: int) -> Response:
 
 @api.get("/releases/<int:release_id>/receipt")
 def receipt(release_id: int) -> Response:
-    """Give the balanced account."""
+    """Return the receipt of a release: the balanced account of its recipients."""
     return jsonify(receipts.receipt(_publisher("read"), release_id).as_json())
 
 
 @api.get("/releases/<int:release_id>/recipients")
 def recipient(release_id: int) -> Response:
-    """Tell what became of one recipient."""
+    """Return what happened to one recipient of a release."""
     publisher = _publisher("read")
     address = request.args.get("address")
     if not address:
@@ -75,7 +75,7 @@ def recipient(release_id: int) -> Response:
 
 @api.post("/releases/<int:release_id>/stop")
 def stop(release_id: int) -> Response:
-    """Cancel a release that has not started, or end one that is going out."""
+    """Cancel a release that has not started, or end one that is being sent."""
     release = lifecycle.stop(_settings(), _publisher("publish"), release_id)
     return jsonify(_described(release, release.state))
 
@@ -89,7 +89,7 @@ def resume(release_id: int) -> Response:
 
 @api.post("/releases/<int:release_id>/correct")
 def correct(release_id: int) -> tuple[Response, int]:
-    """Put a better version in the place of a release; the same call again gets the same answer."""
+    """Replace a release by a better version; the same content sent again gets the same answer."""
     publisher = _publisher("publish")
     body = ReleaseBody.read(_json())
     release = publishing.correct(_settings(), publisher, release_id, body)
@@ -98,7 +98,7 @@ def correct(release_id: int) -> tuple[Response, int]:
 
 @api.post("/releases/<int:release_id>/retract")
 def retract(release_id: int) -> tuple[Response, int]:
-    """Take a release back; the body may be empty, or say why: {"note": "…"}."""
+    """Retract a release; the body is empty, or gives the reason: {"note": "…"}."""
     publisher = _publisher("publish")
     note = _note(_json()) if _octets() else None
     release = publishing.retract(_settings(), publisher, release_id, note)
@@ -125,7 +125,7 @@ def _settings() -> Settings:
 
 
 def _json() -> Any:
-    """Read the body as JSON; raises 413, 415 or 400 before anything is looked at."""
+    """Return the body as JSON, not yet validated; raises 413, 415 or 400."""
     if request.mimetype != "application/json":
         raise UnsupportedMediaType("Send the release as application/json.")
     try:
@@ -135,7 +135,7 @@ def _json() -> Any:
 
 
 def _octets() -> bytes:
-    """Read the body, also one that comes in chunks and tells no length; raises 413."""
+    """Return the body, also of a chunked request without Content-Length; raises 413."""
     request.max_content_length = LARGEST_RELEASE
     return request.get_data()
 

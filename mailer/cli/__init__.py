@@ -27,7 +27,7 @@ _COMMANDS = {
 
 
 class _Commands(click.Group):
-    """Imports a command when it is asked for: what runs for long carries none of the others."""
+    """Imports a command only when it is called, so that workers load no code of the others."""
 
     def list_commands(self, _context: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -47,7 +47,7 @@ def commands() -> None:
 
 
 def main() -> None:
-    """Run a command; what went wrong is one sentence on standard error and exit status 1."""
+    """Run a command; an error is one sentence on standard error, and exit status 1."""
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )

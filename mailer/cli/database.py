@@ -1,4 +1,4 @@
-"""`mailer db`: the database."""
+"""`mailer db`: migrates the database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mailer dkim`: the keys that sign letters, and what DNS has to say about them."""
+"""`mailer dkim`: the keys that sign letters, and their DNS records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mailer doctor`: checks every part, and says how to mend what is wrong."""
+"""`mailer doctor`: checks settings and services, and says how to mend what is wrong."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from mailer.mail.smtp import SmtpConnection
 from mailer.mail.smtp_protocol import Rejected, SmtpError
 from mailer.storage.migrations import newest_migration, present_migration
 
-_PATIENCE_SECONDS = 5
+_TIMEOUT_SECONDS = 5
 
 
-class Ailment(Exception):
-    """What is wrong with a part, and how to mend it."""
+class CheckFailed(Exception):
+    """A check failed; the sentence says why, and how to mend it."""
 
 
 @click.command("doctor")
@@ -46,8 +46,8 @@ def doctor() -> None:
         for name, check in checks.items():
             try:
                 click.echo(f"{name:9} ok     {check(settings)}")
-            except Ailment as ailment:
-                click.echo(f"{name:9} WRONG  {ailment}")
+            except CheckFailed as failure:
+                click.echo(f"{name:9} WRONG  {failure}")
                 well = False
     sys.exit(0 if well else 1)
 
@@ -55,7 +55,7 @@ def doctor() -> None:
 def _settings(settings: Settings) -> str:
     unknown = ", ".join(sorted(_unknown_variables()))
     if unknown:
-        raise Ailment(f"Nothing here reads {unknown}. Is it a slip of the pen?")
+        raise CheckFailed(f"Nothing here reads {unknown}. Is it a slip of the pen?")
     return f"links begin with {settings.base_url}"
 
 
@@ -81,11 +81,11 @@ def _database(_settings: Settings) -> str:
     try:
         present = present_migration()
     except SQLAlchemyError as error:
-        raise Ailment(
+        raise CheckFailed(
             f"It does not answer ({_cause(error)}). Start it, or mend DATABASE_URL."
         ) from error
     if present != newest_migration():
-        raise Ailment("It is not up to date. Run: mailer db upgrade")
+        raise CheckFailed("It is not up to date. Run: mailer db upgrade")
     return f"migration {present}"
 
 
@@ -93,15 +93,17 @@ def _redis(settings: Settings) -> str:
     if settings.redis_url is None:
         return "not used: workers look for work every second"
     try:
-        with Redis.from_url(settings.redis_url, socket_timeout=_PATIENCE_SECONDS) as redis:
+        with Redis.from_url(settings.redis_url, socket_timeout=_TIMEOUT_SECONDS) as redis:
             policy = redis.config_get("maxmemory-policy").get("maxmemory-policy", "unknown")
     except RedisError as error:
-        raise Ailment(
+        raise CheckFailed(
             f"It does not answer ({type(error).__name__}). Start it, or mend REDIS_URL. "
-            "Releases still go out meanwhile, found by looking instead of by a bell."
+            "Releases still go out without it: workers look for work every second."
         ) from error
     if policy not in ("noeviction", "unknown"):
-        raise Ailment(f"It may forget doorbells. Set maxmemory-policy noeviction (is: {policy}).")
+        raise CheckFailed(
+            f"It may drop wake-up jobs. Set maxmemory-policy noeviction (is: {policy})."
+        )
     return "answers"
 
 
@@ -109,19 +111,21 @@ def _smtp(settings: Settings) -> str:
     try:
         return asyncio.run(_greet(settings))
     except Rejected as refusal:
-        raise Ailment(
+        raise CheckFailed(
             f"The relay answers {refusal.reply.code} at {refusal.stage}. "
             "Mend the user, the password or the relay's rules (SMTP_URL)."
         ) from refusal
     except SmtpError as error:
-        raise Ailment(f"The relay does not answer ({error}) Start it, or mend SMTP_URL.") from error
+        raise CheckFailed(
+            f"The relay does not answer ({error}) Start it, or mend SMTP_URL."
+        ) from error
 
 
 async def _greet(settings: Settings) -> str:
-    connection = await SmtpConnection.open(settings.relay, longest_wait=_PATIENCE_SECONDS)
+    connection = await SmtpConnection.open(settings.relay, longest_wait=_TIMEOUT_SECONDS)
     await connection.quit()
     if settings.smtputf8 and not connection.smtputf8:
-        raise Ailment(
+        raise CheckFailed(
             "The relay lacks SMTPUTF8. Set MAILER_SMTPUTF8=0, so that visitors whose address "
             "it cannot reach are told so."
         )

@@ -1,4 +1,4 @@
-"""`mailer inbound`: what a mail server does with the mail that arrives at our domain."""
+"""`mailer inbound`: acts on one message that a mail server passes on for the mail domain."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mailer.domain.followers import subscriptions
 from mailer.domain.followers.subscriptions import Evidence
 from mailer.domain.verp import ReturnPath, ReturnPaths
 from mailer.errors import InvalidLink, MailerError, UnknownMailbox, UnusableMessage
-from mailer.mail.inbound import Arrival, read_message
+from mailer.mail.inbound import InboundMessage, read_message
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def inbound(recipient: str | None) -> None:
     except (UnknownMailbox, InvalidLink):
         _end("No mailbox has this address.", os.EX_NOUSER)
     except MailerError as problem:
-        # A setting is wrong. The mail server keeps the message until somebody has mended it.
+        # A setting is wrong. The mail server keeps the message and tries again later.
         _end(str(problem), os.EX_TEMPFAIL)
     except SQLAlchemyError as problem:
         _end(f"The database does not answer ({type(problem).__name__}).", os.EX_TEMPFAIL)
@@ -47,18 +47,18 @@ def inbound(recipient: str | None) -> None:
 
 @with_settings
 def _take_in(settings: Settings, recipient: str | None) -> None:
-    arrival = read_message(sys.stdin.buffer)
+    message = read_message(sys.stdin.buffer)
     return_path = ReturnPaths(settings).read(
-        arrival.recipients if recipient is None else [recipient]
+        message.recipients if recipient is None else [recipient]
     )
-    log.info(_act(settings, return_path, arrival), return_path.subscription_id)
+    log.info(_act(settings, return_path, message), return_path.subscription_id)
 
 
-def _act(settings: Settings, return_path: ReturnPath, arrival: Arrival) -> str:
-    """Do what arrived at a mailbox asks for, and say what that was."""
+def _act(settings: Settings, return_path: ReturnPath, message: InboundMessage) -> str:
+    """Do what a message to a return path asks for, and return a sentence for the log."""
     if return_path.purpose == "bounce":
         return "A letter to subscription %d came back; nothing follows from it."
-    if arrival.automatic:
+    if message.automatic:
         return "A machine answered for subscription %d; nothing follows from it."
     view = subscriptions.look_up(return_path.subscription_id)
     evidence = Evidence(view.locale, f"mailto:{settings.mail_domain}", None)
@@ -67,6 +67,6 @@ def _act(settings: Settings, return_path: ReturnPath, arrival: Arrival) -> str:
 
 
 def _end(sentence: str, status: int) -> NoReturn:
-    """Say why in the bounce and in the mail server's log, without an address."""
+    """Exit with a status and a sentence for the bounce and the mail server's log, no address."""
     click.echo(sentence, err=True)
     sys.exit(status)

@@ -16,7 +16,7 @@ from mailer.mail.locales import available
 
 
 def _text(_context: click.Context, _option: click.Parameter, file: str | None) -> str | None:
-    """Read the text in a file; no name at all means no text."""
+    """Read the text in a file; without a file name, return the option as it is."""
     try:
         return Path(file).read_text(encoding="utf-8") if file else file
     except (OSError, UnicodeDecodeError) as problem:
@@ -24,7 +24,7 @@ def _text(_context: click.Context, _option: click.Parameter, file: str | None) -
 
 
 def _json(context: click.Context, option: click.Parameter, file: str | None) -> Any:
-    """Read the JSON in a file likewise."""
+    """Read the JSON in a file; without a file name, return the option as it is."""
     text = _text(context, option, file)
     try:
         return json.loads(text) if text else text
@@ -69,10 +69,10 @@ def add(_settings: Settings, /, slug: str, *, as_json: bool, **fields: Any) -> N
 @with_settings
 def change(_settings: Settings, /, slug: str, **branding: Any) -> None:
     """Change what readers see of a press room."""
-    given = {field: value or None for field, value in branding.items() if value is not None}
-    if not given:
+    changes = {field: value or None for field, value in branding.items() if value is not None}
+    if not changes:
         raise click.UsageError("Say what to change: see mailer publisher set --help.")
-    publishers.change(slug, cast(Branding, given))
+    publishers.change(slug, cast(Branding, changes))
     click.echo(f"The press room {slug} is changed, and so is every letter composed from now on.")
 
 

@@ -1,4 +1,4 @@
-"""`mailer release`: publishing and accounting without HTTP."""
+"""`mailer release`: publishes, controls and accounts for releases without HTTP."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def _watch(release_id: int) -> None:
         click.echo(_line(account))
         if account.state in _AT_REST:
             return
-        # The account is in the database, which calls nobody.
+        # The receipt comes from database rows, which send no notice when they change.
         time.sleep(_POLL_SECONDS)
 
 

@@ -1,4 +1,4 @@
-"""`mailer subscriber`: the people who follow."""
+"""`mailer subscriber`: imports and exports followers, shows and erases a subscriber's data."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def export_command(_settings: Settings, /, slug: str) -> None:
 @with_settings
 def show_command(_settings: Settings, /, address: str, *, as_json: bool) -> None:
     """Show everything that is known about an address."""
-    known = personal_data.of_address(address)
+    known = personal_data.for_address(address)
     lines = [json.dumps(known, ensure_ascii=False, indent=2)] if as_json else _readable(known)
     click.echo("\n".join(lines))
 
@@ -94,7 +94,7 @@ def erase_command(settings: Settings, address: str) -> None:
 
 
 def _readable(known: dict[str, Any], margin: str = "") -> Iterator[str]:
-    """Yield what is known line by line, what is a part of something further to the right."""
+    """Yield the data of a subscriber line by line, the items of lists indented."""
     for name, value in known.items():
         if isinstance(value, list):
             for number, one in enumerate(value, 1):

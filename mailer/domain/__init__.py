@@ -1,1 +1,1 @@
-"""What may happen here: each use case is one function around one transaction."""
+"""The domain: each use case is one function around one transaction."""

@@ -1,4 +1,4 @@
-"""What readers see of a press room: its name, its looks, what it says of itself, each checked."""
+"""Branding: what readers see of a press room (name, logo, colour, texts), and its checks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mailer.mail.colours import READABLE, WHITE, contrast, is_colour
 
 BrandingField = Literal["name", "website_url", "logo_url", "accent", "about", "contacts", "privacy"]
 Branding = Mapping[BrandingField, Any]
-"""Each a text, but for the contacts: a list of objects, as a release has them. None is none."""
+"""Values are strings; `contacts` is a list of objects as in a release. None clears a field."""
 
 _NAME_LENGTH = 200
 _ADDRESS_LENGTH = 2_000
@@ -27,7 +27,7 @@ _MOST_CONTACTS = 20
 
 
 def checked(branding: Branding) -> dict[BrandingField, Any]:
-    """Return what may be kept; raises InvalidInput with a sentence for each that may not."""
+    """Return normalized values; raises InvalidInput with a sentence for each invalid field."""
     kept: dict[BrandingField, Any] = {}
     problems: dict[str, str] = {}
     for field, value in branding.items():
@@ -48,7 +48,7 @@ def _name(name: str | None) -> str:
 
 
 def _website(url: str | None) -> str | None:
-    """Refuse what leads elsewhere: it becomes a link in every letter."""
+    """Refuse what is not a web address: the value becomes a link in every letter."""
     if url is None:
         return None
     if len(web_address(url)) > _ADDRESS_LENGTH:
@@ -57,7 +57,7 @@ def _website(url: str | None) -> str | None:
 
 
 def _logo(url: str | None) -> str | None:
-    """Refuse what mail clients would not load inside a letter that came over HTTPS."""
+    """Require https://: mail clients load no other pictures inside a page served over HTTPS."""
     if url is not None and not url.lower().startswith("https://"):
         raise ValueError("Give the full address of a picture, beginning with https://.")
     return _website(url)
@@ -69,7 +69,7 @@ def _accent(colour: str | None) -> str | None:
     colour = colour.strip().lower()
     if not is_colour(colour):
         raise ValueError("Write a colour as #0b5394: a hash sign and six hexadecimal digits.")
-    # Rounded down, or 4.499 would seem to be enough.
+    # Rounded down: 4.499 must not be shown as 4.50, which would be enough.
     seen = math.floor(contrast(colour, WHITE) * 100) / 100
     if seen < READABLE:
         raise ValueError(
@@ -80,7 +80,7 @@ def _accent(colour: str | None) -> str | None:
 
 
 def _text(text: str | None, most: int) -> str | None:
-    """Keep paragraphs of plain text, with an empty line between them."""
+    """Return plain text as paragraphs with an empty line between them, None if it is empty."""
     if text is None:
         return None
     paragraphs = re.split(r"\n\s*\n", re.sub(r"\r\n?", "\n", text).strip())

@@ -1,4 +1,4 @@
-"""The outbox: letters to one person, promised in the transaction that gives the reason."""
+"""The outbox: letters to one subscriber, queued in the transaction that is their reason."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from mailer.storage.types import now
 LetterKind = Literal["confirm", "welcome", "goodbye", "manage"]
 
 CONFIRMATIONS_AN_HOUR = 2
-"""One letter, and one more for whoever asks again."""
+"""For each subscription: one letter, and one more if the visitor signs up again."""
 LETTERS_A_DAY = 5
-"""To one person, from all press rooms together: more would be a way to pester somebody."""
+"""To one subscriber, from all press rooms together: a limit against flooding a mailbox."""
 
 
 def queue_letter(session: Session, kind: LetterKind, subscription: Subscription) -> str:
-    """Write down a letter to be sent after the commit, and return its Message-ID."""
+    """Insert an outbox message, to be sent after the commit, and return its Message-ID."""
     message_id = new_message_id(session.get_one(Publisher, subscription.publisher_id))
     session.add(
         OutboxMessage(
@@ -36,7 +36,7 @@ def queue_letter(session: Session, kind: LetterKind, subscription: Subscription)
 
 
 def under_letter_limit(session: Session, subscription: Subscription) -> bool:
-    """Tell whether this person has not had all of today's letters yet."""
+    """Tell whether the subscriber was queued fewer than LETTERS_A_DAY letters in 24 hours."""
     today = (
         select(func.count())
         .select_from(OutboxMessage)
@@ -50,5 +50,5 @@ def under_letter_limit(session: Session, subscription: Subscription) -> bool:
 
 
 def new_message_id(publisher: Publisher) -> str:
-    """Return a Message-ID that nobody can guess, without its angle brackets."""
+    """Return a new Message-ID that cannot be guessed, without angle brackets."""
     return f"{secrets.token_hex(16)}@{domain(publisher.from_address)}"

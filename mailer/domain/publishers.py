@@ -1,4 +1,4 @@
-"""Press rooms, and the keys by which their publishing systems are known."""
+"""Press rooms, and the API keys of their publishing systems."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _KEY_OCTETS = 32
 
 @dataclass(frozen=True, slots=True)
 class PublisherDraft:
-    """What a press room is made from."""
+    """The values of a press room that is to be created."""
 
     slug: str
     name: str
@@ -50,7 +50,7 @@ class PublisherDraft:
 
     @property
     def branding(self) -> Branding:
-        """What readers see of it."""
+        """What readers see of the press room."""
         return {
             "name": self.name,
             "website_url": self.website_url,
@@ -63,15 +63,15 @@ class PublisherDraft:
 
 
 def add(draft: PublisherDraft) -> str:
-    """Open a press room and return its first API key, which is shown only now.
+    """Create a press room and return its first API key, of which only a digest is kept.
 
-    Raises InvalidInput for what cannot be used, Conflict if the slug is taken.
+    Raises InvalidInput for an unusable value, Conflict if the slug is taken.
     """
     if not _SLUG.fullmatch(draft.slug) or draft.slug in _RESERVED:
         raise InvalidInput({"slug": "Use small letters, digits and hyphens, and no word of ours."})
     publisher = Publisher(
         slug=draft.slug,
-        # In ASCII before the @, too: a mail server without SMTPUTF8 would refuse every letter.
+        # ASCII before the @, too: a mail server without SMTPUTF8 would refuse every letter.
         from_address=canonical(draft.from_address, smtputf8=False),
         locale=draft.locale,
         hold_minutes=draft.hold_minutes,
@@ -88,9 +88,9 @@ def add(draft: PublisherDraft) -> str:
 
 
 def change(slug: str, branding: Branding) -> None:
-    """Change what readers see of a press room; None takes a trait away.
+    """Change what readers see of a press room; the value None clears a field.
 
-    Pages, and letters that are composed from then on, show it. Raises NotFound and InvalidInput.
+    Pages, and letters composed from then on, show the change. Raises NotFound and InvalidInput.
     """
     kept = checked(branding)
     with transaction() as session:
@@ -100,14 +100,14 @@ def change(slug: str, branding: Branding) -> None:
 
 
 def add_key(slug: str, scope: Scope = "publish") -> str:
-    """Return another API key for a press room, so that keys can be changed without a gap."""
+    """Add an API key and return it, so that keys can be changed without a gap. Raises NotFound."""
     with transaction() as session:
         return _new_key(session, by_slug(session, slug), scope)
 
 
 def by_slug(session: Session, slug: str) -> Publisher:
     """Return a press room; raises NotFound."""
-    # PostgreSQL does not take NUL, not even in a question.
+    # PostgreSQL refuses NUL even in the parameter of a SELECT.
     slug = slug if _SLUG.fullmatch(slug) else ""
     publisher = session.scalar(select(Publisher).where(Publisher.slug == slug))
     if publisher is None:
@@ -116,16 +116,16 @@ def by_slug(session: Session, slug: str) -> Publisher:
 
 
 def find(slug: str) -> Publisher:
-    """Return a press room to show; raises NotFound."""
+    """Return a press room, read in a session of its own; raises NotFound."""
     with autocommit() as session:
         return by_slug(session, slug)
 
 
 def authenticate(key: str | None, scope: Scope) -> Publisher:
-    """Return the press room an API key belongs to.
+    """Return the press room that an API key belongs to. Raises Unauthorized or Forbidden.
 
-    Keys are random and 256 bits long, so the digest may be looked up by an index: what its
-    timing tells helps nobody to find another. Raises Unauthorized or Forbidden.
+    Keys are random and 256 bits long, so the digest may be looked up by an index: the timing of
+    the lookup does not help to find a valid key.
     """
     if not key:
         raise Unauthorized("Send the API key as 'Authorization: Bearer …'.")
@@ -144,7 +144,7 @@ def authenticate(key: str | None, scope: Scope) -> Publisher:
 
 
 def press_room_of(publisher: Publisher, base_url: str) -> PressRoom:
-    """Return what the letters need of a press room, on the service at this address."""
+    """Return what letters need of a press room; `base_url` is the address of the service."""
     host = urlsplit(base_url).hostname or "localhost"
     return PressRoom(
         name=publisher.name,

@@ -1,4 +1,4 @@
-"""Links that carry a right: which subscription they are for, and what they may do."""
+"""Signed tokens in links: which subscription a link is for, and what it permits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _RECENT_KEYS = 2
 
 
 class _NewestKey:
-    """Signs as itsdangerous does, by a key that is taken in once: two tokens a recipient."""
+    """Signs as itsdangerous does, with an HMAC set up once: each recipient takes two tokens."""
 
     def __init__(self, key: bytes) -> None:
         self._keyed = HMAC(key, SHA256())
@@ -38,7 +38,7 @@ class _NewestKey:
 
 
 class Tokens:
-    """Signs and reads tokens; one salt a purpose, and the payload is the subscription's id."""
+    """Signs and reads tokens; one salt per purpose, and the payload is the subscription's id."""
 
     def __init__(self, settings: Settings) -> None:
         self._timed = {
@@ -49,7 +49,7 @@ class Tokens:
             )
             for purpose in _TIMED
         }
-        # Whoever once got a letter may leave by it, so no key ever stops verifying these.
+        # The links in every letter ever sent must still unsubscribe, so all SECRET_KEYS verify.
         self._for_ever = {
             purpose: Signer(
                 _oldest_first(settings.secret_keys),
@@ -64,15 +64,15 @@ class Tokens:
         }
 
     def token(self, purpose: Purpose, subscription_id: int) -> str:
-        """Sign the right to do one thing with one subscription, in URL-safe ASCII."""
+        """Return a token that permits one purpose for one subscription, in URL-safe ASCII."""
         if purpose in _TIMED:
             return str(self._timed[purpose].dumps(subscription_id))
-        # The number as it is: two of these are signed for every recipient of a release.
+        # The id is not serialized: two of these are signed for every recipient of a release.
         number = b"%d" % subscription_id
         return (number + b"." + self._newest[purpose].signature(number)).decode()
 
     def read(self, purpose: Purpose, token: str) -> int:
-        """Return the subscription's id; raises InvalidLink, or ExpiredLink after its time."""
+        """Return the subscription's id; raises InvalidLink, or ExpiredLink for a token too old."""
         try:
             if purpose in _TIMED:
                 age = int(_TIMED[purpose].total_seconds())
@@ -88,5 +88,5 @@ class Tokens:
 
 
 def _oldest_first(keys: tuple[str, ...]) -> list[str]:
-    """Order keys as itsdangerous wants them: it signs with the last."""
+    """Return keys in the order that itsdangerous wants: it signs with the last one."""
     return list(reversed(keys))

@@ -1,4 +1,4 @@
-"""Mailboxes: addresses at our own domain, each of which says what arrives there is about."""
+"""Return paths (VERP): addresses at our mail domain that encode what mail to them is about."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from mailer.errors import Misconfigured, UnknownMailbox
 
 Purpose = Literal["bounce", "unsubscribe"]
 
-# In whole groups of five octets, which base32 writes as eight letters without padding: so there
-# is one way only to write an address. Five for each id last for a trillion of them.
+# Whole groups of five octets, which base32 writes as eight letters without padding, so that each
+# address has one spelling only. Five octets for each id are enough for a trillion ids.
 _ID_BITS = 40
 _PAYLOAD_OCTETS = 2 * _ID_BITS // 8
 _MAC_OCTETS = 10
 _LETTERS = (_PAYLOAD_OCTETS + _MAC_OCTETS) // 5 * 8
-# Base32 (RFC 4648, 6) two letters at a time, in half of what the standard library takes for it:
-# every recipient of a release costs two addresses.
+# Base32 (RFC 4648, 6), two letters at a time, takes half the time of the standard library's:
+# every recipient of a release needs two addresses.
 _PAIRS = ["".join(pair) for pair in product("abcdefghijklmnopqrstuvwxyz234567", repeat=2)]
 _SHIFTS = range(_LETTERS * 5 - 10, -1, -10)
 _ADDRESS = re.compile(rf"({'|'.join(get_args(Purpose))})-([a-z2-7]{{{_LETTERS}}})@.*")
@@ -34,7 +34,7 @@ _ADDRESS = re.compile(rf"({'|'.join(get_args(Purpose))})-([a-z2-7]{{{_LETTERS}}}
 
 @dataclass(frozen=True, slots=True)
 class ReturnPath:
-    """What an address says: a letter that comes back, or somebody who wants no more of them."""
+    """What an address encodes: its purpose, a subscription, and a release if it is about one."""
 
     purpose: Purpose
     subscription_id: int
@@ -42,14 +42,14 @@ class ReturnPath:
 
 
 class ReturnPaths:
-    """Makes and reads such addresses; one key a purpose, so that none can stand for the other.
+    """Makes and reads return paths; one key per purpose, so that no address has two purposes.
 
-    The local part is a word and 32 letters of base32, at most 44 octets (RFC 5321, 4.5.3.1.1):
-    two ids, and 80 bits of a keyed hash of them. It is the same in whatever case it comes back.
+    The local part is the purpose and 32 letters of base32, at most 44 octets (RFC 5321,
+    4.5.3.1.1): two ids, and 80 bits of an HMAC of them. Upper and lower case are read alike.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Take the keys in, once; raises Misconfigured where no mail arrives."""
+        """Set up an HMAC for each key; raises Misconfigured without MAILER_MAIL_DOMAIN."""
         if settings.mail_domain is None:
             raise Misconfigured("MAILER_MAIL_DOMAIN: is not set.")
         self._domain = settings.mail_domain
@@ -59,16 +59,16 @@ class ReturnPaths:
         }
 
     def address(self, purpose: Purpose, subscription_id: int, release_id: int = 0) -> str:
-        """Return the address for one subscription, and one release, if it is about one."""
+        """Return the address for a subscription and a release; release_id 0 means no release."""
         payload = (subscription_id << _ID_BITS | release_id).to_bytes(_PAYLOAD_OCTETS, "big")
         number = int.from_bytes(payload + _mac(self._keyed[purpose][0], payload), "big")
         letters = "".join([_PAIRS[number >> shift & 0x3FF] for shift in _SHIFTS])
         return f"{purpose}-{letters}@{self._domain}"
 
     def read(self, addresses: Iterable[str]) -> ReturnPath:
-        """Return what the first address of ours says; raises UnknownMailbox if none is.
+        """Return what the first address made here encodes; raises UnknownMailbox if none was.
 
-        Every key ever used verifies, and at any domain, since letters are kept for years.
+        All SECRET_KEYS verify, and any domain is accepted, since recipients keep letters for years.
         """
         for address in addresses:
             found = _ADDRESS.fullmatch(address.lower())
@@ -87,7 +87,7 @@ class ReturnPaths:
 
 
 def _keyed(secret: str, purpose: Purpose) -> HMAC:
-    """Derive the key of a purpose, and take it in: two addresses a recipient are made with it."""
+    """Set up an HMAC with the key derived for a purpose; it is copied for every address."""
     return HMAC(hmac.digest(secret.encode(), f"mailbox {purpose}".encode(), sha256), SHA256())
 
 

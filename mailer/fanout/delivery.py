@@ -59,8 +59,7 @@ class DeliveryContext:
         """Claim batches and keep their leases alive until they are finished or handed back."""
         if self.shutdown.is_set():
             return ()
-        asked = time.monotonic()
-        lease = self.settings.lease_seconds
+        asked, lease = time.monotonic(), self.settings.lease_seconds
         claims = await self.database.run_in_session(
             lambda session: claim(session, lease, in_hand, small=small, at_most=at_most)
         )
@@ -264,10 +263,8 @@ class BatchRun:
         if self._durable is not None and await self._durable != GO_ON:
             raise Halted
         # Too little is left of the lease to rely on it, so it is renewed first.
-        if (
-            not self._context.acknowledgements.lease_is_safe(self._claim)
-            and await self._record() != GO_ON
-        ):
+        lease_is_safe = self._context.acknowledgements.lease_is_safe(self._claim)
+        if not lease_is_safe and await self._record() != GO_ON:
             raise Halted
 
     def _note(self, mail: Mail, verdict: Verdict) -> None:
@@ -281,8 +278,9 @@ class BatchRun:
 
     def _has_to_end(self) -> bool:
         """Tell whether the batch goes back: shutdown, a halt, or the turn of other releases."""
-        context = self._context
-        if context.shutdown.is_set() or (self._durable is not None and _halted(self._durable)):
+        context, durable = self._context, self._durable
+        halted = durable is not None and durable.done() and durable.result() != GO_ON
+        if halted or context.shutdown.is_set():
             return True
         if time.monotonic() - self._began < _TURN_SECONDS:
             return False
@@ -300,7 +298,3 @@ class BatchRun:
         )
         self._accepted, self._findings, self._uncertain = False, [], []
         return progress
-
-
-def _halted(durable: asyncio.Future[str]) -> bool:
-    return durable.done() and durable.result() != GO_ON

@@ -20,7 +20,7 @@ from mailer.domain.releases.release_body import ReleaseBody
 from mailer.domain.tokens import Tokens
 from mailer.domain.verp import ReturnPaths
 from mailer.fanout.database_thread import DatabaseThread
-from mailer.mail.content import Headline, Links, PressRoom, Replaced, Story
+from mailer.mail.content import Headline, Links, PressRoom, ReplacedVersion, Story
 from mailer.mail.dkim import keys_for, sign
 from mailer.mail.letters import Letters
 from mailer.mail.message import Composed, message_date
@@ -142,7 +142,7 @@ class LetterComposer:
             before, first = versions.before[0], versions.before[-1]
             message_ids |= {"in_reply_to": MessageIds(before), "thread": MessageIds(first)}
             old, _ = _story(before)
-            replaced = Replaced(old.title, old.published_at, len(versions.before), note)
+            replaced = ReplacedVersion(old.title, old.published_at, len(versions.before), note)
             compose = self.letters.correction if kind == "correction" else self.letters.retraction
             composed = compose(room, story, replaced, locale)
         moment = release.frozen_at or release.starts_at
@@ -152,7 +152,7 @@ class LetterComposer:
             _tokens=self.tokens,
             _return_paths=self.return_paths,
             _composed=self.signed(
-                composed.given({"date": message_date(moment)}), publisher, moment
+                composed.with_values({"date": message_date(moment)}), publisher, moment
             ),
             _message_ids=message_ids,
         )

@@ -24,7 +24,7 @@ from mailer.config import TEMPLATES, Settings
 from mailer.fanout.jobs import DRAINS, SHUTDOWN_SIGNALS, ShutdownFlag, run_until_shutdown
 from mailer.mail import letters
 from mailer.storage.database import db
-from mailer.storage.queues import patient_connection
+from mailer.storage.queues import worker_connection
 
 _PR_SET_PDEATHSIG = 1
 _WITHOUT_REDIS_SECONDS = 1.0
@@ -144,7 +144,7 @@ class WorkerProcess:
         try:
             worker = QueueWorker(
                 [self._queue_name],
-                connection=patient_connection(redis_url),
+                connection=worker_connection(redis_url),
                 serializer=JSONSerializer,
                 worker_ttl=_WORKER_TTL_SECONDS,
                 maintenance_interval=_MAINTENANCE_SECONDS,

@@ -1,1 +1,1 @@
-"""Mail as plain values: letters, the messages they become, and the way to the relay."""
+"""Mail: composes letters as messages, signs them, hands them to the relay, reads inbound mail."""

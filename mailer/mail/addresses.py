@@ -1,4 +1,4 @@
-"""Email addresses: their canonical form, and slips in the domains of large mail providers."""
+"""Email addresses: their canonical form, and typing errors in domains of large mail providers."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _WELL_KNOWN = (
     *("live.no", "yahoo.com", "yahoo.no", "icloud.com", "protonmail.com", "proton.me"),
     *("online.no", "broadpark.no", "getmail.no", "altibox.no", "frisurf.no", "ebnett.no"),
 )
-# Near to one of those and right all the same.
+# The last five are real domains, too, though one typing error away from a well-known one.
 _RIGHT = {*_WELL_KNOWN, "mail.com", "email.com", "ymail.com", "line.com", "love.com"}
-# More than one slip away, and never anybody's.
+# More than one typing error away from a well-known domain, and never the domain of an address.
 _WRONG = {"gmail.no": "gmail.com", "icloud.no": "icloud.com"}
 
 
 def canonical(text: str, *, smtputf8: bool = True) -> str:
-    """Return the one form in which an address is kept: lower case, NFC, A-labels (RFC 5891).
+    """Return the form in which an address is stored: lower case, NFC, A-labels (RFC 5891).
 
     `smtputf8` says whether the relay takes letters beyond ASCII before the @ (RFC 6531).
     Raises InvalidAddress for anything but one address that can receive mail.
     """
     text = text.strip(" ")
-    # U+FFFD stands where a wrong encoding has eaten a letter.
+    # U+FFFD replaces a letter that was decoded wrongly.
     if any(unicodedata.category(one) in ("Cc", "Cf", "Cs") or one == "\ufffd" for one in text):
         raise InvalidAddress(_ONE)
     try:
@@ -54,15 +54,15 @@ def domain(address: str) -> str:
 
 
 def masked(address: str) -> str:
-    """Return a canonical address as a page may show it to whoever was passed a letter."""
+    """Return a canonical address with its local part hidden: a forwarded link may show it."""
     return f"{address[0]}…@{domain(address)}"
 
 
 def probably_meant(address: str) -> str | None:
-    """Return the address with the well-known domain that is one slip away, or None.
+    """Return the address with the well-known domain that is one typing error away, or None.
 
-    It is a suggestion and decides nothing: any domain may be somebody's. It looks at the text
-    alone, never at what is known of the address, which has to be in canonical form.
+    The result is only a suggestion, since any domain may exist. It depends on the text of the
+    address alone, never on stored rows. The address has to be in canonical form.
     """
     typed = domain(address)
     if typed in _RIGHT:
@@ -73,7 +73,7 @@ def probably_meant(address: str) -> str | None:
 
 
 def _one_slip(typed: str, meant: str) -> bool:
-    """Tell whether one letter is missing, too many or wrong, or two have changed places."""
+    """Tell whether one letter is missing, added or wrong, or two neighbours are swapped."""
     same = 0
     while typed[same : same + 1] == meant[same : same + 1] != "":
         same += 1

@@ -1,4 +1,4 @@
-"""A press room's colour, as it can be read: on white, and lightened on a dark background."""
+"""A press room's colour: its contrast on white, and a lighter mixture for dark mode."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 ACCENT = "#0b5394"
 """The colour of a press room that has chosen none."""
 READABLE = 4.5
-"""The least contrast of text (WCAG 2.2, 1.4.3)."""
+"""The least contrast of text to its background (WCAG 2.2, 1.4.3)."""
 WHITE = "#ffffff"
 DARK = "#191c1e"
 """The background of a letter in dark mode, as letter.css has it."""
@@ -15,7 +15,7 @@ DARK = "#191c1e"
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
 _STEPS = 50
 _ON_DARK = 7
-"""More than what is needed, since thin coloured letters shine less than white ones do."""
+"""More than WCAG asks for, since thin coloured letters look less bright than white ones."""
 _STRAIGHT_UNTIL = 0.04045
 
 
@@ -31,7 +31,7 @@ def contrast(one: str, other: str) -> float:
 
 
 def on_dark(accent: str) -> str:
-    """Return the colour, mixed with as little white as makes it easy to read in dark mode."""
+    """Return the colour mixed with just enough white to be easy to read in dark mode."""
     mixtures = (_mixed(accent, step / _STEPS) for step in range(_STEPS))
     return next((one for one in mixtures if contrast(one, DARK) >= _ON_DARK), WHITE)
 
@@ -42,7 +42,7 @@ def _luminance(colour: str) -> float:
 
 
 def _linear(value: float) -> float:
-    """Undo the curve of sRGB (IEC 61966-2-1), which is straight where it is almost black."""
+    """Undo the curve of sRGB (IEC 61966-2-1), which is straight for the darkest values."""
     straight = value / 12.92
     return straight if value <= _STRAIGHT_UNTIL else float(((value + 0.055) / 1.055) ** 2.4)
 

@@ -1,4 +1,4 @@
-"""What the letters are made of: plain values, brought here by the domain and the fan-out."""
+"""The content of letters as plain values, which the domain and the fan-out make from rows."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ _Value = TypeVar("_Value")
 
 _GAP = re.compile(r"[ \t\r\n\f\v\x85\u2028\u2029]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-# Embeddings, overrides and isolates: in a paragraph of their own they end with it, but in a
-# line that is put between others they would turn those round.
+# Embeddings, overrides and isolates of bidirectional text: their effect ends with a paragraph,
+# but in a line of text that is put between others they would reverse those, too.
 _DIRECTION = re.compile(r"[\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True, slots=True)
 class PressRoom:
-    """Who writes, and how its letters look.
+    """The sender of a letter, and how its letters look.
 
-    `list_id` is the identifier alone, such as `slug.example.org` (RFC 2919); `accent` a colour
+    `list_id` is the identifier alone, such as `slug.example.org` (RFC 2919); `accent` is a colour
     such as `#0b5394`, dark enough to be read on white.
     """
 
@@ -48,7 +48,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the story was first told."""
+    """The place where the story was first published."""
 
     text: str
     url: str | None = None
@@ -56,7 +56,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """Somebody a journalist may call."""
+    """A press contact of a release."""
 
     name: str
     title: str | None = None
@@ -85,9 +85,9 @@ class Headline:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """A release as it is read. `body_html` arrives sanitised and is trusted from here on.
+    """A release as its readers see it. `body_html` is sanitised already, and is not escaped.
 
-    `image` stands at its head, `images` are those that follow the text.
+    `image` stands above the text, and `images` follow it.
     """
 
     language: str
@@ -106,15 +106,15 @@ class Story:
 
     @property
     def pictures(self) -> tuple[Image, ...]:
-        """Every picture, the one at the head first."""
+        """Every picture, in the order in which the letter shows them."""
         return (self.image, *self.images) if self.image else self.images
 
 
 @dataclass(frozen=True, slots=True)
-class Replaced:
-    """The version of a release that a correction or a retraction takes the place of.
+class ReplacedVersion:
+    """The version of a release that a correction or a retraction replaces.
 
-    `number` says which it is, from 1; the note says what is different, or why it is taken back.
+    `number` counts versions from 1; `note` says what is corrected, or why it is retracted.
     """
 
     title: str
@@ -125,9 +125,9 @@ class Replaced:
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Where the links of a letter begin, each ending in "/"; a recipient's token follows.
+    """The beginnings of a letter's links, each ending in "/"; a recipient's token follows.
 
-    `mailto` says whether one can leave by mail, too.
+    `mailto` says whether followers can unsubscribe by mail, too.
     """
 
     confirm: str
@@ -139,7 +139,7 @@ class Links:
 
     @classmethod
     def under(cls, base_url: str, *, mailto: bool = False) -> Self:
-        """Return the links of the service at this address."""
+        """Return the links of the service at `base_url`."""
         return cls(
             confirm=f"{base_url}/confirm/",
             unsubscribe=f"{base_url}/unsubscribe/",
@@ -151,9 +151,9 @@ class Links:
 
 
 def cleaned(value: _Value) -> _Value:
-    """Return a copy with every text in it on one line, free of control characters.
+    """Return a copy of a dataclass or tuple whose texts are one line, without control characters.
 
-    `body_html` keeps its lines and its directional characters: it is made of paragraphs.
+    `body_html` keeps its line breaks and its directional characters: it is made of paragraphs.
     """
     return cast(_Value, _clean(value, ""))
 

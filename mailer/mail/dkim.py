@@ -1,7 +1,7 @@
-"""DKIM: a composed message that signs itself for each recipient (RFC 6376, RFC 8463).
+"""DKIM: signs a composed message for each recipient (RFC 6376, RFC 8463).
 
 Signing costs little more than the arithmetic of a key: headers are brought into their canonical
-form once, and whatever is the same for every recipient is hashed once.
+form once, and the octets that all recipients have in common are hashed once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from mailer.mail.message import Composed, Slotted, slot
 from mailer.relay import DkimKey
 
-# Named once more than they occur, so that nobody can add another one (RFC 6376, 8.15).
+# Named once more in "h=" than they occur, so that adding another breaks the signature (RFC 6376,
+# 8.15).
 _OVERSIGNED = (
     "from",
     "to",
@@ -46,9 +47,9 @@ _PREHASHED = Prehashed(SHA256())
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What one key signs, and the name of the slot in its DKIM-Signature field for the result.
+    """The octets that one key signs, and the slot of its DKIM-Signature field for the result.
 
-    `canonical` are the headers that differ, from the first slot on, and the field itself.
+    `canonical` holds the headers from the first slot on, and the DKIM-Signature field itself.
     """
 
     slot: str
@@ -60,8 +61,8 @@ class Signature:
 class Signed(Composed):
     """A composed message that is signed, by each of its keys, when it is filled.
 
-    It is the `beginning`, from its DKIM-Signature fields up to the first slot in the body, and
-    the `rest`. `headers` and `body` are hashes of what comes before the first slot of either.
+    `beginning` holds its octets from the DKIM-Signature fields to the first slot in the body, and
+    `rest` the others. `headers` and `body` are hashes of the octets before the first slot of each.
     """
 
     beginning: Slotted
@@ -87,9 +88,9 @@ class Signed(Composed):
 
 
 def keys_for(keys: Iterable[DkimKey], sender: str) -> tuple[DkimKey, ...]:
-    """Return the keys that sign for a sender: those of its domain, or else of the nearest above.
+    """Return the keys that sign for a sender: those of its domain, or of the nearest one above.
 
-    So the signature is aligned with the From header, as DMARC asks (RFC 7489, 3.1.1).
+    The signature is then aligned with the From header, as DMARC requires (RFC 7489, 3.1.1).
     """
     domain = sender.rpartition("@")[2]
     aligned = [key for key in keys if f".{domain}".endswith(f".{key.domain}")]
@@ -98,10 +99,10 @@ def keys_for(keys: Iterable[DkimKey], sender: str) -> tuple[DkimKey, ...]:
 
 
 def sign(composed: Composed, keys: Sequence[DkimKey], moment: datetime) -> Composed:
-    """Let every key sign a message, at a moment that has to be the same at each attempt.
+    """Return a message that every key signs, with a moment that has to be the same at each retry.
 
-    The headers are signed relaxed and the body simple: no relay has a reason to touch a body
-    of short lines in ASCII. Without keys, the message stays as it is.
+    The headers are signed relaxed and the body simple: no relay has a reason to change a body
+    of short lines in ASCII. Without keys, the message is returned as it is.
     """
     if not keys:
         return composed
@@ -128,7 +129,7 @@ def sign(composed: Composed, keys: Sequence[DkimKey], moment: datetime) -> Compo
 
 
 def dns_record(key: DkimKey) -> tuple[str, str]:
-    """Return the name and the text of the TXT record by which a key is verified."""
+    """Return the name and the text of the TXT record with which verifiers find the public key."""
     public = key.private_key.public_key()
     if isinstance(key.private_key, Ed25519PrivateKey):
         octets, kind = public.public_bytes(Encoding.Raw, PublicFormat.Raw), "ed25519"
@@ -142,7 +143,7 @@ def dns_record(key: DkimKey) -> tuple[str, str]:
 def _canonical(head: bytes) -> tuple[list[str], bytes]:
     """Return the names for "h=" and the canonical headers, those with slots last.
 
-    Of several fields with one name, verifiers read the lowest first (RFC 6376, 5.4.2).
+    Of several headers with one name, verifiers read the lowest first (RFC 6376, 5.4.2).
     """
     parted = [field.partition(b":") for field in reversed(_FIELD_END.split(head))]
     fields = [(name.lower(), b" ".join(value.split())) for name, _, value in parted]
@@ -153,7 +154,7 @@ def _canonical(head: bytes) -> tuple[list[str], bytes]:
 
 
 def _tags(key: DkimKey, names: Iterable[str], seconds: int) -> str:
-    """Write what a key says of its signature (RFC 6376, 3.5), but for the two values."""
+    """Return the tags of a DKIM-Signature field (RFC 6376, 3.5) except "bh=" and "b="."""
     ed25519 = isinstance(key.private_key, Ed25519PrivateKey)
     return (
         f"v=1; a={'ed25519' if ed25519 else 'rsa'}-sha256; c=relaxed/simple; d={key.domain}; "
@@ -162,7 +163,7 @@ def _tags(key: DkimKey, names: Iterable[str], seconds: int) -> str:
 
 
 def _field(tags: str, name: str) -> bytes:
-    """Write the field above the message, folded wherever it has a space."""
+    """Return the DKIM-Signature field with its slots, folded at spaces."""
     folded = textwrap.fill(
         f"DKIM-Signature: {tags}",
         _LINE,
@@ -176,7 +177,7 @@ def _field(tags: str, name: str) -> bytes:
 def _signer(key: DkimKey) -> Callable[[bytes], bytes]:
     private_key = key.private_key
     if isinstance(private_key, Ed25519PrivateKey):
-        from nacl.signing import SigningKey  # noqa: PLC0415 - two megabytes, for who has such a key
+        from nacl.signing import SigningKey  # noqa: PLC0415 - two megabytes, for Ed25519 only
 
         # libsodium needs about two thirds of OpenSSL's time; the octets are the same (RFC 8032).
         ed25519 = SigningKey(private_key.private_bytes_raw())

@@ -1,4 +1,4 @@
-"""How files and links are shown: kind and size of a file; links that share, write or call."""
+"""Formats for templates: the kind and size of a file; links to share, to write and to call."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ _UNITS = (
 )
 
 
-def described(document: Document, locale: str) -> str:
-    """Return such as "PDF, 1.2 MB": what the title does not say already, perhaps nothing."""
+def file_description(document: Document, locale: str) -> str:
+    """Return kind and size, such as "PDF, 1.2 MB", without a kind that the title has; or ""."""
     kind = PurePosixPath(urlsplit(document.url).path).suffix.removeprefix(".").lower()
-    said = re.split(r"\W", document.title.lower())
-    told = [kind.upper()] if kind in _KINDS and kind not in said else []
+    title_words = re.split(r"\W", document.title.lower())
+    parts = [kind.upper()] if kind in _KINDS and kind not in title_words else []
     if document.size is not None:
-        told.append(_size(document.size, locale))
-    return ", ".join(told)
+        parts.append(_size(document.size, locale))
+    return ", ".join(parts)
 
 
 def _size(octets: int, locale: str) -> str:
-    """Write a size as the locale does, in the largest unit of which it is one or more."""
+    """Format a size for a locale, in the largest unit that fits into it, and at least 1 kB."""
     octets = max(octets, 10**3)
     factor, unit, pattern = next(one for one in _UNITS if octets >= one[0])
-    told = format_unit(octets / factor, unit, length="short", format=pattern, locale=locale)
-    return told.replace(" ", "\N{NO-BREAK SPACE}")
+    size = format_unit(octets / factor, unit, length="short", format=pattern, locale=locale)
+    return size.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def share_links(title: str, url: str) -> dict[str, str]:
-    """Return plain links for passing a story on; nobody learns who followed them."""
+    """Return plain links to share a story; they tell no site which reader used them."""
     return {
         "email": f"mailto:?{urlencode({'subject': title, 'body': url}, quote_via=quote)}",
         "x": "https://x.com/intent/post?" + urlencode({"text": title, "url": url}, quote_via=quote),
@@ -50,10 +50,10 @@ def share_links(title: str, url: str) -> dict[str, str]:
 
 
 def mailto(address: str) -> str:
-    """Return the link that writes to an address (RFC 6068)."""
+    """Return the link to write to an address (RFC 6068)."""
     return "mailto:" + quote(address, safe="@")
 
 
 def tel(phone: str) -> str:
-    """Return the link that calls a number, whatever stands between its digits (RFC 3966)."""
+    """Return the link to call a number, with its digits and plus signs only (RFC 3966)."""
     return "tel:" + re.sub(r"[^+\d]", "", phone)

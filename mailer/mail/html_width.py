@@ -1,4 +1,4 @@
-"""The HTML of a story, made to fit the column of a letter, in clients that know little CSS."""
+"""Fits the HTML of a story into the column of a letter, for mail clients that know little CSS."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 COLUMN = 520
 """The width of a letter's text in pixels."""
 
-# Whole tags, as the sanitiser writes them, so that what an attribute says is taken for none.
+# Whole tags, as the sanitiser writes them, so that text in an attribute is not taken for a tag.
 _TAG = re.compile(r'<(/?)([a-z0-9]+)((?: [a-z]+="[^"]*")*)>')
 _ATTRIBUTE = re.compile(r' ([a-z]+)="([^"]*)"')
 
@@ -15,7 +15,7 @@ _ATTRIBUTE = re.compile(r' ([a-z]+)="([^"]*)"')
 def fitted(html: str) -> str:
     """Return sanitised HTML with no picture wider than the column, and with tables that scroll.
 
-    Every picture has a text, if an empty one: without, its address would be read out.
+    Every picture has an alt text, if an empty one: else screen readers read out its address.
     """
     return _TAG.sub(_fitted, html)
 
@@ -25,13 +25,13 @@ def _fitted(tag: re.Match[str]) -> str:
     if name == "img":
         return _picture(dict(_ATTRIBUTE.findall(attributes)))
     if name == "table":
-        # What scrolls must be told that it can be reached with the keyboard.
+        # Without tabindex, keyboards cannot reach an element that scrolls.
         return f"{tag[0]}</div>" if closing else f'<div class="wide" tabindex="0">{tag[0]}'
     return tag[0]
 
 
 def _picture(attributes: dict[str, str]) -> str:
-    """Settle the size: Outlook knows no max-width, and takes the attributes at their word."""
+    """Limit width and height in the attributes, since Outlook ignores max-width."""
     attributes.setdefault("alt", "")
     width, height = (_pixels(attributes.pop(name, "")) for name in ("width", "height"))
     if width:

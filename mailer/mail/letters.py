@@ -1,4 +1,4 @@
-"""The letters: one method each, one folder of three templates each."""
+"""The letters: each has one method here, and a folder of three templates."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from mailer.mail.content import (
     Image,
     Links,
     PressRoom,
-    Replaced,
+    ReplacedVersion,
     Source,
     Story,
     cleaned,
 )
-from mailer.mail.formats import described, mailto, share_links, tel
+from mailer.mail.formats import file_description, mailto, share_links, tel
 from mailer.mail.html_width import fitted
 from mailer.mail.locales import available, best, direction, long_date, translations
 from mailer.mail.message import Composed, compose, slot
@@ -38,15 +38,15 @@ __all__ = [
     "Letters",
     "Links",
     "PressRoom",
-    "Replaced",
+    "ReplacedVersion",
     "Source",
     "Story",
 ]
 
 _PREHEADER = 140
-_AUTOMATIC = ("Auto-Submitted", "auto-generated")  # RFC 3834: answer machines, keep still
-# M3AAWG, draft-levine-mailbomb-header: receivers see a flood of these, and whose forms are used.
-# Without the visitor's IP address, which is nobody's business but ours.
+_AUTOMATIC = ("Auto-Submitted", "auto-generated")  # RFC 3834: asks for no automatic reply
+# M3AAWG, draft-levine-mailbomb-header: mail servers notice a flood of such mails, and whose forms
+# are used. The visitor's IP address is left out, since only this service needs to know it.
 _FROM_A_FORM = ("Form-Sub", "v=1")
 _TO_FOLLOWERS = frozenset({"release", "correction", "retraction", "welcome"})
 
@@ -54,10 +54,10 @@ Headers = list[tuple[str, str]]
 
 
 class Letters:
-    """Compose every letter; make one per process, since templates and catalogues are read here.
+    """Composes every letter; make one per process, since templates and catalogues are read here.
 
     Every letter has the slots `to` (an address), `date` (RFC 5322) and `message_id` (without
-    angle brackets), and whatever goes to followers has `unsubscribe_address` where the links say
+    angle brackets). A letter to followers also has `unsubscribe_address`, if the links say
     `mailto`. A locale without a catalogue falls back to the press room's own.
     """
 
@@ -69,14 +69,16 @@ class Letters:
         self._inliner = CSSInliner(
             keep_at_rules=True, minify_css=True, load_remote_stylesheets=False
         )
-        # The https one first: mail clients take the first they understand (RFC 2369, 2).
-        self._ways_out = f"<{links.one_click}{slot('one_click_token')}>"
+        # The https link first: mail clients take the first that they understand (RFC 2369, 2).
+        self._list_unsubscribe = f"<{links.one_click}{slot('one_click_token')}>"
         if links.mailto:
-            self._ways_out += f", <mailto:{slot('unsubscribe_address')}?subject=unsubscribe>"
-        self._addresses = {
+            self._list_unsubscribe += (
+                f", <mailto:{slot('unsubscribe_address')}?subject=unsubscribe>"
+            )
+        self._urls = {
             "confirm_url": links.confirm + slot("confirm_token"),
             "unsubscribe_url": links.unsubscribe + slot("unsubscribe_token"),
-            # The same right: whatever can be undone.
+            # The same token: all that both pages change can be undone.
             "manage_url": links.manage + slot("unsubscribe_token"),
             "your_data_url": links.your_data + slot("access_token"),
         }
@@ -89,9 +91,9 @@ class Letters:
         return self._release("release", press_room, story, locale, [])
 
     def correction(
-        self, press_room: PressRoom, story: Story, replaced: Replaced, locale: str
+        self, press_room: PressRoom, story: Story, replaced: ReplacedVersion, locale: str
     ) -> Composed:
-        """Compose the better version for whoever has the one before, under that in its thread.
+        """Compose a correction for recipients of the version before, in the thread of that.
 
         Slots beside those of a release: `in_reply_to` and `thread`, the Message-IDs of the
         version before and of the first one.
@@ -101,9 +103,9 @@ class Letters:
         )
 
     def retraction(
-        self, press_room: PressRoom, story: Story, replaced: Replaced, locale: str
+        self, press_room: PressRoom, story: Story, replaced: ReplacedVersion, locale: str
     ) -> Composed:
-        """Compose the news that a release is taken back. Slots as in a correction."""
+        """Compose a retraction for recipients of the version before. Slots: as in a correction."""
         return self._release(
             "retraction", press_room, story, locale, _thread(replaced), replaced=cleaned(replaced)
         )
@@ -134,19 +136,19 @@ class Letters:
         )
 
     def confirm(self, press_room: PressRoom, locale: str) -> Composed:
-        """Compose the question behind a sign-up. Slot: `confirm_token`."""
+        """Compose the letter that asks to confirm a sign-up. Slot: `confirm_token`."""
         return self._compose("confirm", press_room, locale, [_AUTOMATIC, _FROM_A_FORM])
 
     def welcome(self, press_room: PressRoom, locale: str) -> Composed:
-        """Compose the answer to a confirmation. Slots: `unsubscribe_token`, `one_click_token`."""
+        """Compose the letter to a new follower. Slots: `unsubscribe_token`, `one_click_token`."""
         return self._compose("welcome", press_room, locale, [_AUTOMATIC])
 
     def manage(self, press_room: PressRoom, locale: str) -> Composed:
-        """Compose the letter with the way to all that is known. Slot: `access_token`."""
+        """Compose the letter with the link to the subscriber's own data. Slot: `access_token`."""
         return self._compose("manage", press_room, locale, [_AUTOMATIC])
 
     def goodbye(self, press_room: PressRoom, locale: str) -> Composed:
-        """Compose the last letter, with the way back. Slot: `unsubscribe_token`."""
+        """Compose the last letter, with a link to follow again. Slot: `unsubscribe_token`."""
         return self._compose("goodbye", press_room, locale, [_AUTOMATIC])
 
     def _compose(
@@ -161,7 +163,7 @@ class Letters:
         press_room = cleaned(press_room)
         locale = best(locale, press_room.locale, self._catalogues)
         environment = self._environments[locale]
-        context |= self._addresses | {"press_room": press_room, "locale": locale}
+        context |= self._urls | {"press_room": press_room, "locale": locale}
         accent = press_room.accent or ACCENT
         context |= {"accent": accent, "accent_on_dark": on_dark(accent)}
         context |= {"side": _side(locale), "story_side": _side(language or locale)}
@@ -169,7 +171,7 @@ class Letters:
         text = environment.get_template(f"{letter}/body.txt").render(context)
         html = environment.get_template(f"{letter}/body.html").render(context, subject=subject)
         sender = f"{press_room.name} <{press_room.from_address}>"
-        get_locale = dict.fromkeys((language or locale, locale))
+        languages = dict.fromkeys((language or locale, locale))
         envelope = [
             ("From", sender),
             ("To", f"<{slot('to')}>"),
@@ -177,28 +179,28 @@ class Letters:
             ("Date", slot("date")),
             ("Message-ID", f"<{slot('message_id')}>"),
             ("Reply-To", sender),
-            ("Content-Language", ", ".join(tag.replace("_", "-") for tag in get_locale)),
+            ("Content-Language", ", ".join(tag.replace("_", "-") for tag in languages)),
         ]
         if letter in _TO_FOLLOWERS:
             headers = [*self._list_headers(press_room), *headers]
         return compose([*envelope, *headers], _tidy_text(text), self._tidy_html(html))
 
     def _list_headers(self, press_room: PressRoom) -> Headers:
-        """Say which list this is and how to leave it (RFC 2919, 2369, 8058)."""
+        """Return the headers that name the list and how to unsubscribe (RFC 2919, 2369, 8058)."""
         return [
             ("List-Id", f"{press_room.name} <{press_room.list_id}>"),
-            ("List-Unsubscribe", self._ways_out),
+            ("List-Unsubscribe", self._list_unsubscribe),
             ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
             ("List-Archive", f"<{press_room.page_url}>"),
         ]
 
     def _tidy_html(self, html: str) -> str:
-        """Move the styles to their elements, and drop the indentation of the templates."""
+        """Inline the styles, and drop the indentation of the templates."""
         return re.sub(r"\s*\n\s*", "\n", self._inliner.inline(html)) + "\n"
 
 
 def preload(templates: Path) -> None:
-    """Read every template now, so that processes that are forked later need not."""
+    """Read every template now, so that processes forked later need not."""
     for locale in available(templates / "locales"):
         environment = _environment(templates, locale)
         for name in environment.list_templates(extensions=("txt", "html")):
@@ -206,13 +208,13 @@ def preload(templates: Path) -> None:
 
 
 def _tidy_text(text: str) -> str:
-    """Close the gaps that absent sections leave."""
+    """Reduce the blank lines that absent sections leave to one."""
     return re.sub(r"\n{3,}", "\n\n", text).strip("\n") + "\n"
 
 
 @lru_cache(maxsize=32)
 def _environment(templates: Path, locale: str) -> Environment:
-    """Templates come from files alone; only `.html` is escaped, and nothing may be undefined."""
+    """Return a locale's Jinja environment; only `.html` is escaped, and undefined names raise."""
     environment = Environment(
         loader=FileSystemLoader(templates / "emails"),
         autoescape=select_autoescape(("html",), default=False),
@@ -226,7 +228,7 @@ def _environment(templates: Path, locale: str) -> Environment:
         translations(locale, templates / "locales"), newstyle=True
     )
     environment.filters["long_date"] = partial(long_date, locale=locale)
-    environment.filters["described"] = partial(described, locale=locale)
+    environment.filters["file_description"] = partial(file_description, locale=locale)
     environment.filters["direction"] = direction
     environment.filters["wrap"] = wrap
     environment.filters["mailto"] = mailto
@@ -235,24 +237,24 @@ def _environment(templates: Path, locale: str) -> Environment:
 
 
 def _side(language: str) -> str:
-    """Return where the lines of a language begin."""
+    """Return the side on which the lines of a language begin: left or right."""
     return "right" if direction(language.replace("_", "-")) == "rtl" else "left"
 
 
 def _beginning(text: str) -> str:
-    """Return how a story begins, as an inbox shows it beside the subject."""
+    """Return the beginning of a story, which an inbox shows beside the subject."""
     paragraph = re.sub(r" \[\d+\]", "", text.partition("\n\n")[0])
     return textwrap.shorten(paragraph, _PREHEADER, placeholder=" …")
 
 
-def _thread(replaced: Replaced) -> Headers:
-    """Put a message under the one it replaces (RFC 5322, 3.6.4)."""
+def _thread(replaced: ReplacedVersion) -> Headers:
+    """Return the headers that thread a message under the one it replaces (RFC 5322, 3.6.4)."""
     before = f"<{slot('in_reply_to')}>"
     references = before if replaced.number == 1 else f"<{slot('thread')}> {before}"
     return [("In-Reply-To", before), ("References", references)]
 
 
 def _feedback(press_room: PressRoom, story: Story) -> str:
-    """Return what mailbox providers sum complaints by: the release's day, then the press room."""
+    """Return the Feedback-ID, by which mailbox providers count complaints: day, then press room."""
     slug = press_room.list_id.partition(".")[0]
     return f"{story.published_at:%Y%m%d}:{slug}:release:mailer"

@@ -1,4 +1,4 @@
-"""The languages we speak: one catalogue each, templates/locales/<locale>.po, English the source."""
+"""Locales: each has a catalogue, templates/locales/<locale>.po, translated from English."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from mailer.config import TEMPLATES
 SOURCE = "en"
 CATALOGUES = TEMPLATES / "locales"
 _ALIASES = {"no": "nb"}
-# Plain "en" would put the month first, as only Americans write it.
+# Babel's "en" is American, and puts the month first.
 _CONVENTIONS = {"en": "en_GB"}
 
 
 @cache
 def available(folder: Path = CATALOGUES) -> tuple[str, ...]:
-    """Return the locales that have a catalogue, sorted; adding a file adds a language."""
+    """Return the locales that have a catalogue, sorted; adding a file adds a locale."""
     return tuple(sorted(path.stem for path in folder.glob("*.po")))
 
 
 @cache
 def translations(locale: str, folder: Path = CATALOGUES) -> GNUTranslations:
-    """Return the messages of an available locale; one without a translation stays English."""
+    """Return the translations of an available locale; untranslated messages stay English."""
     with (folder / f"{locale}.po").open("rb") as file:
         catalogue = read_po(file, locale=locale)
     compiled = BytesIO()
@@ -40,9 +40,9 @@ def translations(locale: str, folder: Path = CATALOGUES) -> GNUTranslations:
 
 
 def best(locale: str | None, default: str, folder: Path = CATALOGUES) -> str:
-    """Return the available locale nearest to a wish such as "nb-NO", else to the default."""
-    for wish in (locale or "", default):
-        language, _, region = wish.replace("-", "_").lower().partition("_")
+    """Return the available locale nearest to one such as "nb-NO", or to the default, or "en"."""
+    for tag in (locale or "", default):
+        language, _, region = tag.replace("-", "_").lower().partition("_")
         language = _ALIASES.get(language, language)
         for candidate in (f"{language}_{region.upper()}", language):
             if candidate in available(folder):
@@ -51,13 +51,13 @@ def best(locale: str | None, default: str, folder: Path = CATALOGUES) -> str:
 
 
 def own_name(locale: str) -> str:
-    """Return what the speakers of a locale call it, as they would begin a line."""
+    """Return the name of a locale in its own language, with a capital letter."""
     name = str(Locale.parse(locale).get_display_name())
     return name[:1].upper() + name[1:]
 
 
 def direction(language: str) -> str:
-    """Return "rtl" or "ltr" for a language tag (BCP 47), "auto" for one that nobody knows."""
+    """Return "rtl" or "ltr" for a language tag (BCP 47), "auto" for one that Babel lacks."""
     try:
         return str(Locale.parse(language, sep="-").text_direction)
     except (ValueError, UnknownLocaleError):
@@ -65,5 +65,5 @@ def direction(language: str) -> str:
 
 
 def long_date(moment: datetime, locale: str) -> str:
-    """Return the day of a moment, in its own time zone, as the locale writes it in full."""
+    """Format the date of a moment, in its own time zone, in the locale's long form."""
     return format_date(moment, format="long", locale=_CONVENTIONS.get(locale, locale))

@@ -1,4 +1,4 @@
-"""A message is composed once, as bytes with slots; a recipient then costs one join."""
+"""Messages: each is composed once, as bytes with slots; a recipient then costs one bytes.join."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _NONCE = secrets.token_hex(16)
 _MARKER = re.compile(f"{_NONCE}-([a-z0-9_]+)-{_NONCE}")
 _MARKED = re.compile(_MARKER.pattern.encode())
 
-# What may fill a slot. In a body: nothing that quoted-printable, a URL or HTML would have to
+# Values that may fill a slot. In a body: nothing that quoted-printable, a URL or HTML would have to
 # encode, no dot first (it could open a line), and short enough for a line of its own. In a
-# header: words with one space between them, which is how DKIM sees whatever else is there.
+# header: words with one space between them, to which DKIM's relaxed form reduces all white space.
 _TOKEN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._~:@+/-]{0,74}")
 _WORD = r"[^\x00-\x20\x7f-\x9f<>\u2028\u2029\ud800-\udfff]++"
 _HEADER_VALUE = re.compile(f"{_WORD}(?: {_WORD})*+")
@@ -38,20 +38,20 @@ _CHUNK = 73  # 76 (RFC 2045, 6.7) less the soft break's "=" and two for an encod
 
 
 class UnsafeValue(ValueError):
-    """A header or a slot was given what would break the message, or nothing at all."""
+    """The value of a header or a slot would break the message, or a slot has no value."""
 
 
 class Slotted:
-    """Octets with slots, made from octets with markers."""
+    """Octets with slots, parsed from octets with markers."""
 
     def __init__(self, marked: bytes) -> None:
-        # What is between the markers, and at every odd place the name of a slot.
+        # The octets between the markers, and at every odd index the name of a slot.
         self._parts = _MARKED.split(marked)
         self._slots = [name.decode() for name in self._parts[1::2]]
         self.names = tuple(dict.fromkeys(self._slots))
 
     def pieces(self, encoded: Mapping[str, bytes]) -> list[bytes]:
-        """Return the octets with every slot filled, in the pieces they are made of."""
+        """Return the octets with every slot filled, as a list of pieces to be joined."""
         filled = self._parts.copy()
         filled[1::2] = map(encoded.__getitem__, self._slots)
         return filled
@@ -61,11 +61,11 @@ class Slotted:
         return b"".join(self.pieces(encoded))
 
     def marked(self, encoded: Mapping[str, bytes] = MappingProxyType({})) -> bytes:
-        """Return the octets with their markers, but where `encoded` has something for a slot."""
+        """Return the octets, with the values of slots in `encoded` and markers for the others."""
         return self.fill({name: encoded.get(name, slot(name).encode()) for name in self.names})
 
     def divided(self) -> tuple[bytes, Slotted]:
-        """Return what comes before the first slot, and the rest."""
+        """Return the octets before the first slot, and the rest."""
         beginning = self._parts[0]
         return beginning, Slotted(self.marked()[len(beginning) :])
 
@@ -75,7 +75,7 @@ class Composed:
     """A message with slots.
 
     `tokens` names the slots that occur in a body, and therefore take a bare ASCII token.
-    No line of a piece begins with a dot, so the message is its own dot-stuffed form.
+    No line begins with a dot, so the message is its own dot-stuffed form.
     """
 
     octets: Slotted
@@ -85,18 +85,18 @@ class Composed:
         """Return the message for one recipient, as it follows DATA (RFC 5321, 4.5.2).
 
         Lines end in CRLF, none needs dot-stuffing, and the closing ".CRLF" is left to the
-        sender. `values` may hold more than the slots. Raises `UnsafeValue` for a slot
-        without a value, and for a value that is not what its place takes.
+        SMTP client. `values` may hold more than the slots. Raises `UnsafeValue` for a slot
+        without a value, and for a value that its slot does not take.
         """
         return self.octets.fill(self.encode(values, self.octets.names))
 
-    def given(self, values: Mapping[str, str]) -> Composed:
-        """Return the message with some slots filled for everybody; raises `UnsafeValue`."""
+    def with_values(self, values: Mapping[str, str]) -> Composed:
+        """Return the message with some slots filled for all recipients; raises `UnsafeValue`."""
         encoded = self.encode(values, tuple(values))
         return Composed(Slotted(self.octets.marked(encoded)), self.tokens)
 
     def encode(self, values: Mapping[str, str], names: Sequence[str]) -> dict[str, bytes]:
-        """Return the values of some slots as octets, each fit for every place it fills."""
+        """Return the values of some slots as octets; raises `UnsafeValue`, as `fill` does."""
         encoded = {}
         for name in names:
             value = values.get(name)
@@ -116,13 +116,13 @@ def slot(name: str) -> str:
     """Return the marker of a slot, to be put into a template or a header.
 
     It is made of URL-safe characters and passes unchanged through escaping and inlining. It
-    holds a nonce of this process, so no release can contain one, by accident or on purpose.
+    holds a nonce of this process, so no release can contain a marker, by accident or on purpose.
     """
     return f"{_NONCE}-{name}-{_NONCE}"
 
 
 def message_date(moment: datetime) -> str:
-    """Write a moment as a Date header does (RFC 5322, 3.3)."""
+    """Format a moment for a Date header (RFC 5322, 3.3)."""
     return format_datetime(moment.replace(microsecond=0))
 
 
@@ -134,8 +134,8 @@ def compose(headers: Sequence[tuple[str, str]], text: str, html: str) -> Compose
     `UnsafeValue` for a header that holds control characters or cannot be represented.
     """
     plain, formatted = _quoted_printable(text), _quoted_printable(html)
-    # From the content alone, so that every attempt at a release is the same message; and with
-    # "=_", which quoted-printable never produces (RFC 2045, 6.7).
+    # The boundary depends on the content alone, so that every retry sends the same message; and it
+    # has "=_", which quoted-printable never produces (RFC 2045, 6.7).
     unslotted = _MARKER.sub(r"\1", plain + formatted)
     boundary = f"=_{sha256(unslotted.encode()).hexdigest()[:32]}"
     lines = [_header(name, value) for name, value in headers]
@@ -175,7 +175,7 @@ def _header(name: str, value: str) -> str:
         value = _encoded_words(name, value)
     if not value.isascii():
         raise UnsafeValue(f"The header {name!r} takes ASCII only.")
-    # The first word stays beside the name: a line of nothing but "Name:" confuses many readers.
+    # The first word stays on the line of the name: a line "Name:" alone confuses many parsers.
     field = textwrap.fill(
         f"{name}:\0{value}",
         76,
@@ -229,9 +229,9 @@ def _chunks(text: str, *, last: bool) -> Iterator[str]:
 
 
 def _opening(chunk: str) -> str:
-    """Encode what may not open a line.
+    """Encode the first character of a line that begins with a dot or with "From ".
 
-    That is a dot, which then nobody has to stuff or can forget to unstuff, and the "From "
-    that writers of mbox files mangle, breaking the signature.
+    Then no line needs dot-stuffing, which a server could fail to undo, and no writer of mbox
+    files changes "From " to ">From ", which would break the signature.
     """
     return f"={ord(chunk[0]):02X}{chunk[1:]}" if chunk.startswith((".", "From ")) else chunk

@@ -1,4 +1,4 @@
-"""The HTML of a story as plain text that reads like a wire story."""
+"""Converts the HTML of a story to plain text in the form of a wire story."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def wrap(text: str, indent: str = "", bullet: str | None = None) -> str:
 def plain_text(html: str) -> str:
     """Return paragraphs of at most 72 columns, then the links they refer to by number.
 
-    Lists, quotations and tables keep their shape, pictures give their description.
+    Lists, quotations and tables keep their layout; a picture becomes its alt text.
     """
     walker = _Walker()
     walker.feed(html)
@@ -40,17 +40,17 @@ def plain_text(html: str) -> str:
 class _Walker(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
-        self._paragraphs: list[tuple[str, bool]] = []  # and whether it may follow without a gap
+        self._paragraphs: list[tuple[str, bool]] = []  # True: no gap between two such neighbours
         self._text = ""
         self._bullet: str | None = None
         self._in_row = False
         self._indents: list[str] = []
-        self._counters: list[int] = []  # the next number of each open list; 0: it has none
+        self._counters: list[int] = []  # the next number in each open list; 0: it has bullets
         self._links: dict[str, int] = {}
         self._open_link: tuple[str, int] | None = None
 
     def result(self) -> str:
-        """Return what was read so far, with the notes of its links."""
+        """Return the text of the HTML fed so far, with the numbered links below."""
         self._flush()
         text, gapless = "", False
         for paragraph, tight in self._paragraphs:
@@ -92,7 +92,7 @@ class _Walker(HTMLParser):
                 self._counters.pop()
 
     def _mark(self, tag: str, alt: str) -> str:
-        """Return what stands in the text for an element that is not text."""
+        """Return the text for a picture, a line break, or the gap between two table cells."""
         if tag == "img" and alt:
             return f" [{alt}] "
         if tag in ("td", "th") and self._text.strip():
@@ -113,7 +113,7 @@ class _Walker(HTMLParser):
         self._indents.append(" " * len(mark))
 
     def _close_link(self) -> None:
-        """Refer to the link by number, unless its text says it already."""
+        """Add the number of the link behind its text, unless the text is the address itself."""
         if self._open_link is None:
             return
         (url, start), self._open_link = self._open_link, None
@@ -123,12 +123,12 @@ class _Walker(HTMLParser):
             self._text = f"{self._text.rstrip(' ')} [{number}]"
 
     def _close_block(self, tag: str) -> None:
-        """End the paragraph at the edge of a block; inside a row only the row itself is one."""
+        """End the paragraph where a block or table row begins or ends; not at blocks in a row."""
         if tag == "tr" or (tag in _BLOCKS and not self._in_row):
             self._flush()
 
     def _flush(self) -> None:
-        """Close the paragraph; an empty one leaves its bullet to the next."""
+        """End the paragraph; if it is empty, the next paragraph gets its bullet."""
         if not self._text.strip():
             self._text = ""
             return

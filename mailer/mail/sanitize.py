@@ -1,4 +1,4 @@
-"""The HTML of a release: what is kept, refused with a sentence, dropped, or made into a link."""
+"""The HTML of a release: elements are kept, refused with a sentence, dropped, or become links."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ KEPT: dict[str, set[str]] = {
     "td": {"colspan", "rowspan"},
     "span": {"lang"},
 }
-"""Elements that reach the reader, with their attributes; other harmless ones fall away."""
+"""Elements that are kept, with their attributes; other harmless ones are dropped."""
 
 _REFUSED = {
     *("script", "style", "noscript", "template", "base", "link", "meta"),
     *("form", "input", "button", "select", "textarea"),
     *("iframe", "frame", "object", "embed", "applet", "audio", "video", "canvas", "svg", "math"),
 }
-"""Those that only show something, such as a film, become links before anything is refused."""
+"""Elements that are refused; those that embed a film or the like become links before that."""
 _LINKS = {"http", "https", "mailto", "tel"}
 _ELSEWHERE = {"javascript", "vbscript", "data", "file", "blob", "ftp"}
 _ADDRESSES = {"href", "src", "action", "formaction", "xlink:href", "poster", "background"}
 
 _ANY = re.compile(r"<(?:iframe|video|audio|embed|object)\b", re.IGNORECASE)
-# What follows is read in HTML that is well formed: every value is quoted, every element closed.
+# These are matched in well-formed HTML only: every value is quoted, every element closed.
 _ATTRIBUTES = r'((?: [^\s=">]+="[^"]*")*)'
 _PIECE = re.compile(
     rf"<(?P<tag>iframe|video|audio|object){_ATTRIBUTES}>(?P<inside>.*?)</(?P=tag)>"
@@ -67,7 +67,7 @@ _RUNS = re.compile(r' on[^\s=]*="')
 
 
 def refused(html: str) -> list[str]:
-    """List what a press release may not hold, such as `<script>`, each once, in order."""
+    """Return what a release may not contain, such as `<script>`, each once, in order."""
     finder = _Finder()
     finder.feed(well_formed(html))
     finder.close()
@@ -75,9 +75,9 @@ def refused(html: str) -> list[str]:
 
 
 def well_formed(html: str) -> str:
-    """Return HTML as a browser reads it: all that is kept, refused, or says where something is.
+    """Return HTML as a browser parses it, with all that is kept, refused, or holds an address.
 
-    On text that is not well formed, html.parser takes time that grows with the square of its
+    On HTML that is not well formed, html.parser takes time that grows with the square of its
     length, or raises.
     """
     return nh3.clean(
@@ -92,8 +92,8 @@ def well_formed(html: str) -> str:
 
 
 def clean(html: str) -> str:
-    """Return only what is KEPT, well formed; links lead to the web, to mail or to a phone."""
-    # What falls away may leave what no parser would read like that: paragraphs in a paragraph.
+    """Return well-formed HTML of KEPT elements; links lead to the web, to mail or to a phone."""
+    # Dropping an element may leave nesting that no parser produces: paragraphs in a paragraph.
     return _kept(_kept(html)).strip()
 
 
@@ -117,15 +117,15 @@ class _Finder(HTMLParser):
         self.found: list[str] = []
 
     def parse_marked_section(self, i: int, report: bool = True) -> int:
-        """Read `<![` as browsers do, for whom it begins a comment; else html.parser raises.
+        """Read `<![` as the beginning of a comment, as browsers do; html.parser would raise.
 
-        In what is well formed it still stands inside iframe and noscript, whose text is written as
-        it is, and is searched as if it were markup.
+        Well-formed HTML can have it inside iframe and noscript, whose text is not escaped, and is
+        searched as if it were markup.
         """
         return self.parse_bogus_comment(i, report)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Judge one element and its attributes."""
+        """Note an element if it is refused, and its refused attributes."""
         if tag in _REFUSED:
             self.found.append(f"<{tag}>")
         for name, value in attrs:
@@ -136,22 +136,22 @@ class _Finder(HTMLParser):
 
 
 def _leads_somewhere(address: str) -> bool:
-    """Tell whether a link has a scheme that is kept; browsers skip white space in schemes."""
+    """Tell whether a link has a scheme that is kept; browsers ignore white space in schemes."""
     squeezed = "".join(address.split()).lower()
     scheme, colon, _ = squeezed.partition(":")
     return bool(colon) and scheme in _LINKS
 
 
 def linked(html: str) -> str:
-    """Return the HTML with a link for every embedded thing that has an address on the web.
+    """Return the HTML with a link in place of each embedded film or the like.
 
-    One without, or with something in it that is refused, stays, and is refused itself.
+    An element without a web address, or with refused content, stays, and is refused itself.
     """
     return _Linking().run(html) if _ANY.search(html) else html
 
 
 class _Linking:
-    """Goes through the pieces in order, to know what is open around each."""
+    """Goes through the elements in order, counting which are open around an embedded one."""
 
     def __init__(self) -> None:
         self._open: Counter[str] = Counter()
@@ -176,9 +176,9 @@ class _Linking:
 
 
 def _address(attributes: str, inside: str) -> str | None:
-    """Return where the thing is: it says so itself, or the first of its sources does."""
-    sitemap_entries = [attributes, *(source[1] for source in _INNER.finditer(inside))]
-    for found in filter(None, map(_ADDRESS.search, sitemap_entries)):
+    """Return the address of an embedded element, from its attributes or its first source."""
+    candidates = [attributes, *(source[1] for source in _INNER.finditer(inside))]
+    for found in filter(None, map(_ADDRESS.search, candidates)):
         address = unescape(found[1])
         return f"https:{address}" if address.startswith("//") else address
     return None

@@ -1,8 +1,8 @@
-"""An SMTP client (RFC 5321) for handing over one message after another.
+"""An SMTP client (RFC 5321) that hands over one message after another.
 
 The envelope is a step of its own, because the dot of one message may only leave when the
-acknowledgement of the message before it has been written down. With PIPELINING (RFC 2920) the
-envelope of the following message leaves together with that dot.
+acknowledgement of the message before it is durable. With PIPELINING (RFC 2920) the envelope of
+the following message leaves together with that dot.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class SmtpConnection:
 
     @classmethod
     async def open(cls, relay: Relay, *, longest_wait: float = 600) -> Self:
-        """Connect, greet, secure and log in; raises Rejected or Unanswered.
+        """Connect, send EHLO, encrypt and authenticate; raises Rejected or Unanswered.
 
         `longest_wait` shortens the limits of RFC 5321, in seconds.
         """
@@ -88,11 +88,11 @@ class SmtpConnection:
 
     @property
     def engaged(self) -> bool:
-        """Whether an envelope left, so that the server waits for that message and no other."""
+        """Whether the envelope of a message left, whose content the server now waits for."""
         return self._ahead is not None
 
     async def envelope(self, mail: Mail) -> None:
-        """Send MAIL, RCPT and DATA, unless they left already, and wait for the go-ahead.
+        """Send MAIL, RCPT and DATA, unless they left already, and wait for their replies.
 
         Raises Rejected, after which another envelope may follow, and Unanswered.
         """
@@ -113,10 +113,10 @@ class SmtpConnection:
                     await self._give_up(Rejected(stage, reply))
 
     async def content(self, mail: Mail, following: Mail | None = None) -> Reply:
-        """Send the content and its dot, and return the server's verdict.
+        """Send the content and its dot, and return the server's reply.
 
-        The envelope of `following` leaves with the dot if the server can take both at once;
-        after that the connection serves for nothing else. Raises Unanswered.
+        The envelope of `following` leaves with the dot if the server's extensions allow it; then
+        the next message on this connection must be `following`. Raises Unanswered.
         """
         behind: Sequence[str] = ()
         if (
@@ -126,7 +126,7 @@ class SmtpConnection:
         ):
             behind = self._commands(following)
             self._ahead = following
-        # In one piece: every piece costs both sides a system call and a packet.
+        # In one write: each write costs both sides a system call and a packet.
         self._protocol.write(mail.content + _lines(".", *behind))
         await self._protocol.drained("data", self._block_seconds)
         reply = await self._protocol.reply("dot", self._seconds["dot"])
@@ -134,7 +134,7 @@ class SmtpConnection:
         return reply
 
     async def quit(self) -> None:
-        """Say goodbye and close, without waiting long for an answer."""
+        """Send QUIT and close, without waiting long for the reply."""
         with suppress(Unanswered):
             self._write("QUIT")
             await self._protocol.reply("connect", _GOODBYE_SECONDS)
@@ -155,8 +155,8 @@ class SmtpConnection:
             await self._log_in(relay.user, relay.password or "")
 
     async def _encrypt(self, host: str, context: ssl.SSLContext) -> None:
-        if not self._protocol.silent:
-            # Whatever came before the encryption may be anybody's (RFC 3207 section 6).
+        if self._protocol.has_unread:
+            # An attacker may have sent what came before the encryption (RFC 3207 section 6).
             raise Unanswered("connect", "The server says more than it was asked.")
         try:
             async with asyncio.timeout(self._seconds["connect"]):
@@ -177,10 +177,10 @@ class SmtpConnection:
         self.extensions = {keyword.upper(): rest for keyword, _, rest in lines}
 
     async def _log_in(self, user: str, password: str) -> None:
-        """Authenticate by PLAIN (RFC 4616), or by LOGIN where a server knows only that."""
+        """Authenticate by PLAIN (RFC 4616), or by LOGIN if the server offers only that."""
         if "LOGIN" in self.extensions.get("AUTH", "") and "PLAIN" not in self.extensions["AUTH"]:
-            for word in ("AUTH LOGIN", _base64(user)):
-                self._good("auth", await self._command("auth", word))
+            for command in ("AUTH LOGIN", _base64(user)):
+                self._good("auth", await self._command("auth", command))
             last = _base64(password)
         else:
             last = f"AUTH PLAIN {_base64(chr(0).join(('', user, password)))}"
@@ -194,14 +194,14 @@ class SmtpConnection:
         return f"MAIL FROM:<{mail.sender}>{parameters}", f"RCPT TO:<{mail.recipient}>", "DATA"
 
     async def _judge_together(self) -> None:
-        """Read all three replies, and judge by the first refusal."""
+        """Read the replies to MAIL, RCPT and DATA; raises the first refusal, or Unanswered."""
         refusal: Rejected | None = None
         asked_for_content = False
         for stage in _ENVELOPE:
             try:
-                reply = self._protocol.heard() or await self._reply(stage)
+                reply = self._protocol.next_reply() or await self._reply(stage)
             except Unanswered:
-                # A server that says no may close without another word, as with 421.
+                # A server that refuses may close at once without the other replies, as with 421.
                 raise refusal or Unanswered(stage, "The server closed the connection.") from None
             asked_for_content = reply.continues
             if not self._fits(stage, reply) and refusal is None:
@@ -210,10 +210,11 @@ class SmtpConnection:
             await self._give_up(refusal, asked_for_content=asked_for_content)
 
     async def _give_up(self, refusal: Rejected, *, asked_for_content: bool = False) -> NoReturn:
-        """Leave no half envelope behind a refusal (RFC 5321 section 4.1.1.5), and raise it."""
+        """Discard the rest of a refused envelope (RFC 5321 section 4.1.1.5); raises `refusal`."""
         with suppress(Unanswered):
             if asked_for_content:
-                # The server wants content for nobody: a lone dot ends it, and delivers nothing.
+                # The server waits for content without a recipient: a lone dot ends it, and nothing
+                # is delivered.
                 await self._command("dot", ".")
             if refusal.stage != "mail":
                 await self._command("mail", "RSET")
@@ -230,7 +231,7 @@ class SmtpConnection:
         return await self._protocol.reply(stage, self._seconds[stage])
 
     def _fits(self, stage: Stage, reply: Reply) -> bool:
-        """Tell a go-ahead from a refusal; raises Unanswered if the server is somewhere else."""
+        """Tell whether the reply is positive; raises Unanswered if 2yz and 3yz are swapped."""
         if reply.positive and reply.continues != (stage == "data"):
             self.abort()
             raise Unanswered(stage, "The server answers out of step.")

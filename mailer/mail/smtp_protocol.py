@@ -1,4 +1,4 @@
-"""Replies: what an SMTP server says, in whatever pieces it comes, and waited for with a limit."""
+"""The octets of one SMTP connection: parses replies, and waits for each with a time limit."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _SHORT_OCTETS = 512
 
 @dataclass(frozen=True)
 class Reply:
-    """A server's answer: its code, its enhanced status code if it gave one, and its text.
+    """A server's reply: its code, its enhanced status code if it gave one, and its text.
 
-    The same answer comes thousands of times, so what it means is found out once.
+    The same reply comes thousands of times, so objects are shared and their properties cached.
     """
 
     code: int
@@ -32,22 +32,22 @@ class Reply:
 
     @cached_property
     def positive(self) -> bool:
-        """Whether the answer is 2yz or 3yz."""
+        """Whether the reply is 2yz or 3yz."""
         return self.code // 100 in (2, 3)
 
     @cached_property
     def completed(self) -> bool:
-        """Whether the answer is 2yz: done."""
+        """Whether the reply is 2yz: the command is completed."""
         return self.code // 100 == 2  # noqa: PLR2004 - the RFC's own digit
 
     @cached_property
     def continues(self) -> bool:
-        """Whether the answer is 3yz: now the rest."""
+        """Whether the reply is 3yz: the server waits for the rest."""
         return self.code // 100 == 3  # noqa: PLR2004 - the RFC's own digit
 
     @cached_property
     def permanent(self) -> bool:
-        """Whether the answer is 5yz: the same again would be answered the same."""
+        """Whether the reply is 5yz: the same command would get the same reply again."""
         return self.code // 100 == 5  # noqa: PLR2004 - the RFC's own digit
 
     @cached_property
@@ -57,7 +57,7 @@ class Reply:
 
 
 class SmtpError(Exception):
-    """The hand-over did not go through; `stage` says how far it came."""
+    """The message was not handed over; `stage` is the step that failed."""
 
     def __init__(self, stage: Stage, sentence: str) -> None:
         super().__init__(sentence)
@@ -65,7 +65,7 @@ class SmtpError(Exception):
 
 
 class Rejected(SmtpError):
-    """The server said no; the connection is still good for the next message."""
+    """The server refused; the connection can still be used for the next message."""
 
     def __init__(self, stage: Stage, reply: Reply) -> None:
         super().__init__(stage, f"{reply.code} {reply.text}")
@@ -73,14 +73,14 @@ class Rejected(SmtpError):
 
 
 class Unanswered(SmtpError):
-    """The connection is lost, or the answer did not come in time."""
+    """The connection is lost, or the reply did not come in time."""
 
 
 class SmtpProtocol(asyncio.Protocol):
     """The two directions of one connection: octets out, replies in.
 
-    One coroutine at a time waits for it, always with a limit. The limit is watched by one timer
-    that is seldom moved, since thousands of messages a second each wait for a moment.
+    One coroutine at a time waits, always with a limit. One timer watches the limit and is seldom
+    set again, since at thousands of messages a second each wait is short.
     """
 
     def __init__(self) -> None:
@@ -95,17 +95,17 @@ class SmtpProtocol(asyncio.Protocol):
         self.transport: asyncio.Transport
 
     def write(self, data: bytes) -> None:
-        """Send octets; if the connection is lost, only the wait for a reply will tell."""
-        # A transport of uvloop that is closed raises an error of its own kind.
+        """Send octets; on a lost connection, only the wait for a reply raises."""
+        # Writing to a closed transport of uvloop raises an exception of uvloop's own.
         if self._ended is None and not self.transport.is_closing():
             self.transport.write(data)
 
-    def heard(self) -> Reply | None:
-        """Return the next reply if it is here already."""
+    def next_reply(self) -> Reply | None:
+        """Return the next reply if it has arrived already, else None."""
         return self._replies.popleft() if self._replies else None
 
     async def reply(self, stage: Stage, seconds: float) -> Reply:
-        """Return the next reply; raises Unanswered if none comes in time, or ever."""
+        """Return the next reply; raises Unanswered if none comes in time or none can come."""
         if not self._replies:
             await self._until(lambda: bool(self._replies), stage, seconds)
         return self._replies.popleft()
@@ -116,23 +116,23 @@ class SmtpProtocol(asyncio.Protocol):
             await self._until(lambda: not self._full, stage, seconds)
 
     @property
-    def silent(self) -> bool:
-        """Whether the server has said nothing that was not taken up."""
-        return not (self._replies or self._rest)
+    def has_unread(self) -> bool:
+        """Whether the server has sent octets that no caller has taken as a reply."""
+        return bool(self._replies or self._rest)
 
     def abort(self) -> None:
-        """Close at once; what was not yet sent is not sent."""
+        """Close at once; octets that were not sent yet are dropped."""
         self._end("We closed the connection.")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin, also anew under encryption."""
-        # Every event loop has a class of its own for this.
+        """Take the transport of a new connection, or the encrypted one after STARTTLS."""
+        # Each event loop has its own transport class.
         self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Take up whole replies, and keep what has come of the next one."""
+        """Queue the complete replies, and keep the beginning of the next one."""
         data = self._rest + data
-        replies, rest = (_remembered if len(data) <= _SHORT_OCTETS else _read)(data)
+        replies, rest = (_read_cached if len(data) <= _SHORT_OCTETS else _read)(data)
         if self._ended is None:
             self._replies.extend(replies)
         if rest is None:
@@ -142,15 +142,15 @@ class SmtpProtocol(asyncio.Protocol):
         self._wake()
 
     def connection_lost(self, _error: Exception | None) -> None:
-        """Tell whoever waits that there is nothing to wait for."""
+        """Make the coroutine that waits, if there is one, raise Unanswered."""
         self._end("The server closed the connection.")
 
     def pause_writing(self) -> None:
-        """Write no more for now: the server does not keep up."""
+        """Note that the write buffer is full: the server does not keep up."""
         self._full = True
 
     def resume_writing(self) -> None:
-        """Write on."""
+        """Note that the write buffer has room again."""
         self._full = False
         self._wake()
 
@@ -168,7 +168,7 @@ class SmtpProtocol(asyncio.Protocol):
                 self._waiter = None
 
     def _watch(self) -> None:
-        """Let the timer ring at the deadline; by then another wait may have set a later one."""
+        """Set the timer to the deadline; a later wait may move the deadline before it fires."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_at(self._deadline, self._expire)
@@ -197,7 +197,7 @@ class SmtpProtocol(asyncio.Protocol):
 
 
 def _read(data: bytes) -> tuple[Sequence[Reply], bytes | None]:
-    """Read whole replies (RFC 5321 section 4.2.1); returns the rest too, None if it is no SMTP."""
+    """Parse whole replies (RFC 5321 section 4.2.1); returns the rest too, None if it is no SMTP."""
     replies: list[Reply] = []
     lines: list[bytes] = []
     *whole, rest = data.split(b"\n")
@@ -214,12 +214,12 @@ def _read(data: bytes) -> tuple[Sequence[Reply], bytes | None]:
     return replies, rest if len(rest) <= _LONGEST_REPLY_OCTETS else None
 
 
-# Most of what servers say they say again and again.
-_remembered = lru_cache(maxsize=512)(_read)
+# Servers send few different replies, each many times.
+_read_cached = lru_cache(maxsize=512)(_read)
 
 
 def _reply(lines: Sequence[bytes]) -> Reply | None:
-    """Put the lines of one reply together; None if they are none."""
+    """Parse the lines of one reply; returns None if they are no SMTP reply."""
     texts = [line.decode("utf-8", "replace").rstrip("\r") for line in lines]
     codes = [_LINE.match(text) for text in texts]
     if not all(codes) or codes[-1] is None or texts[-1][3:4] == "-":

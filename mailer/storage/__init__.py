@@ -1,1 +1,1 @@
-"""Rows and doorbells: the database, the tables, and the queues in Redis."""
+"""Storage: the database, its tables, and the queues of wake-up jobs in Redis."""

@@ -1,4 +1,4 @@
-"""The database: how a transaction begins, and what time it is there."""
+"""The database: connections, transactions, and SQL that depends on the dialect."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ from mailer.storage.models import Base
 from mailer.storage.types import Instant
 
 SQLITE_BUSY_MILLISECONDS = 30_000
-_POSTGRESQL_PATIENCE = {
-    # A network that is gone says nothing: TCP would wait for a quarter of an hour or more.
+_POSTGRESQL_TIMEOUTS = {
+    # By default, TCP waits a quarter of an hour or more for a host that cannot be reached.
     "connect_timeout": 5,
     "tcp_user_timeout": 10_000,
     "keepalives_idle": 10,
     "keepalives_interval": 3,
     "keepalives_count": 3,
-    # The server would keep the locks of a host that is gone for two hours.
+    # By default, the server keeps the locks of an unreachable client for two hours.
     "options": "-c idle_in_transaction_session_timeout=10s",
 }
 
@@ -60,25 +60,25 @@ NOW = {
     # unixepoch('subsec') is NULL before SQLite 3.42; 2440587.5 is 1970 as a Julian day.
     "sqlite": "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
 }
-"""How a database tells the time by its own clock, in milliseconds since 1970."""
+"""SQL for the time by the database's own clock, in milliseconds since 1970, by dialect."""
 
 TIMESTAMP = {
     "postgresql": "clock_timestamp()",
-    # As SQLAlchemy writes moments there: text, which is in order as the moments are.
+    # The text that SQLAlchemy writes for a datetime; it sorts in order of time.
     "sqlite": "strftime('%Y-%m-%d %H:%M:%f', 'now')",
 }
-"""How it tells the same to its columns of moments."""
+"""SQL for the present time as a value of an `Instant` column, by dialect."""
 
 Upsert = postgresql.Insert | sqlite.Insert
 
-_WRITER = Lock()
+_SQLITE_WRITE_LOCK = Lock()
 
 db = SQLAlchemy(metadata=Base.metadata)
 
 
 @contextmanager
 def transaction() -> Iterator[Session]:
-    """Open the one transaction of a use case; it commits at the end, or leaves no trace."""
+    """Open the transaction of a use case; it commits at the end, and rolls back on an exception."""
     with _session(writes=True) as session:
         yield session
 
@@ -92,7 +92,7 @@ def read_transaction() -> Iterator[Session]:
 
 @contextmanager
 def autocommit() -> Iterator[Session]:
-    """Open a session for a single question: PostgreSQL needs no BEGIN and COMMIT around it."""
+    """Open a session for one SELECT: PostgreSQL is sent no BEGIN and COMMIT around it."""
     if db.engine.dialect.name != "postgresql":
         with read_transaction() as session:
             yield session
@@ -107,7 +107,7 @@ def autocommit() -> Iterator[Session]:
 def _session(*, writes: bool) -> Iterator[Session]:
     with (
         db.engine.connect() as connection,
-        _turn(connection, writes=writes),
+        _sqlite_write_lock(connection, writes=writes),
         begin(connection, writes=writes),
         Session(connection, expire_on_commit=False) as session,
     ):
@@ -116,31 +116,31 @@ def _session(*, writes: bool) -> Iterator[Session]:
 
 
 @contextmanager
-def _turn(connection: Connection, *, writes: bool) -> Iterator[None]:
+def _sqlite_write_lock(connection: Connection, *, writes: bool) -> Iterator[None]:
     """Let the threads of this process write to SQLite one after another.
 
-    It has no queue for them: who finds it busy sleeps, and is seldom awake when it is free.
+    SQLite has no queue of writers: each sleeps between attempts, and seldom wakes in time.
     """
     if writes and connection.dialect.name == "sqlite":
-        with _WRITER:
+        with _SQLITE_WRITE_LOCK:
             yield
     else:
         yield
 
 
 def begin(connection: Connection, *, writes: bool = True) -> RootTransaction:
-    """Begin a transaction; on SQLite one that `writes` waits for its turn at once."""
+    """Begin a transaction; on SQLite one that `writes` takes the write lock at once."""
     return connection.execution_options(begin="BEGIN IMMEDIATE" if writes else "BEGIN").begin()
 
 
 def statement_connection() -> Connection:
-    """Connect for statements that are each a transaction of its own, and asked again and again.
+    """Connect in autocommit mode, for a few statements that are executed again and again.
 
-    To PostgreSQL, BEGIN and COMMIT are two round trips. It is to make its plans once, too, and
-    by what it can foresee: for a thousand ids it would begin to read all followers.
+    On PostgreSQL, BEGIN and COMMIT cost a round trip each. Each statement is prepared and planned
+    once, whatever its parameters: planned for a thousand ids, it would read all followers.
     """
     connection = db.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-    # It is never given back, so its settings are for nobody else.
+    # Detached, it never returns to the pool, so its settings affect no other code.
     connection.detach()
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SET plan_cache_mode = force_generic_plan")
@@ -149,7 +149,7 @@ def statement_connection() -> Connection:
 
 
 def driver(connection: Connection) -> Any:
-    """Return the driver's own connection, for what is asked thousands of times a second."""
+    """Return the driver's own connection, for statements executed thousands of times a second."""
     return connection.connection.dbapi_connection
 
 
@@ -157,19 +157,19 @@ def driver(connection: Connection) -> Any:
 def _limit_postgresql(
     dialect: Dialect, _record: object, _arguments: object, parameters: dict[str, Any]
 ) -> None:
-    """Let neither side of a PostgreSQL connection wait long for one that is gone.
+    """Let neither side of a PostgreSQL connection wait long for a peer that cannot be reached.
 
-    What the URL says about it counts more.
+    Parameters in the database URL take precedence.
     """
     if dialect.name == "postgresql":
-        parameters.update(_POSTGRESQL_PATIENCE | parameters)
+        parameters.update(_POSTGRESQL_TIMEOUTS | parameters)
 
 
 @event.listens_for(Engine, "checkout")
 def _discard_closed(connection: Any, _record: object, _proxy: object) -> None:
-    """Take no connection on which PostgreSQL has hung up, as when it was started anew.
+    """On checkout, discard a connection that the server has closed, for example after a restart.
 
-    It is idle, so whatever it has to say is that; to ask it would be a round trip each time.
+    Input on an idle connection can only mean that; a ping would be a round trip each time.
     """
     if type(connection).__module__.startswith("psycopg") and (
         connection.closed or _has_input(connection)
@@ -178,14 +178,14 @@ def _discard_closed(connection: Any, _record: object, _proxy: object) -> None:
 
 
 def _has_input(connection: Any) -> bool:
-    ear = poll()
-    ear.register(connection.fileno(), POLLIN)
-    return bool(ear.poll(0))
+    poller = poll()
+    poller.register(connection.fileno(), POLLIN)
+    return bool(poller.poll(0))
 
 
 @event.listens_for(Engine, "connect")
 def _prepare_sqlite(connection: Any, _record: object) -> None:
-    """Make a SQLite connection durable, concurrent and strict, and leave BEGIN to us."""
+    """Make a SQLite connection durable, concurrent and strict; `_begin_sqlite` sends BEGIN."""
     if type(connection).__module__ != "sqlite3":
         return
     connection.isolation_level = None
@@ -200,19 +200,22 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 
 @event.listens_for(Engine, "begin")
 def _begin_sqlite(connection: Connection) -> None:
-    """Take the write lock first: a read that turns into a write may find the door shut."""
+    """Begin write transactions with BEGIN IMMEDIATE.
+
+    SQLite cannot upgrade a read transaction while another one writes.
+    """
     options = connection.get_execution_options()
     if connection.dialect.name == "sqlite" and "begin" in options:
         connection.exec_driver_sql(options["begin"])
 
 
 def pg_array(numbers: Iterable[int]) -> str:
-    """Write numbers as PostgreSQL reads an array, which is a tenth of its driver's work."""
+    """Format numbers as a PostgreSQL array literal, ten times as fast as the driver would."""
     return f"{{{','.join(map(str, numbers))}}}"
 
 
-class database_now(FunctionElement[int]):  # noqa: N801 - reads as the SQL function it is
-    """The time by the database's own clock, in milliseconds since 1970, as of this instant."""
+class database_now(FunctionElement[int]):  # noqa: N801 - reads as a SQL function
+    """SQL function: the time of execution by the database's clock, in milliseconds since 1970."""
 
     type = BigInteger()
     inherit_cache = True
@@ -223,8 +226,8 @@ def _now(_element: object, compiler: SQLCompiler, **_: Any) -> str:
     return NOW[compiler.dialect.name]
 
 
-class database_timestamp(FunctionElement[datetime]):  # noqa: N801 - likewise
-    """The same as a moment, by the clock that all machines share."""
+class database_timestamp(FunctionElement[datetime]):  # noqa: N801 - reads as a SQL function
+    """SQL function: the present time, by the clock that all machines share, as an `Instant`."""
 
     type = Instant()
     inherit_cache = True
@@ -236,12 +239,12 @@ def _moment(_element: object, compiler: SQLCompiler, **_: Any) -> str:
 
 
 def insert(session: Session, table: type[Base]) -> Upsert:
-    """Begin an INSERT that may say what happens ON CONFLICT, in the database's own dialect."""
+    """Begin an INSERT that takes ON CONFLICT, in the dialect of the session's database."""
     return insert_into(session.get_bind().dialect.name, table)
 
 
 def insert_into(dialect_name: str, table: type[Base]) -> Upsert:
-    """Begin the same in a dialect, for a statement that is made once."""
+    """Begin an INSERT that takes ON CONFLICT in a dialect, for a statement that is built once."""
     target = typed(Table, table.__table__)
     if dialect_name == "postgresql":
         return postgresql.insert(target)
@@ -249,9 +252,9 @@ def insert_into(dialect_name: str, table: type[Base]) -> Upsert:
 
 
 def json_rows(dialect_name: str, *names: str) -> FromClause:
-    """Make a table of whole numbers out of one parameter, `given`: a JSON list of objects.
+    """Return a table of integers from one bind parameter, `given`: a JSON list of objects.
 
-    One statement then serves any number of rows, and is always the same statement.
+    The text of the statement is then the same for any number of rows.
     """
     rows = bindparam("given", type_=String)
     if dialect_name == "postgresql":
@@ -264,9 +267,9 @@ def json_rows(dialect_name: str, *names: str) -> FromClause:
 
 
 def as_json(dialect_name: str, *values: SQLColumnExpression[Any]) -> ColumnElement[Any]:
-    """Make one value of all rows: a JSON list of lists, None if there are no rows.
+    """Aggregate all rows into a JSON list of lists; without rows, None, or [] on SQLite.
 
-    SQLite gives up Python's lock at every row it hands over; fifty rows cost twice as much as one.
+    sqlite3 releases the GIL for each row that it returns: fifty cost twice as much as one.
     """
     if dialect_name == "postgresql":
         return func.json_agg(func.json_build_array(*values), type_=JSON)
@@ -274,7 +277,7 @@ def as_json(dialect_name: str, *values: SQLColumnExpression[Any]) -> ColumnEleme
 
 
 def identity(connection: Connection) -> str:
-    """Name the physical database, so that a restored copy is seen to be another one."""
+    """Return the name of the physical database: a copy restored elsewhere has another name."""
     if "identity" not in connection.info:
         connection.info["identity"] = _identity(connection)
     return str(connection.info["identity"])

@@ -1,6 +1,6 @@
-"""The migrations: how a database is brought to what this code wants.
+"""Migrations: bring a database to the schema that this code needs.
 
-Nothing that runs for long imports this: the library is a tenth of a worker's memory.
+No long-running process imports this: Alembic takes a tenth of a worker's memory.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mailer.storage.database import db
 
 
 def upgrade(url: str) -> None:
-    """Bring the database at `url` to the newest migration; again is fine."""
+    """Bring the database at `url` to the newest migration; does nothing if it is there already."""
     engine = create_engine(url)
     try:
         with engine.connect() as connection:
@@ -28,12 +28,12 @@ def upgrade(url: str) -> None:
 
 
 def newest_migration() -> str | None:
-    """Return the revision that this code wants the database to be at."""
+    """Return the newest revision, which this code needs the database to have."""
     return ScriptDirectory.from_config(_migrations()).get_current_head()
 
 
 def present_migration() -> str | None:
-    """Return the revision that the database is at; raises SQLAlchemyError if it is away."""
+    """Return the database's revision; raises SQLAlchemyError if the database does not answer."""
     with db.engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()
 

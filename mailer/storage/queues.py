@@ -1,4 +1,4 @@
-"""The doorbells: RQ jobs that carry no data and only say that there are rows to look at."""
+"""The queues of wake-up jobs: RQ jobs without data that tell a worker to look at the rows."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ JOBS = {
 }
 """Each queue's one job, by dotted name. Jobs outlive a deploy: these names are a contract."""
 
-_RING_SECONDS = 1.0
+_TIMEOUT_SECONDS = 1.0
 _FAILURE_KEPT_SECONDS = 86_400
 
 log = logging.getLogger(__name__)
 
 
 def wake(redis_url: str | None, queue_name: str) -> bool:
-    """Wake one worker of a queue after a commit; True if it hears.
+    """Queue a wake-up job after a commit; True if one is in the queue now.
 
-    Never raises and never holds the caller up for more than a second or so: the rows are
-    the truth, and the sweep rings again. A bell that still hangs in the queue is enough,
-    since whoever takes it looks at the rows after this commit.
+    Never raises RedisError, and takes no longer than a second or so: the rows are the truth, and
+    the sweep queues another job. A job that is still in the queue is enough, since the worker
+    that takes it looks at the rows after this commit.
     """
     if redis_url is None:
         return False
@@ -42,29 +42,29 @@ def wake(redis_url: str | None, queue_name: str) -> bool:
                 failure_ttl=_FAILURE_KEPT_SECONDS,
             )
     except RedisError as error:
-        log.warning("The doorbell of %s is silent: %s.", queue_name, type(error).__name__)
+        log.warning("No wake-up job for %s: Redis failed, %s.", queue_name, type(error).__name__)
         return False
     return True
 
 
 @lru_cache(maxsize=4)
 def _queue(redis_url: str, queue_name: str) -> Queue:
-    return Queue(queue_name, connection=prompt_connection(redis_url), serializer=JSONSerializer)
+    return Queue(queue_name, connection=quick_connection(redis_url), serializer=JSONSerializer)
 
 
 @lru_cache(maxsize=4)
-def prompt_connection(redis_url: str) -> Redis:
-    """Connect for a question that holds nobody up: an answer within a second, or RedisError."""
+def quick_connection(redis_url: str) -> Redis:
+    """Return a client whose commands are answered within a second, or raise RedisError."""
     return Redis.from_url(
         redis_url,
-        socket_timeout=_RING_SECONDS,
-        socket_connect_timeout=_RING_SECONDS,
+        socket_timeout=_TIMEOUT_SECONDS,
+        socket_connect_timeout=_TIMEOUT_SECONDS,
         retry=Retry(NoBackoff(), 0),
     )
 
 
-def patient_connection(redis_url: str) -> Redis:
-    """Connect as a worker does, which waits for doorbells as long as RQ asks it to."""
+def worker_connection(redis_url: str) -> Redis:
+    """Return a client for a worker, which waits for a job as long as RQ lets it."""
     return Redis.from_url(
-        redis_url, socket_connect_timeout=_RING_SECONDS, retry=Retry(NoBackoff(), 0)
+        redis_url, socket_connect_timeout=_TIMEOUT_SECONDS, retry=Retry(NoBackoff(), 0)
     )

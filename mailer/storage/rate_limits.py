@@ -10,12 +10,12 @@ from threading import Lock
 from typing import Literal, cast
 from uuid import uuid4
 
-from mailer.storage.queues import prompt_connection
+from mailer.storage.queues import quick_connection
 
 _KEY = "mailer:lately"
 
-# One hash for each limit: the number of a window of time, and what was counted in it and in the
-# window before. The clock is Redis's, so that clocks of other machines do not matter.
+# One hash for each limit: the number of the present window of time, and the counts in it and in
+# the window before. The clock is Redis's, so that clocks of other machines do not matter.
 _WINDOW_SCRIPT = """
 local now = tonumber(redis.call('TIME')[1])
 for index, key in ipairs(KEYS) do
@@ -38,7 +38,7 @@ PROCESSES = "mailer:pace:processes"
 SCHEDULE = "mailer:pace:schedule"
 
 SLICE_SECONDS = 0.1
-"""How much time one booking covers, and how late it may be made without losing permits."""
+"""How much time one booking covers, and how late one may be made without losing permits."""
 ALIVE_SECONDS = 5
 """How long a process keeps its share without a heartbeat."""
 
@@ -80,10 +80,10 @@ return {live, before, permits, start - now, free}
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """At most `most` sign-ups in so many seconds, for one name of a kind, such as a network.
+    """At most `most` sign-ups in `seconds`, for one name of a kind, such as a network.
 
-    Sign-ups of the window before count by the part of it that lies within the last `seconds`,
-    as if they had been spread evenly.
+    Sign-ups of the window before count by the part of that window that lies within the last
+    `seconds`, as if they had been spread evenly.
     """
 
     most: int
@@ -93,10 +93,10 @@ class Limit:
 
 
 class SharedCounter:
-    """Counts in Redis, for all processes."""
+    """Counts sign-ups in Redis, for all processes."""
 
     def __init__(self, redis_url: str) -> None:
-        self._script = prompt_connection(redis_url).register_script(_WINDOW_SCRIPT)
+        self._script = quick_connection(redis_url).register_script(_WINDOW_SCRIPT)
 
     def full(self, limits: Sequence[Limit]) -> Limit | None:
         """Count once for each limit, up to the first that is full, which is returned.
@@ -113,7 +113,7 @@ class SharedCounter:
 
 
 class OwnCounter:
-    """Counts in the memory of this process, which keeps two windows of time."""
+    """Counts sign-ups in the memory of this process, which keeps two windows of time."""
 
     def __init__(self) -> None:
         self._kept: dict[int, _Windows] = {}
@@ -153,7 +153,7 @@ class _Windows:
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """Redis's answer: how many processes are alive, our place among them, and our permits."""
+    """Redis's answer: the live processes, how many of them come before this one, its permits."""
 
     processes: int
     before: int
@@ -166,13 +166,13 @@ class SharedRateLimit:
     """One process's share of the limits on sending.
 
     The rate limit is a schedule: Redis keeps the time from which the next message may be booked.
-    A call books a slice from there on, so processes are served in order, no call is in vain, and
-    one message a minute works as well as thousands a second. A window, as sign-ups have it, would
-    let all its messages go at once. Every call is one round trip, or raises RedisError.
+    `take` books a slice from there on, so processes are served in order, every call gets a permit,
+    and one message a minute works as well as thousands a second. A window of time, as for sign-ups,
+    would let all its messages leave at once. Every call is one round trip, or raises RedisError.
     """
 
     def __init__(self, redis_url: str, messages_a_second: float | None) -> None:
-        self._script = prompt_connection(redis_url).register_script(_SCHEDULE_SCRIPT)
+        self._script = quick_connection(redis_url).register_script(_SCHEDULE_SCRIPT)
         self._name = uuid4().hex
         self._cost = 1_000_000 / messages_a_second if messages_a_second else 0.0
         self._known = 0
@@ -182,11 +182,11 @@ class SharedRateLimit:
         return self._run("heartbeat", spent)
 
     def take(self, spent: int) -> Permit:
-        """Do the same and book a slice: at least one permit, at most our share of the slice."""
+        """Do as `heartbeat`, and book permits: this process's share of a slice, at least one."""
         return self._run("take", spent)
 
     def leave(self, spent: int) -> None:
-        """Book `spent` messages, and give this process's share to the others at once."""
+        """Book `spent` messages, and give this process's share to the other processes at once."""
         self._run("leave", spent)
 
     def _run(self, step: Literal["heartbeat", "take", "leave"], spent: int) -> Permit:

@@ -1,4 +1,4 @@
-"""Column types that neither database has, and the present time as such a column holds it."""
+"""Column types that neither database has, and the present time as an `Instant` column holds it."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from datetime import UTC, datetime
 from sqlalchemy import BigInteger, DateTime, Dialect, Integer, LargeBinary, TypeDecorator
 
 Id = BigInteger().with_variant(Integer, "sqlite")
-"""A key that PostgreSQL keeps in eight bytes and SQLite as its own row number."""
+"""An integer key: eight bytes on PostgreSQL; a primary key on SQLite is the rowid."""
 
 
 class Instant(TypeDecorator[datetime]):
-    """A moment in UTC, aware on both sides of the database."""
+    """A datetime in UTC, with its time zone both when written and when read."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Store UTC; a naive moment is a mistake of ours."""
+        """Convert to UTC; raises ValueError for a naive datetime."""
         if value is not None and value.tzinfo is None:
             raise ValueError("a moment without a time zone")
         return value and value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Read UTC, also where the database keeps no zone."""
+        """Return the datetime in UTC, also from SQLite, which stores no time zone."""
         return value and (value.replace(tzinfo=UTC) if value.tzinfo is None else value)
 
 
 class PackedIds(TypeDecorator[Sequence[int]]):
-    """Sorted ids in one value, eight bytes each, little-endian; and in arrays when read."""
+    """Sorted ids in one value, eight bytes each, little-endian; read as an array."""
 
     impl = LargeBinary
     cache_ok = True
@@ -46,12 +46,12 @@ class PackedIds(TypeDecorator[Sequence[int]]):
 
 
 def _little_endian(numbers: array[int]) -> array[int]:
-    """Turn each number around, to and fro, on a machine that has the other order."""
+    """Swap the bytes of each number in place on a big-endian machine, to pack or to unpack."""
     if sys.byteorder == "big":
         numbers.byteswap()
     return numbers
 
 
 def now() -> datetime:
-    """Return this moment in UTC."""
+    """Return the present time in UTC."""
     return datetime.now(UTC)

@@ -1,6 +1,6 @@
-"""The door of visitors and recipients: plain pages that work without JavaScript.
+"""The pages for visitors and subscribers: plain HTML that works without JavaScript.
 
-A GET asks and changes nothing, because scanners follow links; a POST acts, and may come again.
+A GET changes nothing, because link scanners follow links; a POST acts, and may be repeated.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from flask import Blueprint
 
 web = Blueprint("web", __name__)
 
-from mailer.web import (  # noqa: E402, F401 - they hang their routes on `web`
+from mailer.web import (  # noqa: E402, F401 - they add their routes to `web`
     errors,
     feeds,
     follow,

@@ -1,4 +1,4 @@
-"""The beat: answers that leave at set moments, so that the time they take tells nothing."""
+"""Padded durations: how long an answer takes does not show what the request did."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 STEP_SECONDS = 0.01
-"""Longer than the work of a sign-up on a machine that has little else to do."""
+"""Longer than a sign-up takes on a machine that is otherwise idle."""
 
 
 @contextmanager
 def padded_duration() -> Iterator[None]:
-    """Do some work, and go on when it has taken a whole number of beats."""
+    """Run the block, then sleep until its duration is a multiple of 10 ms.
+
+    This hides timing differences.
+    """
     began = time.monotonic()
     try:
         yield
@@ -21,5 +24,5 @@ def padded_duration() -> Iterator[None]:
 
 
 def padding_after(seconds: float) -> float:
-    """Return how many seconds are missing to the next beat after so many seconds of work."""
+    """Return the seconds to sleep after a block that took `seconds`."""
     return -seconds % STEP_SECONDS

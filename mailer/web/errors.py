@@ -1,4 +1,4 @@
-"""What visitors read when something is wrong, in their language and without a traceback."""
+"""Error pages for visitors, in their language and without a traceback."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from mailer.web import web
 from mailer.web.pages import render_page, set_locale_of, settings
 
 _RETRY_SECONDS = "5"
-_A_MINUTE = "60"  # what follows are counted by
+_A_MINUTE = "60"  # the window of the public limits on sign-ups
 
 log = logging.getLogger(__name__)
 
 
 @web.errorhandler(NotFound)
 def nothing_here(_error: NotFound) -> Response:
-    """Say that there is no such press room."""
+    """Answer 404: there is no such press room, release or page."""
     return _page("404")
 
 
 @web.errorhandler(ExpiredLink)
 def expired_link(error: ExpiredLink) -> Response:
-    """Say that the link was good, and show the way to another."""
-    publisher = _follows(error)
+    """Answer 410, and show how to get a new link."""
+    publisher = _publisher_of(error)
     if error.purpose == "access":
-        # What it was good for has ended; what can be undone may still be done.
+        # The data stays closed; the preferences, where every change can be undone, stay open.
         token = Tokens(settings()).token("unsubscribe", error.subscription_id)
         return _page("access", HTTPStatus.GONE, publisher=publisher, token=token)
     return _page("expired", HTTPStatus.GONE, publisher=publisher)
@@ -43,14 +43,14 @@ def expired_link(error: ExpiredLink) -> Response:
 
 @web.errorhandler(InvalidLink)
 def invalid_link(_error: InvalidLink) -> Response:
-    """Say the same to all: what is wrong with a link is nobody's business."""
+    """Answer 400 without telling what is wrong with the link."""
     return _page("link", HTTPStatus.BAD_REQUEST)
 
 
 @web.app_errorhandler(OperationalError)
 @web.app_errorhandler(PoolTimeoutError)
 def database_away(error: OperationalError | PoolTimeoutError) -> AnyResponse:
-    """Ask to come again: a use case is one transaction, so nothing is half done."""
+    """Answer 503 and ask to retry: a use case is one transaction, so nothing is half done."""
     log.error("The database does not answer: %s.", type(error).__name__)
     status = HTTPStatus.SERVICE_UNAVAILABLE
     response = _problem(status, status.description) if _is_api() else _page("503", status)
@@ -60,7 +60,7 @@ def database_away(error: OperationalError | PoolTimeoutError) -> AnyResponse:
 
 @web.app_errorhandler(HTTPException)
 def protocol_mistake(error: HTTPException) -> AnyResponse:
-    """Say what HTTP says, in words for people; below /api/, in the form of all its problems."""
+    """Answer an HTTP error with a page for visitors; below /api/ with problem+json."""
     if error.response is not None or error.code is None:
         return error.get_response()
     status = HTTPStatus(error.code)
@@ -78,22 +78,22 @@ def protocol_mistake(error: HTTPException) -> AnyResponse:
 
 @web.app_errorhandler(Exception)
 def mistake_of_ours(error: Exception) -> AnyResponse:
-    """Admit it. Flask itself would write down the path, and with it somebody's token."""
+    """Answer 500, and log the endpoint: Flask would log the path, and with it a token."""
     log.error("A mistake of ours at %s.", request.endpoint, exc_info=error)
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     return _problem(status, status.description) if _is_api() else _page("500")
 
 
 def _page(reason: str, status: HTTPStatus | None = None, **context: object) -> Response:
-    """Show the error page for a reason: a status code, or a word for what has no code."""
+    """Render the error page for a reason: a status code, or a word that error.html knows."""
     context.setdefault("publisher", None)
     response = render_page("error.html", status or int(reason), reason=reason, **context)
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
-def _follows(error: ExpiredLink) -> Publisher | None:
-    """Return the press room an expired link was about."""
+def _publisher_of(error: ExpiredLink) -> Publisher | None:
+    """Return the press room of an expired link, and set the subscription's language."""
     try:
         view = subscriptions.look_up(error.subscription_id)
     except InvalidLink:

@@ -20,31 +20,31 @@ from mailer.web.pages import publisher_at, render_page, set_locale, settings
 from mailer.web.request_checks import evidence, form
 
 HONEYPOT = "message"
-"""A field that people do not see; who fills it in is no person."""
+"""A field that people do not see: a form in which it is filled in comes from a robot."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignUp:
-    """What the answer to a form depends on: its text alone, never what is known of an address."""
+    """What the answer to a form shows: it depends on the form alone, not on stored addresses."""
 
     typed: str
     problem: str | None = None
-    """What is wrong with the address, in English as in the catalogues."""
+    """What is wrong with the address, as the English msgid of the catalogues."""
     suggestion: str | None = None
     """The address that was probably meant."""
     again: bool = False
-    """Whether this is the one resend."""
+    """Whether the visitor asked for the mail once more, which the answer offers one time."""
 
 
 @web.get("/<slug>/follow")
 def redirect_to_room(slug: str) -> AnyResponse:
-    """Lead whoever reloads the answer to the form back to the press room."""
+    """Redirect a visitor who reloads the answer to the form to the press room."""
     return redirect(url_for("web.press_room", slug=publisher_at(slug).slug), 303)
 
 
 @web.post("/<slug>/follow")
 def follow(slug: str) -> Response:
-    """Sign an address up; the answer never tells whether it was known."""
+    """Sign an address up; the answer does not show whether the address was known."""
     publisher = publisher_at(slug)
     given = sign_up_by_form(publisher, request.path.removesuffix("follow"))
     if given.problem:
@@ -55,9 +55,9 @@ def follow(slug: str) -> Response:
 
 
 def sign_up_by_form(publisher: Publisher, page: str) -> SignUp:
-    """Do as a follow box says that stood on a page of ours; the same checks wherever that is.
+    """Handle a submitted follow form; every page that has the form uses this.
 
-    Raises TooManyRequests, and 400 and 413 for what is no form.
+    Raises TooManyRequests, and 400 and 413 for a body that cannot be read as a form.
     """
     try:
         fields = form()
@@ -65,7 +65,7 @@ def sign_up_by_form(publisher: Publisher, page: str) -> SignUp:
         count_attempt()
         raise
     set_locale(best(fields.get("locale"), publisher.locale))
-    # Two fields are two addresses, and refused as such.
+    # Two address fields are joined with a comma, and refused as two addresses.
     entered = ", ".join(fields.getlist("address"))
     typed = "".join(filter(str.isprintable, entered)).strip()
     try:
@@ -83,17 +83,17 @@ def sign_up_by_form(publisher: Publisher, page: str) -> SignUp:
 
 @web.get("/<slug>/embed")
 def embed(slug: str) -> Response:
-    """Show the follow box alone, to be framed by any page."""
+    """Show the follow box alone, for a frame on any site."""
     return render_page("embed.html", publisher=publisher_at(slug))
 
 
 @web.post("/<slug>/embed")
 def follow_embedded(slug: str) -> Response:
-    """Sign an address up as the press room's page does, and answer within the frame."""
+    """Sign an address up, as `follow` does, and answer within the frame."""
     return follow(slug)
 
 
 @web.get("/<slug>/embed/code")
 def embed_code(slug: str) -> Response:
-    """Show what to copy into another page."""
+    """Show the HTML to copy into a page of another site."""
     return render_page("embed-code.html", publisher=publisher_at(slug))

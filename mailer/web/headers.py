@@ -8,8 +8,8 @@ from mailer.web import web
 from mailer.web.pages import chosen_by_browser, settings
 
 
-def policy(*, img_src: str = "'self'", frame_ancestors: str = "'none'") -> str:
-    """Return a Content-Security-Policy under which nothing runs."""
+def content_security_policy(*, img_src: str = "'self'", frame_ancestors: str = "'none'") -> str:
+    """Return a Content-Security-Policy that allows no scripts."""
     return "; ".join(
         (
             "default-src 'none'",
@@ -22,8 +22,8 @@ def policy(*, img_src: str = "'self'", frame_ancestors: str = "'none'") -> str:
     )
 
 
-_POLICY = policy()
-_IN_A_FRAME = policy(frame_ancestors="*")
+_POLICY = content_security_policy()
+_FRAMED_POLICY = content_security_policy(frame_ancestors="*")
 _A_YEAR = 365 * 24 * 3600
 _TOKEN_PAGES = {"web.confirm", "web.manage", "web.one_click", "web.unsubscribe", "web.your_data"}
 _FRAMED = {"web.embed", "web.follow_embedded"}
@@ -31,10 +31,10 @@ _FRAMED = {"web.embed", "web.follow_embedded"}
 
 @web.after_app_request
 def protect(response: Response) -> Response:
-    """Tell browsers to run nothing, guess nothing, and pass no link on."""
+    """Add the security headers; on pages with a token, also those that keep the URL private."""
     headers = response.headers
-    # A page that may do more says so itself, hence setdefault.
-    headers.setdefault("Content-Security-Policy", _IN_A_FRAME if framed() else _POLICY)
+    # setdefault, because a view may have set a wider policy itself.
+    headers.setdefault("Content-Security-Policy", _FRAMED_POLICY if framed() else _POLICY)
     headers.setdefault("X-Content-Type-Options", "nosniff")
     if chosen_by_browser():
         response.vary.add("Accept-Language")
@@ -49,19 +49,20 @@ def protect(response: Response) -> Response:
 
 
 def carries_token() -> bool:
-    """Tell whether the address is somebody's own.
+    """Tell whether the request's URL contains a subscriber's token.
 
-    Look at the path too: a link that leads nowhere, as with a slash too many, has its token.
+    The path is checked too: a mistyped link, for example with one slash too many, matches no
+    route but still contains the token.
     """
     first = request.path.lstrip("/").partition("/")[0]
     return request.endpoint in _TOKEN_PAGES or f"web.{first.replace('-', '_')}" in _TOKEN_PAGES
 
 
-def token_doors() -> list[str]:
-    """List how the paths begin that are somebody's own."""
+def token_paths() -> list[str]:
+    """Return the first path segments of the pages whose URL contains a token, sorted."""
     return sorted(page.removeprefix("web.").replace("_", "-") for page in _TOKEN_PAGES)
 
 
 def framed() -> bool:
-    """Tell whether this is shown inside another page."""
+    """Tell whether the requested page is made for a frame on another site."""
     return request.endpoint in _FRAMED

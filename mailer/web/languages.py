@@ -1,4 +1,4 @@
-"""The switch between languages, and how a chosen one goes along from page to page."""
+"""The links to a page in other languages; later links keep the language that was chosen."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from mailer.web import web
 from mailer.web.headers import carries_token, framed
 from mailer.web.pages import get_locale, settings
 
-_GO_ALONG = {
+_LOCALE_ENDPOINTS = {
     f"web.{view}" for view in ("press_room", "release", "privacy", "embed", "embed_code", "feed")
 }
 
 
 class Language(NamedTuple):
-    """A language to choose: its name in itself, and the address of the same page in it."""
+    """A language to choose: its name in that language, and the URL of the same page in it."""
 
     locale: str
     name: str
@@ -27,7 +27,7 @@ class Language(NamedTuple):
 
 
 def languages() -> list[Language]:
-    """List what a page can be read in; behind a token it is the reader's own language."""
+    """List the languages of this page; none behind a token: the subscription's language is used."""
     if carries_token():
         return []
     page = {"page": request.args["page"]} if "page" in request.args else {}
@@ -42,18 +42,18 @@ def languages() -> list[Language]:
 
 
 def address(endpoint: str, **values: Any) -> str:
-    """Return the one full address of a page, whatever language it is read in."""
+    """Return the absolute URL of a page; the same in every language unless `locale` is given."""
     return settings().base_url + url_for(endpoint, **{"locale": None, **values})
 
 
 @web.app_url_defaults
-def _go_along(endpoint: str, values: dict[str, Any]) -> None:
-    """Whoever chose a language has chosen it for the next page, too."""
-    if endpoint in _GO_ALONG and "locale" in request.args:
+def _keep_locale(endpoint: str, values: dict[str, Any]) -> None:
+    """Add the locale to links between public pages if the visitor has chosen one."""
+    if endpoint in _LOCALE_ENDPOINTS and "locale" in request.args:
         values.setdefault("locale", get_locale())
 
 
 @web.record_once
-def _lend(state: BlueprintSetupState) -> None:
-    """Let every template offer the languages, and name a page by its full address."""
+def _prepare_templates(state: BlueprintSetupState) -> None:
+    """Give all templates the functions `languages`, `address` and `framed`."""
     state.app.jinja_env.globals.update(languages=languages, address=address, framed=framed)

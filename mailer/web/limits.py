@@ -1,4 +1,4 @@
-"""How often one may sign up: a network and all together aloud, one address in silence."""
+"""Limits on sign-ups: by network and in all (429); by address, domain, press room (silent)."""
 
 from __future__ import annotations
 
@@ -19,47 +19,47 @@ from mailer.web.pages import settings
 from mailer.web.request_checks import network
 
 _COUNTER = "mailer.limits"
-_REDIS_LEFT_ALONE_SECONDS = 5.0
+_REDIS_RETRY_SECONDS = 5.0
 _MINUTE, _HOUR = 60, 3600
 _NETWORK, _ALL = "network", "all"
 
 log = logging.getLogger(__name__)
 
 
-class Counter:
-    """Counts for the whole service in Redis; for each process while there is none."""
+class SignupCounter:
+    """Counts sign-ups for all processes in Redis; in each process alone while Redis is away."""
 
     def __init__(self, redis_url: str | None) -> None:
         self._shared = SharedCounter(redis_url) if redis_url else None
         self._own = OwnCounter()
-        self._alone_until = 0.0
+        self._redis_retry_at = 0.0
 
     def full(self, limits: Sequence[Limit]) -> Limit | None:
-        """Count a sign-up for each of these, up to the first without room, which is returned."""
-        if self._shared is not None and time.monotonic() >= self._alone_until:
+        """Count a sign-up for each limit, up to the first that is full, which is returned."""
+        if self._shared is not None and time.monotonic() >= self._redis_retry_at:
             try:
                 return self._shared.full(limits)
             except RedisError as error:
                 log.warning("Redis does not count: %s.", type(error).__name__)
-                self._alone_until = time.monotonic() + _REDIS_LEFT_ALONE_SECONDS
+                self._redis_retry_at = time.monotonic() + _REDIS_RETRY_SECONDS
         return self._own.full(limits)
 
 
-def limit(app: Flask, settings: Settings) -> None:
-    """Let the application count who signs up."""
-    app.extensions[_COUNTER] = Counter(settings.redis_url)
+def init_app(app: Flask, settings: Settings) -> None:
+    """Add the counter of sign-ups to the application."""
+    app.extensions[_COUNTER] = SignupCounter(settings.redis_url)
 
 
 def count_attempt() -> None:
-    """Count a sign-up for where it comes from; raises TooManyRequests."""
+    """Count a sign-up for the public limits alone; raises TooManyRequests."""
     _count(_public_limits())
 
 
 def count_signup(publisher: Publisher, address: str) -> bool:
-    """Count a sign-up also for whom it is, and tell whether anything may come of it.
+    """Count a sign-up for all limits, and tell whether it may go on.
 
-    Raises TooManyRequests for where it comes from. Of the rest the visitor is told nothing: the
-    answer would say that somebody has asked before.
+    Raises TooManyRequests at a public limit. A silent limit is not shown to the visitor: the
+    answer would tell that this address was entered before.
     """
     return _count([*_public_limits(), *_silent_limits(publisher, address)])
 
@@ -74,7 +74,7 @@ def _public_limits() -> list[Limit]:
 
 def _silent_limits(publisher: Publisher, address: str) -> list[Limit]:
     given = settings()
-    # Redis keeps the names of what is counted: no place for addresses.
+    # The name is stored in Redis, where no address may be readable.
     keyed = hashlib.blake2b(address.encode(), key=_pepper()).hexdigest()
     return [
         Limit(given.follows_an_hour_for_address, _HOUR, "address", keyed),
@@ -84,7 +84,7 @@ def _silent_limits(publisher: Publisher, address: str) -> list[Limit]:
 
 
 def _count(limits: Sequence[Limit]) -> bool:
-    counter: Counter = current_app.extensions[_COUNTER]
+    counter: SignupCounter = current_app.extensions[_COUNTER]
     full = counter.full(limits)
     if full is None:
         return True

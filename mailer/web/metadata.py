@@ -1,4 +1,4 @@
-"""What a release's page tells machines: OpenGraph, and NewsArticle of schema.org."""
+"""Metadata of a release's page for programs: OpenGraph, and NewsArticle of schema.org."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mailer.storage.models import Publisher
 
 
 def open_graph(found: Published, url: str) -> list[tuple[str, str]]:
-    """Return the properties by which others show a link to the page (ogp.me), in order."""
+    """Return the properties from which other sites make a link preview (ogp.me), in order."""
     body = found.body
     picture = body.image
     properties = [
@@ -34,7 +34,7 @@ def open_graph(found: Published, url: str) -> list[tuple[str, str]]:
 
 
 def news_article(found: Published, url: str) -> dict[str, Any] | None:
-    """Return the release as linked data; what is taken back is no article any more."""
+    """Return the release as JSON-LD, or None for a retraction."""
     if found.release.letter == "retraction":
         return None
     body, organisation = found.body, _organisation(found.publisher)
@@ -57,13 +57,13 @@ def news_article(found: Published, url: str) -> dict[str, Any] | None:
 
 
 def _organisation(publisher: Publisher) -> dict[str, str]:
-    told = {
+    properties = {
         "@type": "Organization",
         "name": publisher.name,
         "url": publisher.website_url,
         "logo": publisher.logo_url,
     }
-    return {name: value for name, value in told.items() if value}
+    return {name: value for name, value in properties.items() if value}
 
 
 def _published(found: Published) -> str:
@@ -71,7 +71,7 @@ def _published(found: Published) -> str:
 
 
 def _locale(language: str) -> str | None:
-    """Write a language as OpenGraph does, such as nb_NO; none for what nobody knows."""
+    """Return a language tag in OpenGraph's form, such as nb_NO; None if Babel does not know it."""
     likely = get_global("likely_subtags").get(language, language)
     try:
         locale = Locale.parse(likely.replace("-", "_"))

@@ -1,4 +1,4 @@
-"""How a page is shown: one template, in one language, with the words of its catalogue."""
+"""Rendering of pages, each from one template, in the language of the response."""
 
 from __future__ import annotations
 
@@ -10,61 +10,61 @@ from mailer.config import Settings
 from mailer.domain import publishers
 from mailer.domain.followers.subscriptions import SubscriptionView
 from mailer.domain.releases.press_rooms import published
-from mailer.mail.formats import described, mailto, tel
+from mailer.mail.formats import file_description, mailto, tel
 from mailer.mail.locales import SOURCE, available, best, direction, long_date, translations
 from mailer.storage.models import Publisher
 from mailer.web import web
 
 _LOCALE = "mailer.locale"
-_ASKED = "mailer.asked"
+_NEGOTIATED = "mailer.negotiated"
 
 
 def settings() -> Settings:
-    """Return the settings of the application that answers."""
+    """Return the settings of the current application."""
     found: Settings = current_app.extensions["settings"]
     return found
 
 
 def set_locale(locale: str) -> str:
-    """Settle the language of this answer, also for a page that says what went wrong."""
+    """Set the language of the response, also of an error page, and return it."""
     request.environ[_LOCALE] = locale
     return locale
 
 
 def get_locale() -> str:
-    """Return the language of this answer: the settled one, else what the visitor wishes."""
+    """Return the language of the response: the one that was set, else the one negotiated."""
     locale: str | None = request.environ.get(_LOCALE)
     return locale or set_locale(negotiate_locale())
 
 
 def negotiate_locale(default: str = SOURCE) -> str:
-    """Choose the language that the address names, else one that the browser asks for."""
+    """Return the locale that the URL names, else the best in Accept-Language, else the default."""
     if locale := _known(request.args.get("locale", "")):
         return locale
-    request.environ[_ASKED] = True
-    wishes = (_known(wish) for wish, quality in request.accept_languages if quality)
-    return next(filter(None, wishes), default)
+    request.environ[_NEGOTIATED] = True
+    locales = (_known(tag) for tag, quality in request.accept_languages if quality)
+    return next(filter(None, locales), default)
 
 
 def chosen_by_browser() -> bool:
-    """Tell whether another browser might have been answered in another language."""
-    return _ASKED in request.environ
+    """Tell whether Accept-Language was used to choose the language of the response."""
+    return _NEGOTIATED in request.environ
 
 
 def set_locale_of(view: SubscriptionView) -> None:
-    """Settle the language in which somebody follows a press room."""
+    """Set the language of the response to that of a subscription."""
     set_locale(best(view.locale, view.publisher.locale))
 
 
 def publisher_at(slug: str) -> Publisher:
-    """Find a press room, and speak the visitor's language, or else its own; raises NotFound."""
+    """Return a press room, and set the visitor's language, else its own; raises NotFound."""
     publisher = publishers.find(slug)
     set_locale(negotiate_locale(publisher.locale))
     return publisher
 
 
 def render_page(template: str, status: int = 200, **context: object) -> Response:
-    """Answer with a page of templates/web in the language of this answer."""
+    """Render a template of templates/web in the language of the response."""
     locale = get_locale()
     body = render_template(f"web/{template}", locale=locale, **context)
     response = make_response(body, status)
@@ -72,15 +72,15 @@ def render_page(template: str, status: int = 200, **context: object) -> Response
     return response
 
 
-def _known(wish: str) -> str | None:
-    """Return the locale that a wish names; one that nobody has heard of is none."""
-    locale = best(wish, "")
-    return locale if locale != SOURCE or wish.lower().startswith(SOURCE) else None
+def _known(tag: str) -> str | None:
+    """Return the available locale for a language tag, None if there is none."""
+    locale = best(tag, "")
+    return locale if locale != SOURCE or tag.lower().startswith(SOURCE) else None
 
 
 @web.record_once
 def _prepare_templates(state: BlueprintSetupState) -> None:
-    """Let templates speak every language, and fail on a name that nobody gave them."""
+    """Add translations and filters to Jinja, and make an undefined name in a template an error."""
     environment = state.app.jinja_env
     environment.undefined = StrictUndefined
     environment.trim_blocks = environment.lstrip_blocks = True
@@ -94,9 +94,11 @@ def _prepare_templates(state: BlueprintSetupState) -> None:
     environment.filters["direction"] = direction
     environment.filters["mailto"] = mailto
     environment.filters["tel"] = tel
-    environment.filters["described"] = lambda document: described(document, get_locale())
+    environment.filters["file_description"] = lambda document: file_description(
+        document, get_locale()
+    )
     environment.filters["long_date"] = lambda moment: long_date(moment, get_locale())
     environment.filters["published"] = published
-    # A catalogue is read when it is first needed; better now than under the first visitor.
+    # Catalogues are read on first use: read them now, so that the first visitor need not wait.
     for locale in available():
         translations(locale)

@@ -1,6 +1,6 @@
-"""The choices of a recipient, behind a link that lasts as long as the letter it stands in.
+"""The preferences page of a subscription; the link to it in the letters never expires.
 
-Its token is that of the way out: it may do what can be undone, and nothing else.
+Its token is the one for unsubscribing: it allows what can be undone, and nothing else.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mailer.web.request_checks import evidence, form
 
 @web.route("/manage/<token>", methods=["GET", "POST"])
 def manage(token: str) -> Response:
-    """Show the choices by GET, make one by POST; all may come again. Raises InvalidLink."""
+    """Show the preferences (GET), change one (POST); both may be repeated. Raises InvalidLink."""
     tokens = Tokens(settings())
     subscription_id = tokens.read("unsubscribe", token)
     view = subscriptions.look_up(subscription_id)
@@ -42,7 +42,7 @@ def manage(token: str) -> Response:
 
 
 def _choose(subscription_id: int) -> str:
-    """Do what the pressed button says, and return its name; each may be pressed again."""
+    """Do the action of the button that was pressed, and return its name; it may be repeated."""
     fields = form()
     match [(name, value) for name, value in fields.items(multi=True)]:
         case [("language", locale)] if locale in available():

@@ -13,15 +13,15 @@ from mailer.domain.releases.press_rooms import Published, changed_at
 from mailer.errors import NotFound
 from mailer.mail.formats import share_links
 from mailer.web import web
-from mailer.web.headers import policy
-from mailer.web.http_cache import fresh
+from mailer.web.headers import content_security_policy
+from mailer.web.http_cache import conditional_response
 from mailer.web.languages import address
 from mailer.web.metadata import news_article, open_graph
 from mailer.web.pages import negotiate_locale, publisher_at, render_page, set_locale
 
 _RELEASES_A_PAGE = 10
-# Pictures are the one thing a page takes from elsewhere: they stay where the press room has them.
-_WITH_PICTURES = policy(img_src="'self' https: http:")
+# Only pictures come from other hosts: each stays at the URL that the press room gave.
+_WITH_PICTURES = content_security_policy(img_src="'self' https: http:")
 
 
 @web.get("/<slug>/")
@@ -29,7 +29,7 @@ def press_room(slug: str) -> Response:
     """Show the press room, with a page of its releases and the follow box."""
     page = press_rooms.page(slug, _RELEASES_A_PAGE, _number())
     set_locale(negotiate_locale(page.publisher.locale))
-    return fresh(
+    return conditional_response(
         lambda: render_page("press-room.html", publisher=page.publisher, page=page),
         page.changed_at,
         page.publisher,
@@ -41,12 +41,12 @@ def press_room(slug: str) -> Response:
 
 @web.get("/<slug>")
 def redirect_to_slash(slug: str) -> AnyResponse:
-    """Lead whoever forgot the slash to the press room, within this host."""
+    """Redirect a path without the trailing slash to the press room, on the same host."""
     return redirect(url_for("web.press_room", slug=publisher_at(slug).slug), 308)
 
 
 def _number() -> int:
-    """Return which page is asked for; what is no number of a page leads nowhere."""
+    """Return the requested page's number. Raises NotFound for other text."""
     number = request.args.get("page", "1")
     if not re.fullmatch(r"[1-9][0-9]{0,5}", number):
         raise NotFound("There is no such page.")
@@ -55,11 +55,11 @@ def _number() -> int:
 
 @web.get("/<slug>/<int:release_id>")
 def release(slug: str, release_id: int) -> Response:
-    """Show one version of a release, and say if there is a newer one or one before."""
+    """Show one version of a release, and link to the newest version and the one before."""
     found = press_rooms.read(slug, release_id)
     set_locale(negotiate_locale(found.publisher.locale))
     around = [one for one in (found.release, found.before, found.newest, *found.others) if one]
-    response = fresh(
+    response = conditional_response(
         lambda: _page(found),
         max(map(changed_at, around)),
         found.publisher,
@@ -79,7 +79,7 @@ def _page(found: Published) -> Response:
         publisher=found.publisher,
         found=found,
         story=found.body,
-        # Sanitised before it was stored.
+        # The HTML was sanitised before it was stored.
         body_html=Markup(found.body.body_html),  # noqa: S704
         published_at=found.body.published(found.release.published_at),
         share=share_links(found.body.title, found.body.web_url or own),
@@ -91,5 +91,5 @@ def _page(found: Published) -> Response:
 
 @web.get("/<slug>/privacy")
 def privacy(slug: str) -> Response:
-    """Show the standing text, and what the press room adds to it."""
+    """Show the privacy notice, and what the press room adds to it."""
     return render_page("privacy.html", publisher=publisher_at(slug))

@@ -1,4 +1,4 @@
-"""What is checked before any page: where it was asked for, and how much was sent."""
+"""Checks of each request: its Host and its form; and what is stored of it as evidence."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from mailer.web.pages import get_locale, settings
 LARGEST_FORM = 16 * 1024
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-_OTHER_DOORS = {"api", "health"}
+_MACHINE_BLUEPRINTS = {"api", "health"}
 _PREFIX = {4: 24, 6: 64}
 
 
 @web.record_once
-def _mend_no_paths(state: BlueprintSetupState) -> None:
-    """Keep werkzeug from redirecting to the same path without double slashes, at any host."""
+def _keep_double_slashes(state: BlueprintSetupState) -> None:
+    """Disable Werkzeug's redirect to the path without double slashes, which trusts any Host."""
     state.app.url_map.merge_slashes = False
 
 
 @web.before_app_request
 def refuse_forged_host() -> None:
-    """Answer only to our own names; the other doors are also asked by machines, by any name."""
-    if request.blueprint in _OTHER_DOORS:
+    """Raise 400 unless Host is that of BASE_URL or loopback; API and health checks take any."""
+    if request.blueprint in _MACHINE_BLUEPRINTS:
         return
     name = (urlsplit(f"//{request.host}").hostname or "").rstrip(".")
     if name not in {urlsplit(settings().base_url).hostname, *_LOOPBACK}:
@@ -39,14 +39,15 @@ def refuse_forged_host() -> None:
 
 @web.before_request
 def limit_form() -> None:
-    """Set how much a form may hold; more is refused when it is read."""
+    """Limit the size of the request's body; reading a larger one raises 413."""
     request.max_content_length = LARGEST_FORM
 
 
 def form() -> MultiDict[str, str]:
-    """Read the form; what cannot be read as one is empty. Raises 400 and 413.
+    """Return the form's fields; a body that is not a form has none. Raises 400 and 413.
 
-    Werkzeug takes bytes that are no UTF-8 for the text "%FF", and that makes a good address.
+    Invalid UTF-8 is refused: Werkzeug would turn such a byte into the text "%FF", which is valid
+    in an address.
     """
     if request.mimetype == "application/x-www-form-urlencoded":
         try:
@@ -57,7 +58,7 @@ def form() -> MultiDict[str, str]:
 
 
 def evidence(page: str) -> Evidence:
-    """Return what is kept as proof of this request; of the visitor's IP the network alone."""
+    """Return the evidence to store of this request; of the IP address only the network."""
     return Evidence(
         language=get_locale(),
         page=f"{settings().base_url}{page}",
@@ -66,7 +67,7 @@ def evidence(page: str) -> Evidence:
 
 
 def network(address: str | None) -> str | None:
-    """Return the /24 or /64 an IP address is in, or None if it is none."""
+    """Return the network of an IP address, /24 (IPv4) or /64 (IPv6); None for other text."""
     try:
         ip = ipaddress.ip_address((address or "").partition("%")[0])
     except ValueError:

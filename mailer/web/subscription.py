@@ -1,4 +1,4 @@
-"""Confirming, leaving and coming back: a page with a button each, and one-click (RFC 8058)."""
+"""Confirm, unsubscribe and resume: a page with a button each, and one-click (RFC 8058)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mailer.web.request_checks import evidence, form
 
 @web.route("/confirm/<token>", methods=["GET", "POST"])
 def confirm(token: str) -> Response:
-    """Ask by GET, confirm by POST; both may come again. Raises InvalidLink, ExpiredLink."""
+    """Show a button (GET); confirm (POST, idempotent). Raises InvalidLink, ExpiredLink."""
     subscription_id = Tokens(settings()).read("confirm", token)
     view = subscriptions.look_up(subscription_id)
     set_locale_of(view)
@@ -29,7 +29,7 @@ def confirm(token: str) -> Response:
 
 
 def welcome(view: SubscriptionView, subscription_id: int, news: str) -> Response:
-    """Show somebody who follows what comes, what may be chosen, and what is newest."""
+    """Show a follower what to expect, a link to the preferences, and the newest release."""
     publisher = view.publisher
     return render_page(
         "following.html",
@@ -50,7 +50,7 @@ def _confirm_page(view: SubscriptionView, subscription_id: int, token: str) -> R
 
 @web.route("/unsubscribe/<token>", methods=["GET", "POST"])
 def unsubscribe(token: str) -> Response:
-    """Ask by GET, end or take up again by POST; all may come again. Raises InvalidLink."""
+    """Show a button (GET); unsubscribe or undo it (POST, idempotent). Raises InvalidLink."""
     subscription_id = Tokens(settings()).read("unsubscribe", token)
     view = subscriptions.look_up(subscription_id)
     set_locale_of(view)
@@ -65,7 +65,7 @@ def unsubscribe(token: str) -> Response:
 
 @web.route("/one-click/<token>", methods=["GET", "POST"])
 def one_click(token: str) -> Response:
-    """Unsubscribe for a mail client (RFC 8058); a person who comes here is asked."""
+    """Unsubscribe by a mail client's POST (RFC 8058); a GET shows a page with a button."""
     tokens = Tokens(settings())
     subscription_id = tokens.read("one-click", token)
     view = subscriptions.look_up(subscription_id)
@@ -87,7 +87,7 @@ def _unsubscribe_page(view: SubscriptionView, token: str) -> Response:
 
 
 def _resume(subscription_id: int) -> Response:
-    """Undo; where nothing can be undone, as after an erasure, show how to follow anew."""
+    """Undo an unsubscription; where that is impossible, as after an erasure, say how to follow."""
     view = subscriptions.resume(subscription_id, evidence("/unsubscribe"))
     if view.ended or not view.confirmed:
         return render_page("ended.html", publisher=view.publisher)

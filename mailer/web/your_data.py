@@ -1,4 +1,4 @@
-"""Everything that is known about somebody, behind a link that was asked for and soon ends."""
+"""A subscriber's personal data, by a link that the subscriber asked for and that expires."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from mailer.web.request_checks import form
 
 @web.route("/your-data/<token>", methods=["GET", "POST"])
 def your_data(token: str) -> Response:
-    """Ask by GET, give or forget by POST; all may come again. Raises InvalidLink, ExpiredLink."""
+    """Show (GET), download or erase data (POST, idempotent). Raises InvalidLink, ExpiredLink."""
     subscription_id = Tokens(settings()).read("access", token)
     view = subscriptions.look_up(subscription_id)
     set_locale_of(view)
     action = form().get("action") if request.method == "POST" else "show"
-    known = personal_data.of_owner(subscription_id)
+    known = personal_data.for_owner_of(subscription_id)
     if known is not None and action == "erase" and _erasable():
         erasure.erase_owner(settings(), subscription_id)
         known = None

@@ -1,4 +1,4 @@
-"""Keep the members of a batch apart from its position, and know every release's database."""
+"""Keep the members of a batch in a table of their own, and the database of every release."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Move the packed ids into a table of their own, where nothing rewrites them."""
+    """Move the packed ids into a table whose rows are never rewritten."""
     op.create_table(
         "batch_members",
         sa.Column("batch_id", Id, autoincrement=False, nullable=False),
@@ -31,6 +31,7 @@ def upgrade() -> None:
         postgresql_where=sa.text("open"),
         sqlite_where=sa.text("open = 1"),
     )
-    # Now known from the publishing on; a copy may not begin what the original has sent, either.
+    # Now set when a release is published: a restored copy must not start a release, either, that
+    # the original has sent.
     op.execute("ALTER TABLE releases RENAME COLUMN frozen_in TO kept_in")
     op.add_column("releases", sa.Column("resumed_at", sa.BigInteger(), nullable=True))

@@ -12,7 +12,7 @@ _LETTERS = "letter IN ('release', 'correction', 'retraction')"
 
 
 def upgrade() -> None:
-    """Add what a correction is known by; everything until now was a first version."""
+    """Add the columns of a correction; every release in the table is a first version."""
     with op.batch_alter_table("releases") as releases:
         releases.add_column(sa.Column("version", sa.Integer(), server_default="1", nullable=False))
         releases.add_column(
@@ -31,7 +31,7 @@ def upgrade() -> None:
             op.f("uq_releases_publisher_id"), ["publisher_id", "reference", "version"]
         )
     op.create_index("uq_releases_replaces_id", "releases", ["replaces_id"], unique=True)
-    # In SQL that both databases read: this way neither writes its largest tables anew.
+    # In SQL that both databases accept, so that neither rewrites its largest tables.
     for table in ("batches", "outcomes"):
         op.execute(
             f"ALTER TABLE {table} ADD COLUMN letter VARCHAR(10) DEFAULT 'release' NOT NULL "

@@ -1,4 +1,4 @@
-"""Keep what a press room says of itself, who pauses, and who was erased."""
+"""Keep the texts of a press room, the pauses of subscriptions, and erased addresses."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,7 +12,7 @@ _OPEN = sa.text("finished_at IS NULL")
 
 
 def upgrade() -> None:
-    """Add the columns, the erased, the letter that leads to one's data, and an index to read by."""
+    """Add the columns, the table `erased`, the letter `manage`, and an index for the archive."""
     op.add_column("publishers", sa.Column("about", sa.String(length=2000), nullable=True))
     op.add_column("publishers", sa.Column("contacts", sa.JSON(none_as_null=True), nullable=True))
     op.add_column("publishers", sa.Column("privacy", sa.String(length=5000), nullable=True))
@@ -23,7 +23,7 @@ def upgrade() -> None:
         sa.Column("at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("digest", name="pk_erased"),
     )
-    # SQLite changes a constraint by making the table anew, and forgets what an index leaves out.
+    # To change a constraint, SQLite recreates the table, and loses the WHERE of a partial index.
     op.drop_index("ix_outbox_open", "outbox")
     with op.batch_alter_table("outbox") as outbox:
         outbox.drop_constraint("kind", type_="check")

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.api.desk import RELEASES
-from tests.domain.cast import ROOM, SLUG, release
+from tests.api.client import RELEASES
+from tests.domain.press_room import ROOM, SLUG, release
 from tests.processes import PATIENCE_SECONDS
 from tests.service import Service, complete
 

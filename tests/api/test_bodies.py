@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.api.desk import Desk
-from tests.domain.cast import RELEASE
+from tests.api.client import ApiClient
+from tests.domain.press_room import RELEASE
 
 ANSWERS = {202, 400, 409, 413, 415, 422}
 
@@ -45,18 +45,18 @@ markup = st.lists(
 ).map("".join)
 
 
-def sitemap_entries(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+def places(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
     """List every place in a JSON value, from the outside in."""
     inner: list[tuple[str | int, Any]] = []
     if isinstance(value, dict):
         inner = list(value.items())
     elif isinstance(value, list):
         inner = list(enumerate(value))
-    return [path, *(place for key, one in inner for place in sitemap_entries(one, (*path, key)))]
+    return [path, *(place for key, one in inner for place in places(one, (*path, key)))]
 
 
 OPTIONAL: list[tuple[str | int, ...]] = [("published_at",), ("hold_minutes",), ("notify",)]
-PLACES = [*sitemap_entries(RELEASE)[1:], *OPTIONAL, ("unknown",)]
+PLACES = [*places(RELEASE)[1:], *OPTIONAL, ("unknown",)]
 changes = st.lists(
     st.tuples(st.sampled_from(PLACES), st.one_of(values, text, markup, moments)),
     min_size=1,
@@ -75,9 +75,9 @@ def changed(wishes: list[tuple[tuple[str | int, ...], Any]]) -> dict[str, Any]:
     return content
 
 
-def see(desk: Desk, body: bytes) -> None:
+def see(client: ApiClient, body: bytes) -> None:
     """Send it, and see that the answer is one of those the contract knows."""
-    answer = desk.send(body)
+    answer = client.send(body)
     assert answer.status_code in ANSWERS, answer.text
     told = answer.get_json()
     assert answer.status_code == 202 or (told["status"] == answer.status_code and told["detail"])
@@ -93,20 +93,20 @@ quickly = settings(
 
 @settings(quickly)
 @given(values.map(lambda value: json.dumps(value).encode()))
-def test_any_json_is_answered(quick: Desk, body: bytes) -> None:
+def test_any_json_is_answered(quick: ApiClient, body: bytes) -> None:
     see(quick, body)
 
 
 @settings(quickly, max_examples=1_000)
 @given(changes.map(changed).map(lambda content: json.dumps(content).encode()))
-def test_a_release_with_anything_in_any_place_is_answered(quick: Desk, body: bytes) -> None:
+def test_a_release_with_anything_in_any_place_is_answered(quick: ApiClient, body: bytes) -> None:
     see(quick, body)
 
 
 @settings(quickly, max_examples=250)
 @given(st.binary(max_size=40), st.integers(0, len(json.dumps(RELEASE))), st.integers(0, 40))
 def test_a_release_with_any_bytes_in_it_is_answered(
-    quick: Desk, noise: bytes, place: int, lost: int
+    quick: ApiClient, noise: bytes, place: int, lost: int
 ) -> None:
     body = json.dumps(RELEASE).encode()
     see(quick, body[:place] + noise + body[place + lost :])
@@ -114,5 +114,5 @@ def test_a_release_with_any_bytes_in_it_is_answered(
 
 @settings(quickly, max_examples=250)
 @given(markup)
-def test_a_release_with_any_markup_is_answered(quick: Desk, html: str) -> None:
+def test_a_release_with_any_markup_is_answered(quick: ApiClient, html: str) -> None:
     see(quick, json.dumps({**RELEASE, "body_html": html}).encode())

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.api.desk import RELEASES, Desk, problem
-from tests.domain.cast import RELEASE
+from tests.api.client import RELEASES, ApiClient, problem
+from tests.domain.press_room import RELEASE
 
 EVIL = {
     "NUL": "\0",
@@ -59,10 +59,10 @@ def holding(evil: str, place: tuple[str | int, ...]) -> dict[str, Any]:
     return content
 
 
-def refused(desk: Desk, content: dict[str, Any], field: str) -> None:
+def refused(client: ApiClient, content: dict[str, Any], field: str) -> None:
     """See that this is answered, by publishing as by previewing, with the one field's name."""
     for path in (RELEASES, f"{RELEASES}/preview"):
-        told = problem(desk.call("POST", path, json=content), 422)
+        told = problem(client.call("POST", path, json=content), 422)
         assert [one["field"] for one in told["errors"]] == [field]
 
 
@@ -73,7 +73,7 @@ def test_the_release_has_a_text_in_every_field() -> None:
 @pytest.mark.parametrize("evil", EVIL.values(), ids=EVIL)
 @pytest.mark.parametrize("place", PLACES, ids=NAMES)
 def test_no_text_takes_a_control_character(
-    quick: Desk, place: tuple[str | int, ...], evil: str
+    quick: ApiClient, place: tuple[str | int, ...], evil: str
 ) -> None:
     refused(quick, holding(evil, place), ".".join(map(str, place)))
 
@@ -81,14 +81,14 @@ def test_no_text_takes_a_control_character(
 @pytest.mark.parametrize("evil", BETWEEN_LINES.values(), ids=BETWEEN_LINES)
 @pytest.mark.parametrize("place", PLACES, ids=NAMES)
 def test_no_line_takes_what_would_break_or_turn_it(
-    quick: Desk, place: tuple[str | int, ...], evil: str
+    quick: ApiClient, place: tuple[str | int, ...], evil: str
 ) -> None:
     if place != ("body_html",):
         refused(quick, holding(evil, place), ".".join(map(str, place)))
 
 
 @pytest.mark.parametrize("written", ["&#1;", "&#x1b;", "&#127;", "&#x9d;"])
-def test_no_control_character_comes_in_written_as_a_number(quick: Desk, written: str) -> None:
+def test_no_control_character_comes_in_written_as_a_number(quick: ApiClient, written: str) -> None:
     html = f"<p>SØRØYA — Bøttene {written} er fulle.</p>"
     refused(quick, {**CONTENT, "body_html": html}, "body_html")
 
@@ -103,12 +103,12 @@ def test_no_control_character_comes_in_written_as_a_number(quick: Desk, written:
     st.characters(categories=["Cc", "Cs"]).filter(lambda one: one not in "\t\r\n"),
 )
 def test_no_text_takes_any_other_either(
-    quick: Desk, place: tuple[str | int, ...], evil: str
+    quick: ApiClient, place: tuple[str | int, ...], evil: str
 ) -> None:
     refused(quick, holding(evil, place), ".".join(map(str, place)))
 
 
 @pytest.mark.parametrize("evil", EVIL.values(), ids=EVIL)
-def test_no_field_is_known_by_a_name_with_a_control_character(quick: Desk, evil: str) -> None:
+def test_no_field_is_known_by_a_name_with_a_control_character(quick: ApiClient, evil: str) -> None:
     told = problem(quick.call("POST", RELEASES, json={**CONTENT, f"title{evil}": "a"}), 422)
     assert len(told["errors"]) == 1

@@ -6,23 +6,23 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.api.desk import RELEASES, Desk, desk, problem
+from tests.api.client import RELEASES, ApiClient, client, problem
 from tests.conftest import Databases
-from tests.domain.cast import RELEASE
+from tests.domain.press_room import RELEASE
 from tests.servers import PostgreSQL
 from tests.service import contract
 
 
 @pytest.fixture
-def on_postgresql(databases: Databases, postgresql: PostgreSQL) -> Iterator[Desk]:
+def on_postgresql(databases: Databases, postgresql: PostgreSQL) -> Iterator[ApiClient]:
     with databases.fresh("postgresql") as url:
         variables = contract(database_url=url, redis_url="", smtp_url="smtp://127.0.0.1")
-        with desk(variables) as one:
+        with client(variables) as one:
             yield one
 
 
 def test_a_call_is_asked_to_come_again_and_then_works(
-    on_postgresql: Desk, postgresql: PostgreSQL
+    on_postgresql: ApiClient, postgresql: PostgreSQL
 ) -> None:
     first = on_postgresql.publish()
     postgresql.stop()
@@ -36,7 +36,7 @@ def test_a_call_is_asked_to_come_again_and_then_works(
     assert (again.status_code, again.data) == (202, first.data)
 
 
-def test_nothing_of_the_database_is_told(on_postgresql: Desk, postgresql: PostgreSQL) -> None:
+def test_nothing_of_the_database_is_told(on_postgresql: ApiClient, postgresql: PostgreSQL) -> None:
     postgresql.stop()
     answer = on_postgresql.publish()
     for inside in ("psycopg", "postgres", "127.0.0.1", str(postgresql.port), RELEASE["title"]):
@@ -44,7 +44,7 @@ def test_nothing_of_the_database_is_told(on_postgresql: Desk, postgresql: Postgr
 
 
 def test_the_process_lives_without_its_database_and_says_that_it_is_not_ready(
-    on_postgresql: Desk, postgresql: PostgreSQL
+    on_postgresql: ApiClient, postgresql: PostgreSQL
 ) -> None:
     assert on_postgresql.call("GET", "/readyz").status_code == 200
     postgresql.stop()
@@ -55,7 +55,7 @@ def test_the_process_lives_without_its_database_and_says_that_it_is_not_ready(
 
 
 def test_a_connection_that_was_cut_is_nobodys_business(
-    on_postgresql: Desk, postgresql: PostgreSQL
+    on_postgresql: ApiClient, postgresql: PostgreSQL
 ) -> None:
     first = on_postgresql.publish()
     postgresql.stop()

@@ -9,13 +9,13 @@ import pytest
 from mailer.mail.locales import available
 from mailer.storage.database import read_transaction
 from mailer.storage.models import Release
-from tests.api.desk import RELEASES, Desk, problem
-from tests.domain.cast import RELEASE, ROOM, SLUG, release
+from tests.api.client import RELEASES, ApiClient, problem
+from tests.domain.press_room import RELEASE, ROOM, SLUG, release
 
 PREVIEW = f"{RELEASES}/preview"
 
 
-def test_a_preview_is_the_letter_in_every_language(quick: Desk) -> None:
+def test_a_preview_is_the_letter_in_every_language(quick: ApiClient) -> None:
     answer = quick.call("POST", PREVIEW, json=RELEASE)
     assert answer.status_code == 200
     told = answer.get_json()
@@ -30,40 +30,40 @@ def test_a_preview_is_the_letter_in_every_language(quick: Desk) -> None:
         assert letter["message_octets"] == len(letter["eml"].encode())
 
 
-def test_what_readers_would_stumble_over_is_said_field_by_field(quick: Desk) -> None:
+def test_what_readers_would_stumble_over_is_said_field_by_field(quick: ApiClient) -> None:
     long, clear = "Rekordår for blåbær " * 5, "http://example.org/blabaer"
     told = quick.call("POST", PREVIEW, json=release(title=long, web_url=clear)).get_json()
     assert [one["field"] for one in told["warnings"]] == ["title", "web_url"]
     assert all(one["message"].endswith(".") for one in told["warnings"])
 
 
-def test_nothing_is_stored(both: Desk) -> None:
+def test_nothing_is_stored(both: ApiClient) -> None:
     for _ in range(2):
         assert both.call("POST", PREVIEW, json=RELEASE).status_code == 200
     with both.app.app_context(), read_transaction() as session:
         assert session.query(Release).count() == 0
 
 
-def test_what_would_not_be_published_is_not_shown(quick: Desk) -> None:
+def test_what_would_not_be_published_is_not_shown(quick: ApiClient) -> None:
     told = problem(quick.call("POST", PREVIEW, json=release(title="", colour="blue")), 422)
     assert {one["field"] for one in told["errors"]} == {"title", "colour"}
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b"{", b'{"title": "\\u0000"}'])
-def test_what_is_no_release_is_a_problem(quick: Desk, body: bytes) -> None:
+def test_what_is_no_release_is_a_problem(quick: ApiClient, body: bytes) -> None:
     answer = quick.call("POST", PREVIEW, data=body, content_type="application/json")
     assert answer.status_code in (400, 422)
     problem(answer, answer.status_code)
 
 
-def test_the_largest_release_is_shown_too(quick: Desk) -> None:
+def test_the_largest_release_is_shown_too(quick: ApiClient) -> None:
     html = "<p>Bøttene er fulle.</p>" * 40_000
     answer = quick.call("POST", PREVIEW, json=release(body_html=html))
     assert answer.status_code == 200
     assert [one["field"] for one in answer.get_json()["warnings"]] == ["body_html"]
 
 
-def test_no_address_in_a_release_is_asked_for_anything(quick: Desk) -> None:
+def test_no_address_in_a_release_is_asked_for_anything(quick: ApiClient) -> None:
     """It may lead to what only our machine reaches, such as http://169.254.169.254/."""
     with socket.create_server(("127.0.0.1", 0)) as inside:
         url = f"http://127.0.0.1:{inside.getsockname()[1]}/"

@@ -10,8 +10,8 @@ import re
 import pytest
 
 from mailer.api.releases import LARGEST_RELEASE
-from tests.api.desk import RELEASES, Desk, problem
-from tests.domain.cast import RELEASE, release
+from tests.api.client import RELEASES, ApiClient, problem
+from tests.domain.press_room import RELEASE, release
 
 GUARDED = [
     ("POST", RELEASES),
@@ -26,7 +26,7 @@ PLAIN = json.dumps(RELEASE, ensure_ascii=False)
 
 
 @pytest.mark.parametrize(("method", "path"), GUARDED)
-def test_without_a_key_nothing_is_told(quick: Desk, method: str, path: str) -> None:
+def test_without_a_key_nothing_is_told(quick: ApiClient, method: str, path: str) -> None:
     answer = quick.call(method, path, None)
     problem(answer, 401)
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
@@ -47,12 +47,12 @@ def test_without_a_key_nothing_is_told(quick: Desk, method: str, path: str) -> N
         "Bearer x {key}",
     ],
 )
-def test_what_is_no_key_of_ours_opens_nothing(quick: Desk, authorization: str) -> None:
+def test_what_is_no_key_of_ours_opens_nothing(quick: ApiClient, authorization: str) -> None:
     header = {"Authorization": authorization.format(key=quick.key)}
     problem(quick.call("POST", RELEASES, None, headers=header, json=RELEASE), 401)
 
 
-def test_bearer_is_written_in_any_case(quick: Desk) -> None:
+def test_bearer_is_written_in_any_case(quick: ApiClient) -> None:
     header = {"Authorization": f"bearer {quick.key}"}
     problem(quick.call("GET", f"{RELEASES}/4711", None, headers=header), 404)
 
@@ -60,11 +60,11 @@ def test_bearer_is_written_in_any_case(quick: Desk) -> None:
 @pytest.mark.parametrize(
     ("method", "path"), [(method, path) for method, path in GUARDED if method == "POST"]
 )
-def test_a_key_for_reading_may_not_act(quick: Desk, method: str, path: str) -> None:
+def test_a_key_for_reading_may_not_act(quick: ApiClient, method: str, path: str) -> None:
     problem(quick.call(method, path, quick.reading_key(), json=RELEASE), 403)
 
 
-def test_a_key_for_reading_reads(quick: Desk) -> None:
+def test_a_key_for_reading_reads(quick: ApiClient) -> None:
     problem(quick.call("GET", f"{RELEASES}/4711", quick.reading_key()), 404)
 
 
@@ -82,7 +82,7 @@ def test_a_key_for_reading_reads(quick: Desk) -> None:
         "/api/%00",
     ],
 )
-def test_an_unknown_path_is_not_found(quick: Desk, path: str) -> None:
+def test_an_unknown_path_is_not_found(quick: ApiClient, path: str) -> None:
     problem(quick.call("GET", path), 404)
 
 
@@ -97,7 +97,7 @@ def test_an_unknown_path_is_not_found(quick: Desk, path: str) -> None:
     ],
 )
 def test_a_wrong_method_names_the_right_one(
-    quick: Desk, method: str, path: str, allowed: str
+    quick: ApiClient, method: str, path: str, allowed: str
 ) -> None:
     answer = quick.call(method, path)
     problem(answer, 405)
@@ -108,20 +108,20 @@ def test_a_wrong_method_names_the_right_one(
     "content_type",
     ["", "text/plain", "text/json", "application/x-www-form-urlencoded", "multipart/form-data"],
 )
-def test_a_release_comes_as_json(quick: Desk, content_type: str) -> None:
+def test_a_release_comes_as_json(quick: ApiClient, content_type: str) -> None:
     problem(quick.send(PLAIN.encode(), content_type), 415)
 
 
-def test_a_release_may_say_that_it_is_utf_8(quick: Desk) -> None:
+def test_a_release_may_say_that_it_is_utf_8(quick: ApiClient) -> None:
     answer = quick.send(PLAIN.encode(), "application/json; charset=utf-8")
     assert answer.status_code == 202
 
 
-def test_a_release_too_large_is_refused(quick: Desk) -> None:
+def test_a_release_too_large_is_refused(quick: ApiClient) -> None:
     problem(quick.send(b" " * (LARGEST_RELEASE + 1)), 413)
 
 
-def test_a_release_too_large_of_unknown_length_is_refused_too(quick: Desk) -> None:
+def test_a_release_too_large_of_unknown_length_is_refused_too(quick: ApiClient) -> None:
     answer = quick.call(
         "POST",
         RELEASES,
@@ -132,7 +132,7 @@ def test_a_release_too_large_of_unknown_length_is_refused_too(quick: Desk) -> No
     problem(answer, 413)
 
 
-def test_a_release_of_unknown_length_is_accepted(quick: Desk) -> None:
+def test_a_release_of_unknown_length_is_accepted(quick: ApiClient) -> None:
     answer = quick.call(
         "POST",
         RELEASES,
@@ -169,16 +169,16 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_what_is_not_json_in_utf_8_is_refused(quick: Desk, kind: str) -> None:
+def test_what_is_not_json_in_utf_8_is_refused(quick: ApiClient, kind: str) -> None:
     problem(quick.send(BROKEN[kind]), 400)
 
 
 @pytest.mark.parametrize("body", [b"null", b"[]", b'"release"', b"1", b"true", b"1e999"])
-def test_json_that_is_no_object_is_no_release(quick: Desk, body: bytes) -> None:
+def test_json_that_is_no_object_is_no_release(quick: ApiClient, body: bytes) -> None:
     problem(quick.send(body), 422)
 
 
-def test_a_byte_order_mark_is_answered(quick: Desk) -> None:
+def test_a_byte_order_mark_is_answered(quick: ApiClient) -> None:
     """A JSON text must not begin with one, and a reader may ignore it (RFC 8259)."""
     assert quick.send(b"\xef\xbb\xbf" + PLAIN.encode()).status_code in (202, 400)
 
@@ -202,14 +202,14 @@ def test_a_byte_order_mark_is_answered(quick: Desk) -> None:
     ],
 )
 def test_what_is_wrong_with_a_release_is_said_field_by_field(
-    quick: Desk, changes: dict[str, object], fields: list[str]
+    quick: ApiClient, changes: dict[str, object], fields: list[str]
 ) -> None:
     told = problem(quick.publish(**changes), 422)
     assert sorted(one["field"] for one in told["errors"]) == fields
     assert all(one["detail"].endswith(".") for one in told["errors"])
 
 
-def test_what_is_refused_in_the_text_is_listed(quick: Desk) -> None:
+def test_what_is_refused_in_the_text_is_listed(quick: ApiClient) -> None:
     html = "<form></form><script>a()</script><p onclick=b()><a href='javascript:c()'>d</a></p>"
     told = problem(quick.publish(body_html=html), 422)
     [one] = told["errors"]
@@ -218,14 +218,14 @@ def test_what_is_refused_in_the_text_is_listed(quick: Desk) -> None:
         assert found in one["detail"]
 
 
-def test_of_a_key_given_twice_the_last_counts(quick: Desk) -> None:
+def test_of_a_key_given_twice_the_last_counts(quick: ApiClient) -> None:
     """As every JSON reader does that does not refuse it; a bad one is not hidden by it."""
     body = re.sub(r"^\{", '{"title": "Først", ', json.dumps(release(title="")))
     told = problem(quick.send(body.encode()), 422)
     assert [one["field"] for one in told["errors"]] == ["title"]
 
 
-def test_a_problem_does_not_repeat_what_was_sent(quick: Desk) -> None:
+def test_a_problem_does_not_repeat_what_was_sent(quick: ApiClient) -> None:
     answer = quick.publish(contacts=[{"name": "Ada", "email": "ada@hemmelig"}])
     problem(answer, 422)
     assert "hemmelig" not in answer.text

@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
+from tests.benchmarks.bench_service import MANY, SENDER, bench_service, mailer, sample
 from tests.benchmarks.parts import Figures, Part, Sizes, middle, spread, table
 from tests.benchmarks.processor import run
-from tests.benchmarks.stand import MANY, SENDER, mailer, sample, stand
 from tests.servers import sink, temporary_folder
 
 _ROOM = "dkim"
@@ -24,7 +24,7 @@ def measure(sizes: Sizes) -> Figures:
         for kind in _NAMES:
             assert b"DKIM-Signature:" in sample(**variables[kind]), f"{kind} does not sign"
         stands = {
-            kind: open_now.enter_context(stand("sqlite", box.url, **MANY, **given))
+            kind: open_now.enter_context(bench_service("sqlite", box.url, **MANY, **given))
             for kind, given in variables.items()
         }
         for one in stands.values():
@@ -77,8 +77,9 @@ def describe(figures: Figures) -> str:
         [
             f"{figures['recipients']:,} recipients on SQLite, in turns without a key (at "
             f"{middle(without, 'rate'):,.0f} a second, {middle(without, 'releases') * 1e6:.0f} µs "
-            "a mail) and with one. Added is the processor time a mail of the worker that signs, "
-            "beyond the turn without; and a signature is what `openssl speed` needs for one.",
+            "a mail) and with one. “Added” is the processor time a mail that the worker needs "
+            "beyond the turn without a key; “a signature” is the time that `openssl speed` needs "
+            "for one.",
             table(["", "mails a second", "added, µs a mail", "a signature, µs", "ratio"], rows),
         ]
     )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import statistics
 
+from tests.benchmarks.bench_service import follower, web_alone
 from tests.benchmarks.load import post
 from tests.benchmarks.parts import DATABASES, Figures, Part, Sizes, table
 from tests.benchmarks.signups import UNLIMITED
-from tests.benchmarks.stand import follower, web_alone
 
 _ROOM = "known"
 _WARM = 50
@@ -53,12 +53,13 @@ def describe(figures: Figures) -> str:
         )
     return "\n\n".join(
         [
-            f"{figures['requests']:,} sign-ups of followers and as many of strangers, in turns, "
-            "one at a time and from this machine: milliseconds from the form to the whole answer.",
+            f"{figures['requests']:,} sign-ups of followers and as many of unknown addresses, in "
+            "turns, one at a time and from this machine: milliseconds from the form to the whole "
+            "answer.",
             table(
                 [
                     *("", "median, known", "median, unknown", "difference"),
-                    "middle half of the known, apart",
+                    "interquartile range, known",
                 ],
                 rows,
             ),
@@ -66,4 +67,4 @@ def describe(figures: Figures) -> str:
     )
 
 
-PART = Part("enumeration", "Whether time tells who is known", measure, describe)
+PART = Part("enumeration", "Whether time tells known addresses from unknown", measure, describe)

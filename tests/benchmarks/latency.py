@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.benchmarks.bench_service import CONNECTIONS, BenchService, bench_service, program
 from tests.benchmarks.parts import DATABASES, Figures, Part, Sizes, table
-from tests.benchmarks.stand import CONNECTIONS, Stand, program, stand
 from tests.processes import eventually
 from tests.servers import temporary_folder
 
@@ -85,18 +85,18 @@ def _measure_on(kind: str, sizes: Sizes) -> Figures:
 
 
 @contextmanager
-def _stamping(kind: str, rest: float) -> Iterator[tuple[Stand, Stamps]]:
+def _stamping(kind: str, rest: float) -> Iterator[tuple[BenchService, Stamps]]:
     """Run the service with a sink that notes every message, and lets it rest so many seconds."""
     with (
         temporary_folder() as folder,
         program("stamping", folder / "stamps", rest) as port,
-        stand(kind, f"smtp://127.0.0.1:{port}") as running,
+        bench_service(kind, f"smtp://127.0.0.1:{port}") as running,
     ):
         yield running, Stamps(folder / "stamps")
 
 
 def _beside_a_large_one(
-    running: Stand, stamps: Stamps, rooms: list[str], number: int
+    running: BenchService, stamps: Stamps, rooms: list[str], number: int
 ) -> tuple[list[float], float]:
     """Measure while a large release goes out, and another when it is done; gives its rate too."""
     running.open(_BULK, number)
@@ -115,7 +115,7 @@ def _beside_a_large_one(
     return latencies, rate
 
 
-def _latency(running: Stand, stamps: Stamps, room: str) -> float:
+def _latency(running: BenchService, stamps: Stamps, room: str) -> float:
     """Publish to a room, and tell the seconds until its first mail; wait until all have theirs."""
     # Not in step with anything in the service that comes round regularly.
     time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS))

@@ -20,8 +20,8 @@ from mailer.mail import letters
 from mailer.mail.content import Links
 from mailer.mail.message import Composed
 from mailer.storage.database import transaction
+from tests.benchmarks.bench_service import CONNECTIONS, SENDER, database
 from tests.benchmarks.parts import DATABASES, Figures, Part, Sizes, table
-from tests.benchmarks.stand import CONNECTIONS, SENDER, database
 from tests.service import application, contract
 
 _ROOM = "micro"

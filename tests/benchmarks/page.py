@@ -14,7 +14,7 @@ from tests.benchmarks.parts import DATABASES, Figures, Part, middle, spread
 _HEAD = """# Performance
 
 Written by `make bench` from what it measured; nothing here is typed by hand.
-`make bench ARGS=--quick` shows that it works, `make bench ARGS=wire` measures one part again.
+`make bench ARGS=--quick` checks that the benchmark works, `make bench ARGS=wire` repeats one part.
 """
 
 
@@ -104,7 +104,7 @@ def _machines(results: Iterable[Figures]) -> str:
     seen: defaultdict[str, list[float]] = defaultdict(list)
     for result in results:
         seen[_machine(result)].append(result["machine"]["sync_seconds"] * 1000)
-    each = [f"{machine} it takes 4 KiB in {spread(disk)} ms." for machine, disk in seen.items()]
+    each = [f"{machine} 4 KiB take {spread(disk)} ms." for machine, disk in seen.items()]
     return "\n\n".join(["## The machine", *each]) if each else ""
 
 
@@ -114,7 +114,7 @@ def _machine(result: Figures) -> str:
     return (
         f"{machine['processors']} × {machine['processor']}, "
         f"{machine['memory_octets'] / (1 << 30):.0f} GiB, {machine['system']}. Sink, database and "
-        f"service share it. {versions}. All else is as it comes: the settings, the Procfile, and "
-        "PostgreSQL but for its port and number of connections. Both databases wait for the disk "
-        "at every commit;"
+        f"service share it. {versions}. Everything else has its defaults: the settings, the "
+        "Procfile, and PostgreSQL but for its port and number of connections. Both databases wait "
+        "for the disk at every commit;"
     )

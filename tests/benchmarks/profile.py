@@ -8,8 +8,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from tests.benchmarks.bench_service import bench_service
 from tests.benchmarks.parts import Figures, Part, Sizes, table
-from tests.benchmarks.stand import stand
 from tests.processes import Process, eventually
 from tests.servers import sink
 
@@ -23,7 +23,7 @@ def measure(sizes: Sizes) -> Figures:
     """Look at the worker's child many times a second while it sends a release."""
     if not _PY_SPY.exists():
         return {"missing": "py-spy is not installed; `make bench` does it where it can."}
-    with sink() as box, stand("sqlite", box.url) as running:
+    with sink() as box, bench_service("sqlite", box.url) as running:
         running.open(_ROOM, sizes.recipients)
         worker = running.service.processes["releases"]
         eventually(lambda: not worker.children, "the releases before are done")

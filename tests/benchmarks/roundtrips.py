@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from tests.benchmarks.bench_service import CONNECTIONS, bench_service, program, sample
 from tests.benchmarks.parts import Figures, Part, Sizes, table
 from tests.benchmarks.source import source
-from tests.benchmarks.stand import CONNECTIONS, program, sample, stand
 from tests.servers import sink
 
 _ROOM = "far"
@@ -25,7 +25,7 @@ def measure(sizes: Sizes) -> Figures:
 
 def _measure_one(options: tuple[str, ...], number: int, size: int) -> Figures:
     with sink(*options) as box, program("far", box.port, _ONE_WAY_SECONDS) as port:
-        with stand("sqlite", f"smtp://127.0.0.1:{port}") as running:
+        with bench_service("sqlite", f"smtp://127.0.0.1:{port}") as running:
             running.open(_ROOM, number)
             ours = running.send(_ROOM)
         return {"ours": ours, "source": source(box, number, size, port)}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
+from tests.benchmarks.bench_service import MANY, MANY_CONNECTIONS, BenchService, bench_service
 from tests.benchmarks.parts import DATABASES, Figures, Part, Sizes, table
 from tests.benchmarks.processor import Memory
-from tests.benchmarks.stand import MANY, MANY_CONNECTIONS, Stand, stand
 from tests.processes import eventually
 from tests.servers import sink
 
@@ -30,7 +30,7 @@ def measure(sizes: Sizes) -> Figures:
 
 
 def _measure_one(kind: str, number: int) -> Figures:
-    with sink() as box, stand(kind, box.url, **MANY) as running:
+    with sink() as box, bench_service(kind, box.url, **MANY) as running:
         imported = running.open(_ROOM, number)
         memory = Memory({"worker": running.service.pid("releases")})
         with memory.watched() as peaks:
@@ -45,7 +45,7 @@ def _measure_one(kind: str, number: int) -> Figures:
     }
 
 
-def _send(running: Stand, number: int) -> Figures:
+def _send(running: BenchService, number: int) -> Figures:
     """Publish, and see how long the freeze takes, how large it is, and when all is done."""
     empty = running.database.octets()
     began = time.monotonic()
@@ -69,8 +69,8 @@ def describe(figures: Figures) -> str:
         f"{MANY_CONNECTIONS} connections. "
         "Memory is the largest resident size (VmHWM) of the releases worker, and of the child it "
         "forks to send; the freeze is the time from the publish call until the audience is fixed, "
-        "and what is frozen are the batches and their members, with indexes. The import is "
-        "`mailer subscriber import`."
+        "and the octets frozen are those of the batches and their members, with indexes. The "
+        "import is `mailer subscriber import`."
     ]
     for kind, runs in figures["databases"].items():
         parts.append(f"{DATABASES[kind]}:")

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 from mailer.demo import samples
 from mailer.domain import publishers
+from tests.benchmarks.bench_service import SENDER, database, listening, program, web_alone
 from tests.benchmarks.latency import Stamps, tail
 from tests.benchmarks.load import post
 from tests.benchmarks.parts import DATABASES, Figures, Part, Sizes, middle, spread, table
-from tests.benchmarks.stand import SENDER, database, listening, program, web_alone
 from tests.processes import free_port
 from tests.servers import temporary_folder
 from tests.service import application, complete, contract, procfile

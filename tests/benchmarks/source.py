@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import cache
 
+from tests.benchmarks.bench_service import CONNECTIONS, SENDER, figures
 from tests.benchmarks.parts import Figures
 from tests.benchmarks.processor import Meter, Ran, run
-from tests.benchmarks.stand import CONNECTIONS, SENDER, figures
 from tests.relay import Relay
 from tests.servers import Sink, find_program
 

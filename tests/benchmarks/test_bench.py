@@ -31,7 +31,7 @@ def test_the_page_tells_of_every_part(results: Path) -> None:
     page = (results / "page.md").read_text()
     for title in (
         "# Performance",
-        "## How fast, beside the wire",
+        "## How fast, beside smtp-source",
         "## From the publish call",
         "## Sign-ups",
     ):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from tests.benchmarks.bench_service import MANY, MANY_CONNECTIONS, bench_service, figures, sample
 from tests.benchmarks.parts import Figures, Part, Sizes, middle, spread, table
 from tests.benchmarks.processor import run
-from tests.benchmarks.stand import MANY, MANY_CONNECTIONS, figures, sample, stand
 from tests.servers import Sink, sink
 
 _ROOM = "tutorial"
@@ -18,7 +18,7 @@ def measure(sizes: Sizes) -> Figures:
     """Send by us, by the tutorial's program, and by one that connects for each mail, in turns."""
     number = sizes.recipients // 10
     runs: Figures = {"ours": [], "theirs": [], "reconnecting": []}
-    with sink() as box, stand("sqlite", box.url, **MANY) as running:
+    with sink() as box, bench_service("sqlite", box.url, **MANY) as running:
         running.open(_ROOM, sizes.recipients)
         message = running.folder / "message"
         message.write_bytes(sample())
@@ -48,10 +48,10 @@ def describe(figures: Figures) -> str:
     return "\n\n".join(
         [
             "The same text and HTML to the same sink by `smtplib`, an `EmailMessage` for each "
-            "recipient, and rows read with SQLAlchemy (tests/benchmarks/newsletter.py): no account "
-            f"of who has it, no signed links. {figures['recipients']:,} recipients by us over "
+            "recipient, and rows read with SQLAlchemy (tests/benchmarks/newsletter.py): no record "
+            f"of acceptances, no signed links. {figures['recipients']:,} recipients by us over "
             f"{MANY_CONNECTIONS} connections, "
-            f"{figures['theirs']:,} by each of the others, in turns, on SQLite.",
+            f"{figures['theirs']:,} by each of the other two, in turns, on SQLite.",
             table(["", "mails a second", "ours is so many times as fast"], rows),
         ]
     )

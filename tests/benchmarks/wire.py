@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from tests.benchmarks.bench_service import (
+    CONNECTIONS,
+    MANY,
+    MANY_CONNECTIONS,
+    bench_service,
+    sample,
+)
 from tests.benchmarks.parts import DATABASES, Figures, Part, Sizes, middle, spread, table
 from tests.benchmarks.source import source
-from tests.benchmarks.stand import CONNECTIONS, MANY, MANY_CONNECTIONS, sample, stand
 from tests.servers import sink
 from tests.service import NAMES
 
@@ -27,7 +33,7 @@ def _in_turns(kind: str, sizes: Sizes, size: int, variables: dict[str, str]) -> 
     with (
         sink() as our_box,
         sink() as their_box,
-        stand(kind, our_box.url, **variables) as running,
+        bench_service(kind, our_box.url, **variables) as running,
     ):
         running.open(_ROOM, sizes.recipients)
         for _ in range(sizes.pairs):
@@ -58,8 +64,8 @@ def describe(figures: Figures) -> str:
             f"{figures['recipients']:,} recipients, messages of {figures['message_octets']:,} "
             "octets with personal links and headers, no DKIM, one worker, every acknowledgement "
             "durable before the next dot of its connection; into Postfix's smtp-sink, in turns "
-            "with `smtp-source -d -s 16`, which sends messages of the same size and keeps no "
-            "account. "
+            "with `smtp-source -d -s 16`, which sends messages of the same size and records "
+            "nothing. "
             "Time from the publish call to `done`; medians, with the range of the turns.",
             table(
                 ["", "mails a second", "smtp-source", "ratio", "processor time, ratio"],
@@ -74,7 +80,7 @@ def describe(figures: Figures) -> str:
                     for name, one in found.items()
                 ],
             ),
-            "Processor time in µs a mail. All of ours is the four processes of the Procfile; "
+            "Processor time in µs a mail. “All of ours” is the sum of the Procfile's processes; "
             "SQLite runs within them.",
             table(
                 ["", "all of ours", *programs, "smtp-source"],
@@ -96,4 +102,4 @@ def _micro(runs: list[Figures], name: str) -> str:
     return f"{middle(runs, name) * 1e6:.1f}" if name in runs[0] else "–"
 
 
-PART = Part("wire", "How fast, beside the wire", measure, describe)
+PART = Part("wire", "How fast, beside smtp-source", measure, describe)

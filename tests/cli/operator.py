@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.domain.cast import ROOM, SLUG, release
+from tests.domain.press_room import ROOM, SLUG, release
 from tests.processes import PATIENCE_SECONDS
 from tests.service import complete
 

@@ -12,7 +12,7 @@ from mailer.domain.verp import Purpose, ReturnPaths
 from mailer.storage.database import read_transaction
 from mailer.storage.models import Subscription
 from tests.cli.operator import Operator, Said
-from tests.domain.cast import KARI, PressRoom, press_room
+from tests.domain.press_room import KARI, PressRoom, press_room
 from tests.processes import free_port
 
 DOMAIN = "in.example.org"

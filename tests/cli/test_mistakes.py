@@ -11,7 +11,7 @@ import pytest
 from mailer.cli import commands
 from mailer.config import Settings
 from tests.cli.operator import Operator
-from tests.domain.cast import KARI, SLUG, release
+from tests.domain.press_room import KARI, SLUG, release
 from tests.processes import free_port
 
 COMMANDS = commands.list_commands(click.Context(commands))

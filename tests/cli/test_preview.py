@@ -9,7 +9,7 @@ import pytest
 
 from mailer.mail.locales import available
 from tests.cli.operator import Operator
-from tests.domain.cast import RELEASE, ROOM, SLUG
+from tests.domain.press_room import RELEASE, ROOM, SLUG
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from mailer.storage.database import transaction
 from mailer.storage.models import Subscription
 from mailer.storage.types import now
 from tests.cli.operator import Operator
-from tests.domain.cast import ADA, KARI, OLA, PROOF, SLUG
+from tests.domain.press_room import ADA, KARI, OLA, PROOF, SLUG
 from tests.service import application
 
 FILE = (
@@ -60,8 +60,8 @@ def test_who_is_erased_is_nobody_and_stays_away(operator: Operator) -> None:
     said = operator.does("subscriber", "erase", KARI)
     assert "kari" not in said.out + said.err
     assert KARI not in operator.does("subscriber", "export", SLUG).out
-    assert operator.run("subscriber", "show", KARI).sentence == "Nobody here has this address."
-    assert operator.run("subscriber", "erase", KARI).sentence == "Nobody here has this address."
+    assert operator.run("subscriber", "show", KARI).sentence == "No subscriber has this address."
+    assert operator.run("subscriber", "erase", KARI).sentence == "No subscriber has this address."
     again = operator.does("subscriber", "import", SLUG, operator.file("a.csv", FILE.encode()))
     assert again.out == "0 added, 1 already followed, 1 refused.\n"
     assert "line 2: They were forgotten" in again.err
@@ -71,7 +71,7 @@ def test_who_is_erased_is_nobody_and_stays_away(operator: Operator) -> None:
 @pytest.mark.parametrize(
     ("address", "sentence"),
     [
-        (ADA, "Nobody here has this address."),
+        (ADA, "No subscriber has this address."),
         ("ada", "address: Enter one valid email address."),
         (f"{ADA}, {OLA}", "address: Enter one valid email address."),
     ],

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from mailer.storage import types
-from tests.domain.cast import PressRoom, TimePasses, press_room
+from tests.domain.press_room import PressRoom, TimePasses, press_room
 
 
 @pytest.fixture

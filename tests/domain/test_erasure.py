@@ -26,7 +26,7 @@ from mailer.storage.models import (
     Subscription,
 )
 from mailer.storage.types import now
-from tests.domain.cast import KARI, OLA, PROOF, SLUG, PressRoom
+from tests.domain.press_room import KARI, OLA, PROOF, SLUG, PressRoom
 
 SEEN = Evidence(language="nb", page="https://follow.example.org/kari", network="192.0.2.0/24")
 

@@ -9,7 +9,7 @@ import pytest
 from mailer.domain import publishers
 from mailer.domain.followers import subscriptions
 from mailer.domain.publishers import PublisherDraft
-from tests.domain.cast import KARI, OLA, PROOF, SLUG, PressRoom, TimePasses
+from tests.domain.press_room import KARI, OLA, PROOF, SLUG, PressRoom, TimePasses
 
 ROOMS = [f"avis-{number}" for number in range(8)]
 

@@ -8,7 +8,7 @@ from mailer.domain.followers import preferences, subscriptions
 from mailer.domain.releases import press_rooms, publishing
 from mailer.domain.releases.release_body import ReleaseBody
 from mailer.storage.database import statement_connection
-from tests.domain.cast import KARI, PROOF, SLUG, PressRoom, release
+from tests.domain.press_room import KARI, PROOF, SLUG, PressRoom, release
 from tests.plans import questions, whole_tables
 
 

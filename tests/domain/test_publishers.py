@@ -11,7 +11,7 @@ from mailer.domain import publishers
 from mailer.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthorized
 from mailer.storage.database import read_transaction
 from mailer.storage.models import ApiKey, Publisher
-from tests.domain.cast import ROOM, SLUG, PressRoom
+from tests.domain.press_room import ROOM, SLUG, PressRoom
 
 OTHER = replace(ROOM, slug="fjellavisa")
 

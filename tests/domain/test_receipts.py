@@ -15,7 +15,7 @@ from mailer.errors import InvalidAddress, NotFound
 from mailer.storage.database import transaction
 from mailer.storage.models import Batch, BatchMembers, Outcome, Release, Uncertain
 from mailer.storage.types import now
-from tests.domain.cast import ADA, KARI, OLA, ROOM, PressRoom, release
+from tests.domain.press_room import ADA, KARI, OLA, ROOM, PressRoom, release
 
 
 def publish(room: PressRoom, **changes: object) -> int:

@@ -14,7 +14,7 @@ from mailer.domain.publishers import PublisherDraft
 from mailer.storage.database import read_transaction, transaction
 from mailer.storage.models import Erased, Subscriber, Subscription
 from mailer.storage.types import now
-from tests.domain.cast import KARI, OLA, PROOF, SLUG, PressRoom, TimePasses
+from tests.domain.press_room import KARI, OLA, PROOF, SLUG, PressRoom, TimePasses
 
 DAY = timedelta(days=1)
 

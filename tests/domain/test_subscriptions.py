@@ -14,7 +14,7 @@ from mailer.domain.publishers import PublisherDraft
 from mailer.errors import InvalidAddress, InvalidLink
 from mailer.storage.database import read_transaction
 from mailer.storage.models import Consent, Subscriber, Subscription
-from tests.domain.cast import ADA, KARI, OLA, PROOF, SLUG, PressRoom
+from tests.domain.press_room import ADA, KARI, OLA, PROOF, SLUG, PressRoom
 
 AT_ONCE = 8
 

@@ -8,53 +8,53 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Databases
-from tests.fanout.room import CAST, Room, press_room
-from tests.fanout.shift import SHORT, listening
+from tests.fanout.press_room import FOLLOWERS, PressRoom, press_room
+from tests.fanout.worker_process import SHORT, listening
 from tests.relay import Relay
 from tests.servers import Redis
 from tests.service import Service, contract
 
 
 @pytest.fixture
-def empty_room(environment: dict[str, str], relay: Relay) -> Iterator[Room]:
+def empty_room(environment: dict[str, str], relay: Relay) -> Iterator[PressRoom]:
     """A press room that nobody follows yet, on both kinds of database; one connection."""
     with press_room(environment, relay) as room:
         yield room
 
 
 @pytest.fixture
-def room(empty_room: Room) -> Room:
+def room(empty_room: PressRoom) -> PressRoom:
     """A press room followed by Ada, Bob, Cai, Dag and Eva."""
-    empty_room.follow(*CAST)
+    empty_room.follow(*FOLLOWERS)
     return empty_room
 
 
 @pytest.fixture
-def postgresql_room(databases: Databases, redis: Redis, relay: Relay) -> Iterator[Room]:
+def postgresql_room(databases: Databases, redis: Redis, relay: Relay) -> Iterator[PressRoom]:
     """The same, on PostgreSQL alone, for a test that does something to the server."""
     with databases.fresh("postgresql") as url:
         environment = contract(database_url=url, redis_url=redis.url, smtp_url=relay.url)
         with press_room(environment, relay) as room:
-            room.follow(*CAST)
+            room.follow(*FOLLOWERS)
             yield room
 
 
 @pytest.fixture
 def sqlite_room(
     databases: Databases, redis: Redis, relay: Relay
-) -> Iterator[tuple[Room, dict[str, str]]]:
+) -> Iterator[tuple[PressRoom, dict[str, str]]]:
     """A press room on SQLite alone, for what does not depend on the database, and its contract."""
     with databases.fresh("sqlite") as url:
         environment = contract(database_url=url, redis_url=redis.url, smtp_url=relay.url) | SHORT
         with press_room(environment, relay) as room:
-            room.follow(*CAST)
+            room.follow(*FOLLOWERS)
             yield room, environment
 
 
 @pytest.fixture
 def starts(
-    sqlite_room: tuple[Room, dict[str, str]], tmp_path: Path
-) -> Iterator[tuple[Room, Service]]:
+    sqlite_room: tuple[PressRoom, dict[str, str]], tmp_path: Path
+) -> Iterator[tuple[PressRoom, Service]]:
     """That press room, and a worker for its releases that has not been started yet."""
     room, environment = sqlite_room
     service = Service(environment, tmp_path)
@@ -66,8 +66,8 @@ def starts(
 
 
 @pytest.fixture
-def working(starts: tuple[Room, Service], redis: Redis) -> tuple[Room, Service]:
-    """The same with the worker running, and waiting for doorbells."""
+def working(starts: tuple[PressRoom, Service], redis: Redis) -> tuple[PressRoom, Service]:
+    """The same with the worker running, and waiting for jobs."""
     room, service = starts
     service.start("releases")
     listening(redis)

@@ -10,18 +10,18 @@ from mailer.fanout.outcomes import Finding, Progress
 from mailer.fanout.replies import Verdict
 from mailer.storage.database import transaction
 from mailer.storage.models import Batch, Outcome, Uncertain
-from tests.fanout.room import ADA, BOB, CAST, Room
+from tests.fanout.press_room import ADA, BOB, FOLLOWERS, PressRoom
 from tests.processes import eventually
 from tests.relay import SILENCE
 
 
-def written(room: Room, *progresses: Progress) -> list[str]:
+def written(room: PressRoom, *progresses: Progress) -> list[str]:
     """Write progresses down as a committer does."""
     with transaction() as session:
         return write(session.connection(), progresses, room.settings)
 
 
-def claimed(room: Room) -> Claim:
+def claimed(room: PressRoom) -> Claim:
     """Freeze a release and claim its first batch, which is Ada's and Bob's."""
     room.freeze()
     taken = room.claim()
@@ -30,7 +30,7 @@ def claimed(room: Room) -> Claim:
     return taken
 
 
-def test_a_lease_that_ran_out_is_freed_and_who_was_next_is_uncertain(room: Room) -> None:
+def test_a_lease_that_ran_out_is_freed_and_who_was_next_is_uncertain(room: PressRoom) -> None:
     taken = claimed(room)
     assert written(room, Progress(taken, 1)) == [GO_ON]
     room.sweep()
@@ -43,7 +43,7 @@ def test_a_lease_that_ran_out_is_freed_and_who_was_next_is_uncertain(room: Room)
     assert [one.reason for one in room.rows(Uncertain)] == ["lost lease"]
 
 
-def test_another_sender_finishes_what_one_that_died_began(room: Room) -> None:
+def test_another_sender_finishes_what_one_that_died_began(room: PressRoom) -> None:
     room.relay.answer(BOB, at="taken", reply="(the connection is dropped)", times=1)
     release_id = room.publish()
     room.dies_when(lambda: room.received()[BOB])
@@ -52,12 +52,12 @@ def test_another_sender_finishes_what_one_that_died_began(room: Room) -> None:
     room.drain()
     assert room.receipt(release_id).state == "done"
     twice = [one for one, times in room.received().items() if times > 1]
-    assert set(room.received()) == set(CAST)
+    assert set(room.received()) == set(FOLLOWERS)
     assert len(twice) <= 1
     assert set(twice) <= room.uncertain(release_id)
 
 
-def test_who_has_lost_a_batch_does_not_wait_for_the_relays_answer(room: Room) -> None:
+def test_who_has_lost_a_batch_does_not_wait_for_the_relays_answer(room: PressRoom) -> None:
     room.adjust(lease_seconds=2, smtp_timeout_seconds=600)
     room.relay.answer(BOB, at="taken", reply=SILENCE, times=1)
     release_id = room.publish()
@@ -71,10 +71,12 @@ def test_who_has_lost_a_batch_does_not_wait_for_the_relays_answer(room: Room) ->
         eventually(lambda: room.relay.silences, "Bob's message waits for its answer")
         eventually(lost, "the lease ran out")
         eventually(lambda: room.receipt(release_id).state == "done", "the batch goes on")
-    assert room.received() == Counter([*CAST, BOB])
+    assert room.received() == Counter([*FOLLOWERS, BOB])
 
 
-def test_who_is_sent_to_behind_somebody_who_left_is_the_one_who_is_uncertain(room: Room) -> None:
+def test_who_is_sent_to_behind_somebody_who_left_is_the_one_who_is_uncertain(
+    room: PressRoom,
+) -> None:
     release_id = room.freeze()
     room.leave(ADA)
     room.relay.answer(BOB, at="taken", reply=SILENCE)
@@ -88,7 +90,7 @@ def test_who_is_sent_to_behind_somebody_who_left_is_the_one_who_is_uncertain(roo
     assert room.receipt(release_id).state == "done"
 
 
-def test_the_acknowledgement_of_a_sender_that_was_given_up_changes_nothing(room: Room) -> None:
+def test_the_acknowledgement_of_a_sender_that_was_given_up_changes_nothing(room: PressRoom) -> None:
     old = claimed(room)
     room.later(minutes=2)
     room.sweep()
@@ -106,7 +108,7 @@ def test_the_acknowledgement_of_a_sender_that_was_given_up_changes_nothing(room:
     assert room.uncertain(old.release_id) == {ADA}
 
 
-def test_the_late_acknowledgement_also_fails_when_another_has_the_batch(room: Room) -> None:
+def test_the_late_acknowledgement_also_fails_when_another_has_the_batch(room: PressRoom) -> None:
     old = claimed(room)
     room.later(minutes=2)
     room.sweep()
@@ -117,14 +119,14 @@ def test_the_late_acknowledgement_also_fails_when_another_has_the_batch(room: Ro
     assert room.rows(Batch)[0].position == 1
 
 
-def test_a_position_never_goes_back(room: Room) -> None:
+def test_a_position_never_goes_back(room: PressRoom) -> None:
     taken = claimed(room)
     assert written(room, Progress(taken, 1)) == [GO_ON]
     assert written(room, Progress(taken, 0)) == [FENCED]
     assert room.rows(Batch)[0].position == 1
 
 
-def test_a_lease_is_renewed_for_its_owner_alone(room: Room) -> None:
+def test_a_lease_is_renewed_for_its_owner_alone(room: PressRoom) -> None:
     old = claimed(room)
     room.later(minutes=2)
     with transaction() as session:
@@ -139,7 +141,7 @@ def test_a_lease_is_renewed_for_its_owner_alone(room: Room) -> None:
 
 
 def test_a_renewal_that_comes_after_the_batch_was_given_back_does_not_lease_it_again(
-    room: Room,
+    room: PressRoom,
 ) -> None:
     taken = claimed(room)
     written(room, Progress(taken, 0, hand_back=True))
@@ -148,7 +150,7 @@ def test_a_renewal_that_comes_after_the_batch_was_given_back_does_not_lease_it_a
     assert room.rows(Batch)[0].lease_until is None
 
 
-def test_an_acknowledgement_that_is_written_twice_counts_once(room: Room) -> None:
+def test_an_acknowledgement_that_is_written_twice_counts_once(room: PressRoom) -> None:
     taken = claimed(room)
     refused = [Finding(taken.members[0], ADA, Verdict("refused", "5.7.1"))]
     for _ in range(2):
@@ -157,7 +159,7 @@ def test_an_acknowledgement_that_is_written_twice_counts_once(room: Room) -> Non
     assert (receipt.accepted, receipt.refused, receipt.waiting) == (1, 1, 3)
 
 
-def test_a_deferral_that_is_written_twice_is_one_attempt(room: Room) -> None:
+def test_a_deferral_that_is_written_twice_is_one_attempt(room: PressRoom) -> None:
     taken = claimed(room)
     busy = [Finding(taken.members[0], ADA, Verdict("deferred", "4.2.2"))]
     for _ in range(2):
@@ -166,9 +168,9 @@ def test_a_deferral_that_is_written_twice_is_one_attempt(room: Room) -> None:
     assert outcome.attempts == 1
 
 
-def test_the_others_are_sent_while_a_lease_runs_out(room: Room) -> None:
+def test_the_others_are_sent_while_a_lease_runs_out(room: PressRoom) -> None:
     taken = claimed(room)
     room.drain()
-    assert room.received() == Counter(CAST[2:])
+    assert room.received() == Counter(FOLLOWERS[2:])
     receipt = room.receipt(taken.release_id)
     assert (receipt.state, receipt.accepted, receipt.waiting) == ("sending", 3, 2)

@@ -7,23 +7,25 @@ from collections import Counter
 import pytest
 
 from mailer.storage.models import Batch, Uncertain
-from tests.fanout.room import BOB, CAST, Room
+from tests.fanout.press_room import BOB, FOLLOWERS, PressRoom
 from tests.relay import DROP, SILENCE, Stage
 
 
 @pytest.mark.parametrize("at", ["rcpt", "data", "dot"])
-def test_a_connection_lost_before_the_message_is_taken_costs_nothing(room: Room, at: Stage) -> None:
+def test_a_connection_lost_before_the_message_is_taken_costs_nothing(
+    room: PressRoom, at: Stage
+) -> None:
     room.relay.answer(BOB, at=at, reply=DROP, times=1)
     release_id = room.publish()
     room.drain()
     assert room.receipt(release_id).state == "done"
-    assert room.received() == Counter(CAST)
+    assert room.received() == Counter(FOLLOWERS)
     assert room.relay.connections == 2
 
 
 @pytest.mark.parametrize("reply", [DROP, SILENCE])
 def test_an_unanswered_dot_is_the_same_message_again_and_is_said_to_be_uncertain(
-    room: Room, reply: str
+    room: PressRoom, reply: str
 ) -> None:
     room.adjust(smtp_timeout_seconds=1)
     room.relay.answer(BOB, at="taken", reply=reply, times=1)
@@ -32,28 +34,28 @@ def test_an_unanswered_dot_is_the_same_message_again_and_is_said_to_be_uncertain
     first, second = (one.message for one in room.relay.received if one.recipient == BOB)
     assert first["Message-ID"] == second["Message-ID"]
     assert first["Date"] == second["Date"]
-    assert room.received() == Counter([*CAST, BOB])
+    assert room.received() == Counter([*FOLLOWERS, BOB])
     receipt = room.receipt(release_id)
     assert (receipt.state, receipt.accepted, receipt.uncertain) == ("done", 5, 1)
     assert room.uncertain(release_id) == {BOB}
     assert [one.reason for one in room.rows(Uncertain)] == ["unanswered"]
 
 
-def test_a_dot_that_was_lost_before_it_was_taken_is_uncertain_too(room: Room) -> None:
+def test_a_dot_that_was_lost_before_it_was_taken_is_uncertain_too(room: PressRoom) -> None:
     room.relay.answer(BOB, at="dot", reply=DROP, times=1)
     release_id = room.publish()
     room.drain()
     assert room.uncertain(release_id) == {BOB}
 
 
-def test_what_is_lost_before_the_dot_is_not_uncertain(room: Room) -> None:
+def test_what_is_lost_before_the_dot_is_not_uncertain(room: PressRoom) -> None:
     room.relay.answer(BOB, at="data", reply=DROP, times=1)
     release_id = room.publish()
     room.drain()
     assert room.receipt(release_id).uncertain == 0
 
 
-def test_three_losses_of_one_recipient_defer_them_and_the_batch_goes_on(room: Room) -> None:
+def test_three_losses_of_one_recipient_defer_them_and_the_batch_goes_on(room: PressRoom) -> None:
     room.relay.answer(BOB, at="dot", reply=DROP, times=3)
     release_id = room.publish()
     room.drain()
@@ -64,19 +66,19 @@ def test_three_losses_of_one_recipient_defer_them_and_the_batch_goes_on(room: Ro
     room.sweep()
     room.drain()
     assert room.receipt(release_id).state == "done"
-    assert room.received() == Counter(CAST)
+    assert room.received() == Counter(FOLLOWERS)
 
 
-def test_two_losses_are_forgotten_at_the_next_recipient(room: Room) -> None:
-    for one in CAST:
+def test_two_losses_are_forgotten_at_the_next_recipient(room: PressRoom) -> None:
+    for one in FOLLOWERS:
         room.relay.answer(one, at="data", reply=DROP, times=2)
     release_id = room.publish()
     room.drain()
     assert room.receipt(release_id).accepted == 5
-    assert room.received() == Counter(CAST)
+    assert room.received() == Counter(FOLLOWERS)
 
 
-def test_a_message_is_the_same_at_every_attempt_days_later(room: Room) -> None:
+def test_a_message_is_the_same_at_every_attempt_days_later(room: PressRoom) -> None:
     room.relay.answer(BOB, at="taken", reply="450 4.2.2 Busy", times=1)
     room.publish()
     room.drain()
@@ -86,10 +88,10 @@ def test_a_message_is_the_same_at_every_attempt_days_later(room: Room) -> None:
     first, second = (one.content for one in room.relay.received if one.recipient == BOB)
     dates = {one.message["Message-ID"] for one in room.relay.received}
     assert first.partition(b"Date:")[0] == second.partition(b"Date:")[0]
-    assert len(dates) == len(CAST)
+    assert len(dates) == len(FOLLOWERS)
 
 
-def test_a_relay_that_is_away_marks_nobody_and_the_release_waits_for_it(room: Room) -> None:
+def test_a_relay_that_is_away_marks_nobody_and_the_release_waits_for_it(room: PressRoom) -> None:
     room.relay.stop()
     release_id = room.publish()
     room.drain()
@@ -99,10 +101,10 @@ def test_a_relay_that_is_away_marks_nobody_and_the_release_waits_for_it(room: Ro
     room.later(seconds=3)
     room.drain()
     assert room.receipt(release_id).state == "done"
-    assert room.received() == Counter(CAST)
+    assert room.received() == Counter(FOLLOWERS)
 
 
-def test_a_relay_that_dies_in_the_middle_costs_at_most_what_was_on_its_way(room: Room) -> None:
+def test_a_relay_that_dies_in_the_middle_costs_at_most_what_was_on_its_way(room: PressRoom) -> None:
     release_id = room.publish()
     with room.draining():
         room.relay.wait_for(2)
@@ -112,14 +114,14 @@ def test_a_relay_that_dies_in_the_middle_costs_at_most_what_was_on_its_way(room:
     room.sweep()
     room.drain()
     assert room.receipt(release_id).state == "done"
-    twice = room.received() - Counter(CAST)
-    assert set(room.received()) == set(CAST)
+    twice = room.received() - Counter(FOLLOWERS)
+    assert set(room.received()) == set(FOLLOWERS)
     assert twice.total() <= 1
     assert set(twice) <= room.uncertain(release_id)
 
 
 def test_many_who_find_the_relay_away_say_so_once(
-    room: Room, caplog: pytest.LogCaptureFixture
+    room: PressRoom, caplog: pytest.LogCaptureFixture
 ) -> None:
     room.adjust(connections=4)
     room.relay.stop()
@@ -129,7 +131,7 @@ def test_many_who_find_the_relay_away_say_so_once(
     assert sum("does not take us" in message for message in caplog.messages) == 1
 
 
-def test_an_answer_that_never_comes_does_not_hold_the_batch_for_ever(room: Room) -> None:
+def test_an_answer_that_never_comes_does_not_hold_the_batch_for_ever(room: PressRoom) -> None:
     room.adjust(smtp_timeout_seconds=1)
     room.relay.answer(BOB, at="rcpt", reply=SILENCE, times=1)
     release_id = room.publish()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from tests.fanout.room import ADA, BOB, CAI, DAG, EVA, Room
+from tests.fanout.press_room import ADA, BOB, CAI, DAG, EVA, PressRoom
 
 
-def test_who_pauses_is_not_in_the_audience(room: Room) -> None:
+def test_who_pauses_is_not_in_the_audience(room: PressRoom) -> None:
     room.pause(BOB)
     release_id = room.publish()
     room.drain()
@@ -16,21 +16,21 @@ def test_who_pauses_is_not_in_the_audience(room: Room) -> None:
     assert room.received() == Counter({ADA, CAI, DAG, EVA})
 
 
-def test_a_pause_that_is_over_is_none(room: Room) -> None:
+def test_a_pause_that_is_over_is_none(room: PressRoom) -> None:
     room.pause(BOB, seconds=-1)
     release_id = room.publish()
     room.drain()
     assert room.fate(release_id, BOB) == ("accepted", None)
 
 
-def test_a_pause_that_ends_before_their_turn_skips_nobody(room: Room) -> None:
+def test_a_pause_that_ends_before_their_turn_skips_nobody(room: PressRoom) -> None:
     release_id = room.freeze()
     room.pause(BOB, seconds=-1)
     room.drain()
     assert room.fate(release_id, BOB) == ("accepted", None)
 
 
-def test_who_begins_a_pause_after_the_freeze_is_skipped_and_said_to_be(room: Room) -> None:
+def test_who_begins_a_pause_after_the_freeze_is_skipped_and_said_to_be(room: PressRoom) -> None:
     release_id = room.freeze()
     room.pause(BOB, seconds=30)
     room.drain()
@@ -40,7 +40,7 @@ def test_who_begins_a_pause_after_the_freeze_is_skipped_and_said_to_be(room: Roo
     assert room.fate(release_id, BOB) == ("skipped", "paused")
 
 
-def test_a_correction_does_not_disturb_a_pause(room: Room) -> None:
+def test_a_correction_does_not_disturb_a_pause(room: PressRoom) -> None:
     first = room.publish()
     room.drain()
     room.pause(BOB)
@@ -50,7 +50,7 @@ def test_a_correction_does_not_disturb_a_pause(room: Room) -> None:
     assert room.fate(second, BOB) == ("skipped", "paused")
 
 
-def test_what_came_out_during_a_pause_is_not_made_up_for_by_its_correction(room: Room) -> None:
+def test_what_came_out_during_a_pause_is_not_made_up_for_by_its_correction(room: PressRoom) -> None:
     room.pause(BOB)
     first = room.publish()
     room.drain()

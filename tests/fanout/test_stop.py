@@ -10,22 +10,22 @@ import pytest
 from mailer.domain.releases import receipts
 from mailer.errors import Conflict, NotFound
 from mailer.storage.models import Batch, Outcome
-from tests.fanout.room import ADA, BOB, CAI, CAST, DAG, EVA, Room
+from tests.fanout.press_room import ADA, BOB, CAI, DAG, EVA, FOLLOWERS, PressRoom
 from tests.relay import SILENCE
 
 
-def assert_exact(room: Room, release_id: int) -> None:
+def assert_exact(room: PressRoom, release_id: int) -> None:
     """A stopped release accounts for everyone, and for what the relay really took."""
     receipt = room.receipt(release_id)
     assert receipt.state == "stopped"
     assert receipt.accepted + receipt.reasons.get("skipped", {}).get("stopped", 0) == receipt.total
     assert receipt.accepted == room.received().total()
-    for one in CAST:
+    for one in FOLLOWERS:
         expected = ("accepted", None) if room.received()[one] else ("skipped", "stopped")
         assert room.fate(release_id, one) == expected
 
 
-def test_a_release_that_has_not_started_is_cancelled(room: Room) -> None:
+def test_a_release_that_has_not_started_is_cancelled(room: PressRoom) -> None:
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     for fields in ({"published_at": tomorrow}, {"hold_minutes": 60}, {}):
         release_id = room.publish(**fields)
@@ -37,7 +37,7 @@ def test_a_release_that_has_not_started_is_cancelled(room: Room) -> None:
     assert not room.received()
 
 
-def test_a_release_that_is_frozen_and_not_begun_goes_to_nobody(room: Room) -> None:
+def test_a_release_that_is_frozen_and_not_begun_goes_to_nobody(room: PressRoom) -> None:
     release_id = room.freeze()
     assert room.stop(release_id) == "stopped"
     room.drain()
@@ -45,7 +45,7 @@ def test_a_release_that_is_frozen_and_not_begun_goes_to_nobody(room: Room) -> No
     assert_exact(room, release_id)
 
 
-def test_a_running_release_is_stopped_once_no_lease_lives(room: Room) -> None:
+def test_a_running_release_is_stopped_once_no_lease_lives(room: PressRoom) -> None:
     room.adjust(smtp_timeout_seconds=1)
     room.relay.answer(BOB, at="rcpt", reply=SILENCE, times=1)
     release_id = room.publish()
@@ -60,7 +60,7 @@ def test_a_running_release_is_stopped_once_no_lease_lives(room: Room) -> None:
     assert_exact(room, release_id)
 
 
-def test_a_sender_that_is_gone_does_not_keep_a_release_from_being_stopped(room: Room) -> None:
+def test_a_sender_that_is_gone_does_not_keep_a_release_from_being_stopped(room: PressRoom) -> None:
     release_id = room.freeze()
     assert room.claim() is not None
     assert room.stop(release_id) == "stopping"
@@ -71,7 +71,7 @@ def test_a_sender_that_is_gone_does_not_keep_a_release_from_being_stopped(room: 
     assert_exact(room, release_id)
 
 
-def test_who_is_deferred_when_a_release_is_stopped_is_skipped(room: Room) -> None:
+def test_who_is_deferred_when_a_release_is_stopped_is_skipped(room: PressRoom) -> None:
     room.relay.answer(BOB, at="rcpt", reply="450 4.2.2 Busy")
     release_id = room.publish()
     room.drain()
@@ -83,7 +83,7 @@ def test_who_is_deferred_when_a_release_is_stopped_is_skipped(room: Room) -> Non
     assert_exact(room, release_id)
 
 
-def test_who_is_in_a_retry_batch_when_a_release_is_stopped_is_skipped(room: Room) -> None:
+def test_who_is_in_a_retry_batch_when_a_release_is_stopped_is_skipped(room: PressRoom) -> None:
     room.relay.answer(BOB, at="rcpt", reply="450 4.2.2 Busy")
     release_id = room.publish()
     room.drain()
@@ -94,7 +94,7 @@ def test_who_is_in_a_retry_batch_when_a_release_is_stopped_is_skipped(room: Room
     assert_exact(room, release_id)
 
 
-def test_a_paused_release_can_be_stopped(room: Room) -> None:
+def test_a_paused_release_can_be_stopped(room: PressRoom) -> None:
     room.relay.answer(at="mail", reply="550 5.7.1 Not you")
     release_id = room.publish()
     room.drain()
@@ -103,7 +103,7 @@ def test_a_paused_release_can_be_stopped(room: Room) -> None:
 
 
 def test_a_release_that_is_done_cannot_be_stopped_and_one_that_is_stopped_not_resumed(
-    room: Room,
+    room: PressRoom,
 ) -> None:
     done = room.publish()
     room.drain()
@@ -115,17 +115,17 @@ def test_a_release_that_is_done_cannot_be_stopped_and_one_that_is_stopped_not_re
         room.resume(stopped)
 
 
-def test_a_held_release_goes_out_when_it_is_resumed(room: Room) -> None:
+def test_a_held_release_goes_out_when_it_is_resumed(room: PressRoom) -> None:
     release_id = room.publish(hold_minutes=60)
     room.drain()
     assert room.receipt(release_id).state == "held"
     assert room.resume(release_id) == "sending"
     assert room.resume(release_id) == "sending"
     room.drain()
-    assert room.received() == Counter(CAST)
+    assert room.received() == Counter(FOLLOWERS)
 
 
-def test_each_fate_of_a_recipient_is_told(room: Room) -> None:
+def test_each_fate_of_a_recipient_is_told(room: PressRoom) -> None:
     room.relay.answer(BOB, at="rcpt", reply="550 5.7.1 Not you")
     room.relay.answer(CAI, at="rcpt", reply="450 4.2.2 Busy")
     release_id = room.freeze()
@@ -146,7 +146,7 @@ def test_each_fate_of_a_recipient_is_told(room: Room) -> None:
     assert len(room.rows(Outcome)) == 3
 
 
-def test_a_sender_that_is_told_to_leave_gives_back_what_it_holds(room: Room) -> None:
+def test_a_sender_that_is_told_to_leave_gives_back_what_it_holds(room: PressRoom) -> None:
     room.adjust(smtp_timeout_seconds=1)
     room.relay.answer(BOB, at="rcpt", reply=SILENCE, times=1)
     release_id = room.publish()
@@ -156,5 +156,5 @@ def test_a_sender_that_is_told_to_leave_gives_back_what_it_holds(room: Room) -> 
     assert not any(batch.lease_until for batch in room.rows(Batch))
     assert room.receipt(release_id).accepted == room.received().total()
     room.drain()
-    assert room.received() == Counter(CAST)
+    assert room.received() == Counter(FOLLOWERS)
     assert room.receipt(release_id).uncertain == 0

@@ -11,18 +11,18 @@ from sqlalchemy import Connection, event, update
 
 from mailer.storage.database import db, transaction
 from mailer.storage.models import Batch, Release
-from tests.fanout.room import BOB, CAST, Room, together
+from tests.fanout.press_room import BOB, FOLLOWERS, PressRoom, together
 from tests.processes import alive, eventually
 from tests.servers import PostgreSQL, Redis
 
 
 def bells(redis: Redis, queue: str = "releases") -> int:
-    """Count the doorbells that hang in a queue."""
+    """Count the wake-up jobs in a queue."""
     with Client.from_url(redis.url) as client:
         return len(client.lrange(f"rq:queue:{queue}", 0, -1))
 
 
-def test_it_rings_for_what_waits_once(room: Room, redis: Redis) -> None:
+def test_it_rings_for_what_waits_once(room: PressRoom, redis: Redis) -> None:
     room.publish()
     for forgets in (True, False):
         if forgets:
@@ -34,14 +34,14 @@ def test_it_rings_for_what_waits_once(room: Room, redis: Redis) -> None:
     assert bells(redis, "letters") == 0
 
 
-def test_it_rings_for_a_batch_that_was_left_behind(room: Room, redis: Redis) -> None:
+def test_it_rings_for_a_batch_that_was_left_behind(room: PressRoom, redis: Redis) -> None:
     room.freeze()
     redis.flush()
     room.sweep()
     assert bells(redis) == 1
 
 
-def test_it_does_not_ring_for_nothing(room: Room, redis: Redis) -> None:
+def test_it_does_not_ring_for_nothing(room: PressRoom, redis: Redis) -> None:
     room.publish()
     room.drain()
     redis.flush()
@@ -50,7 +50,7 @@ def test_it_does_not_ring_for_nothing(room: Room, redis: Redis) -> None:
 
 
 def test_a_scheduled_release_is_held_and_then_sent_when_its_time_comes(
-    room: Room, redis: Redis
+    room: PressRoom, redis: Redis
 ) -> None:
     soon = (datetime.now(UTC) + timedelta(minutes=30)).isoformat()
     release_id = room.publish(published_at=soon, hold_minutes=60)
@@ -63,10 +63,10 @@ def test_a_scheduled_release_is_held_and_then_sent_when_its_time_comes(
     assert seen == [("scheduled", 0), ("held", 0), ("held", 0), ("held", 1)]
     room.drain()
     assert room.receipt(release_id).state == "done"
-    assert room.received() == Counter(CAST)
+    assert room.received() == Counter(FOLLOWERS)
 
 
-def restore(room: Room, release_id: int) -> None:
+def restore(room: PressRoom, release_id: int) -> None:
     """Let the release belong to another database than this one."""
     with transaction() as session:
         session.execute(
@@ -76,7 +76,7 @@ def restore(room: Room, release_id: int) -> None:
         )
 
 
-def test_a_restored_database_is_not_believed(room: Room) -> None:
+def test_a_restored_database_is_not_believed(room: PressRoom) -> None:
     release_id = room.freeze()
     restore(room, release_id)
     room.sweep()
@@ -88,7 +88,7 @@ def test_a_restored_database_is_not_believed(room: Room) -> None:
 
 @pytest.mark.parametrize("frozen", [True, False])
 def test_a_restored_database_sends_nothing_before_the_sweep_either(
-    room: Room, frozen: bool
+    room: PressRoom, frozen: bool
 ) -> None:
     """Nor does it begin what the original may have sent after the copy was made."""
     release_id = room.freeze() if frozen else room.publish()
@@ -100,7 +100,7 @@ def test_a_restored_database_sends_nothing_before_the_sweep_either(
 
 
 def test_a_scheduled_release_in_a_restored_database_waits_for_its_time_when_resumed(
-    room: Room,
+    room: PressRoom,
 ) -> None:
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     release_id = room.publish(published_at=tomorrow.isoformat())
@@ -112,7 +112,7 @@ def test_a_scheduled_release_in_a_restored_database_waits_for_its_time_when_resu
     assert room.received() == Counter()
 
 
-def test_a_restored_database_is_believed_when_somebody_says_so(room: Room) -> None:
+def test_a_restored_database_is_believed_when_somebody_says_so(room: PressRoom) -> None:
     release_id = room.freeze()
     restore(room, release_id)
     room.sweep()
@@ -120,10 +120,10 @@ def test_a_restored_database_is_believed_when_somebody_says_so(room: Room) -> No
     room.sweep()
     room.drain()
     assert room.receipt(release_id).state == "done"
-    assert room.received() == Counter(CAST)
+    assert room.received() == Counter(FOLLOWERS)
 
 
-def test_what_was_done_before_the_restore_stays_done(room: Room) -> None:
+def test_what_was_done_before_the_restore_stays_done(room: PressRoom) -> None:
     release_id = room.publish()
     room.drain()
     restore(room, release_id)
@@ -131,7 +131,7 @@ def test_what_was_done_before_the_restore_stays_done(room: Room) -> None:
     assert room.receipt(release_id).state == "done"
 
 
-def test_four_at_once_are_as_good_as_one(room: Room, redis: Redis) -> None:
+def test_four_at_once_are_as_good_as_one(room: PressRoom, redis: Redis) -> None:
     room.relay.answer(BOB, at="rcpt", reply="450 4.2.2 Busy", times=1)
     release_id = room.publish()
     room.drain()
@@ -146,10 +146,10 @@ def test_four_at_once_are_as_good_as_one(room: Room, redis: Redis) -> None:
     assert bells(redis) >= 1
     room.drain()
     assert {room.receipt(one).state for one in (release_id, lost)} == {"done"}
-    assert room.received() == Counter([*CAST, *CAST])
+    assert room.received() == Counter([*FOLLOWERS, *FOLLOWERS])
 
 
-def test_it_finishes_what_a_crash_left_unfinished(room: Room) -> None:
+def test_it_finishes_what_a_crash_left_unfinished(room: PressRoom) -> None:
     release_id = room.freeze()
     with transaction() as session:
         session.execute(update(Batch).values(position=Batch.size, open=False))
@@ -159,7 +159,7 @@ def test_it_finishes_what_a_crash_left_unfinished(room: Room) -> None:
 
 
 def test_it_goes_on_when_the_database_is_back(
-    postgresql_room: Room, postgresql: PostgreSQL, redis: Redis
+    postgresql_room: PressRoom, postgresql: PostgreSQL, redis: Redis
 ) -> None:
     postgresql_room.freeze()
     postgresql.stop()
@@ -171,7 +171,7 @@ def test_it_goes_on_when_the_database_is_back(
     assert bells(redis) == 1
 
 
-def test_it_goes_round_without_redis(room: Room, redis: Redis) -> None:
+def test_it_goes_round_without_redis(room: PressRoom, redis: Redis) -> None:
     release_id = room.freeze()
     assert room.claim() is not None
     redis.stop()
@@ -181,7 +181,7 @@ def test_it_goes_round_without_redis(room: Room, redis: Redis) -> None:
 
 
 def test_it_goes_round_again_after_the_server_ended_a_transaction_that_stood_still(
-    postgresql_room: Room, caplog: pytest.LogCaptureFixture
+    postgresql_room: PressRoom, caplog: pytest.LogCaptureFixture
 ) -> None:
     @event.listens_for(db.engine, "after_cursor_execute", once=True)
     def stand_still(connection: Connection, *_: object) -> None:

@@ -10,7 +10,7 @@ from email.message import EmailMessage
 import pytest
 
 from mailer.errors import Conflict, InvalidInput
-from tests.fanout.room import ADA, BOB, CAI, CAST, Room, crowd
+from tests.fanout.press_room import ADA, BOB, CAI, FOLLOWERS, PressRoom, crowd
 from tests.processes import eventually
 from tests.relay import SILENCE
 
@@ -19,7 +19,7 @@ BETTER = "Båten er ikke hjemme ennå"
 NOTE = "Skuta ligger fortsatt i Bergen."
 
 
-def by_recipient(room: Room, since: int = 0) -> Mapping[str, Sequence[EmailMessage]]:
+def by_recipient(room: PressRoom, since: int = 0) -> Mapping[str, Sequence[EmailMessage]]:
     """Return what the relay has taken since then, for each recipient."""
     found: defaultdict[str, list[EmailMessage]] = defaultdict(list)
     for one in room.relay.received[since:]:
@@ -27,15 +27,15 @@ def by_recipient(room: Room, since: int = 0) -> Mapping[str, Sequence[EmailMessa
     return found
 
 
-def test_everyone_who_has_it_gets_the_correction_under_it(room: Room) -> None:
+def test_everyone_who_has_it_gets_the_correction_under_it(room: PressRoom) -> None:
     first = room.publish()
     room.drain()
     before = by_recipient(room)
     second = room.correct(first, title=BETTER, note=NOTE)
     room.drain()
-    after = by_recipient(room, since=len(CAST))
-    assert after.keys() == set(CAST)
-    for one in CAST:
+    after = by_recipient(room, since=len(FOLLOWERS))
+    assert after.keys() == set(FOLLOWERS)
+    for one in FOLLOWERS:
         [old], [new] = before[one], after[one]
         assert new["In-Reply-To"] == new["References"] == old["Message-ID"]
         assert new["Message-ID"] != old["Message-ID"]
@@ -47,11 +47,13 @@ def test_everyone_who_has_it_gets_the_correction_under_it(room: Room) -> None:
     assert room.receipt(first).state == "done"
 
 
-def test_a_release_is_corrected_in_the_middle_and_everyone_gets_what_is_right(room: Room) -> None:
+def test_a_release_is_corrected_in_the_middle_and_everyone_gets_what_is_right(
+    room: PressRoom,
+) -> None:
     chance = random.Random(20261125)
     room.adjust(smtp_timeout_seconds=2)
     room.follow(*crowd(95))
-    everyone = [*CAST, *crowd(95)]
+    everyone = [*FOLLOWERS, *crowd(95)]
     last = everyone[40]
     others = [one for one in everyone if one != last]
     refused, deferred, gone = (set(chance.sample(others, number)) for number in (10, 10, 10))
@@ -88,7 +90,7 @@ def test_a_release_is_corrected_in_the_middle_and_everyone_gets_what_is_right(ro
     assert 30 < had_it < 45
 
 
-def test_whoever_was_spared_gets_the_better_version_and_never_the_first(room: Room) -> None:
+def test_whoever_was_spared_gets_the_better_version_and_never_the_first(room: PressRoom) -> None:
     first = room.freeze()
     room.stop(first)
     second = room.correct(first, title=BETTER)
@@ -99,7 +101,7 @@ def test_whoever_was_spared_gets_the_better_version_and_never_the_first(room: Ro
     assert room.receipt(second).accepted == 5
 
 
-def test_what_has_not_started_is_replaced_for_all_who_follow(room: Room) -> None:
+def test_what_has_not_started_is_replaced_for_all_who_follow(room: PressRoom) -> None:
     first = room.publish(hold_minutes=60)
     room.correct(first, title=BETTER, hold_minutes=0)
     room.drain()
@@ -107,7 +109,7 @@ def test_what_has_not_started_is_replaced_for_all_who_follow(room: Room) -> None
     assert room.receipt(first).state == "stopped"
 
 
-def test_whoever_follows_since_then_has_nothing_to_be_corrected(room: Room) -> None:
+def test_whoever_follows_since_then_has_nothing_to_be_corrected(room: PressRoom) -> None:
     first = room.publish()
     room.drain()
     room.follow("fia@example.org")
@@ -117,7 +119,7 @@ def test_whoever_follows_since_then_has_nothing_to_be_corrected(room: Room) -> N
     assert room.receipt(second).total == 5
 
 
-def test_a_retraction_is_told_to_whoever_has_the_release(room: Room) -> None:
+def test_a_retraction_is_told_to_whoever_has_the_release(room: PressRoom) -> None:
     room.relay.answer(BOB, at="rcpt", reply="550 5.7.1 Not wanted here")
     first = room.publish()
     room.drain()
@@ -125,7 +127,7 @@ def test_a_retraction_is_told_to_whoever_has_the_release(room: Room) -> None:
     last = room.retract(first, NOTE)
     room.drain()
     told = by_recipient(room, since=4)
-    assert told.keys() == set(CAST) - {BOB, CAI}
+    assert told.keys() == set(FOLLOWERS) - {BOB, CAI}
     [letter] = told[ADA]
     assert letter["Subject"] == f"Trukket tilbake: {OLD}"
     assert letter["In-Reply-To"] == by_recipient(room)[ADA][0]["Message-ID"]
@@ -137,7 +139,7 @@ def test_a_retraction_is_told_to_whoever_has_the_release(room: Room) -> None:
     assert (receipt.state, receipt.total, receipt.accepted) == ("done", 4, 3)
 
 
-def test_a_retraction_of_what_nobody_has_is_told_to_nobody(room: Room) -> None:
+def test_a_retraction_of_what_nobody_has_is_told_to_nobody(room: PressRoom) -> None:
     first = room.publish(hold_minutes=60)
     last = room.retract(first)
     room.drain()
@@ -146,7 +148,7 @@ def test_a_retraction_of_what_nobody_has_is_told_to_nobody(room: Room) -> None:
     assert room.receipt(last).state == "done"
 
 
-def test_a_correction_is_corrected_in_the_same_thread(room: Room) -> None:
+def test_a_correction_is_corrected_in_the_same_thread(room: PressRoom) -> None:
     first = room.publish()
     room.drain()
     second = room.correct(first, title=BETTER)
@@ -159,7 +161,7 @@ def test_a_correction_is_corrected_in_the_same_thread(room: Room) -> None:
         assert three["References"] == f"{one['Message-ID']} {two['Message-ID']}"
 
 
-def test_whoever_was_waiting_for_a_correction_gets_the_next_one_as_such(room: Room) -> None:
+def test_whoever_was_waiting_for_a_correction_gets_the_next_one_as_such(room: PressRoom) -> None:
     first = room.publish()
     room.drain()
     second = room.correct(first, title=BETTER, hold_minutes=60)
@@ -173,7 +175,7 @@ def test_whoever_was_waiting_for_a_correction_gets_the_next_one_as_such(room: Ro
     assert room.receipt(third).accepted == 5
 
 
-def test_a_deferred_correction_is_tried_again_as_a_correction(room: Room) -> None:
+def test_a_deferred_correction_is_tried_again_as_a_correction(room: PressRoom) -> None:
     first = room.publish()
     room.relay.answer(BOB, at="rcpt", reply="550 5.7.1 Not wanted here", times=1)
     room.drain()
@@ -189,7 +191,7 @@ def test_a_deferred_correction_is_tried_again_as_a_correction(room: Room) -> Non
     assert room.receipt(second).accepted == 4
 
 
-def test_the_same_correction_again_is_the_same_and_another_is_refused(room: Room) -> None:
+def test_the_same_correction_again_is_the_same_and_another_is_refused(room: PressRoom) -> None:
     first = room.publish()
     second = room.correct(first, title=BETTER)
     assert room.correct(first, title=BETTER) == second
@@ -203,7 +205,7 @@ def test_the_same_correction_again_is_the_same_and_another_is_refused(room: Room
         room.correct(last, title="Likevel")
 
 
-def test_what_was_only_for_the_record_is_corrected_for_the_record(room: Room) -> None:
+def test_what_was_only_for_the_record_is_corrected_for_the_record(room: PressRoom) -> None:
     first = room.publish(notify=False)
     second = room.correct(first, title=BETTER)
     room.drain()
@@ -211,7 +213,7 @@ def test_what_was_only_for_the_record_is_corrected_for_the_record(room: Room) ->
     assert room.receipt(second).state == "done"
 
 
-def test_a_correction_keeps_its_reference_and_a_first_version_has_no_note(room: Room) -> None:
+def test_a_correction_keeps_its_reference_and_a_first_version_has_no_note(room: PressRoom) -> None:
     first = room.publish()
     with pytest.raises(InvalidInput) as mistake:
         room.correct(first, reference="another")

@@ -11,24 +11,24 @@ import pytest
 
 from mailer.storage.models import Batch
 from tests.conftest import Databases
-from tests.fanout.room import Room, crowd, press_room
-from tests.fanout.shift import SHORT, done, held, horse, workers
+from tests.fanout.press_room import PressRoom, crowd, press_room
+from tests.fanout.worker_process import SHORT, done, held, horse, workers
 from tests.processes import alive, eventually
 from tests.relay import Relay
 from tests.servers import PostgreSQL, Redis
 from tests.service import Service, contract
 
 
-def test_it_listens_on_one_queue_only(working: tuple[Room, Service], redis: Redis) -> None:
+def test_it_listens_on_one_queue_only(working: tuple[PressRoom, Service], redis: Redis) -> None:
     assert workers(redis) == [["releases"]]
 
 
-def test_it_has_imported_the_service_before_it_forks(working: tuple[Room, Service]) -> None:
+def test_it_has_imported_the_service_before_it_forks(working: tuple[PressRoom, Service]) -> None:
     _, service = working
     assert "css_inline" in Path(f"/proc/{service.pid('releases')}/maps").read_text()
 
 
-def test_its_horse_dies_with_it(working: tuple[Room, Service]) -> None:
+def test_its_horse_dies_with_it(working: tuple[PressRoom, Service]) -> None:
     room, service = working
     with held(room):
         room.publish()

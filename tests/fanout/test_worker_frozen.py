@@ -5,26 +5,26 @@ from __future__ import annotations
 import signal
 from collections import Counter
 
-from tests.fanout.room import CAST, Room
-from tests.fanout.shift import done
+from tests.fanout.press_room import FOLLOWERS, PressRoom
+from tests.fanout.worker_process import done
 from tests.processes import eventually
 from tests.servers import Redis
 from tests.service import Service
 
 
 def test_a_frozen_redis_holds_up_neither_who_publishes_nor_the_release(
-    working: tuple[Room, Service], redis: Redis
+    working: tuple[PressRoom, Service], redis: Redis
 ) -> None:
     room, _ = working
     redis.freeze()
     release_id = room.publish()
     done(room, release_id, patience=90)
     redis.thaw()
-    assert room.received() == Counter(CAST)
+    assert room.received() == Counter(FOLLOWERS)
 
 
 def test_it_leaves_when_told_to_before_it_has_reached_redis(
-    starts: tuple[Room, Service], redis: Redis
+    starts: tuple[PressRoom, Service], redis: Redis
 ) -> None:
     _, service = starts
     worker = service.processes["releases"]

@@ -5,15 +5,15 @@ from __future__ import annotations
 import signal
 from collections import Counter
 
-from tests.fanout.room import CAST, Room, crowd
-from tests.fanout.shift import done, held, horse, listening
+from tests.fanout.press_room import FOLLOWERS, PressRoom, crowd
+from tests.fanout.worker_process import done, held, horse, listening
 from tests.processes import alive, eventually
 from tests.servers import Redis
 from tests.service import Service
 
 
 def test_redis_may_die_in_the_middle_and_the_same_horse_goes_on(
-    working: tuple[Room, Service], redis: Redis
+    working: tuple[PressRoom, Service], redis: Redis
 ) -> None:
     room, service = working
     with held(room):
@@ -24,13 +24,13 @@ def test_redis_may_die_in_the_middle_and_the_same_horse_goes_on(
         redis.start()
         assert alive(rider)
     done(room, release_id)
-    assert room.received() == Counter(CAST)
+    assert room.received() == Counter(FOLLOWERS)
     done(room, room.publish())
     assert service.processes["releases"].running
 
 
 def test_redis_may_die_while_nothing_is_to_be_done(
-    working: tuple[Room, Service], redis: Redis
+    working: tuple[PressRoom, Service], redis: Redis
 ) -> None:
     room, service = working
     redis.kill()
@@ -40,7 +40,7 @@ def test_redis_may_die_while_nothing_is_to_be_done(
 
 
 def test_redis_may_be_away_from_the_start_and_come_later(
-    starts: tuple[Room, Service], redis: Redis
+    starts: tuple[PressRoom, Service], redis: Redis
 ) -> None:
     room, service = starts
     redis.stop()
@@ -49,11 +49,11 @@ def test_redis_may_be_away_from_the_start_and_come_later(
     redis.start()
     listening(redis)
     done(room, room.publish())
-    assert room.received() == Counter([*CAST, *CAST])
+    assert room.received() == Counter([*FOLLOWERS, *FOLLOWERS])
 
 
 def test_it_leaves_when_told_to_while_redis_is_away(
-    starts: tuple[Room, Service], redis: Redis
+    starts: tuple[PressRoom, Service], redis: Redis
 ) -> None:
     room, service = starts
     redis.stop()
@@ -64,7 +64,7 @@ def test_it_leaves_when_told_to_while_redis_is_away(
 
 
 def test_redis_may_forget_everything_all_the_time(
-    working: tuple[Room, Service], redis: Redis
+    working: tuple[PressRoom, Service], redis: Redis
 ) -> None:
     room, _ = working
     people = crowd(200)
@@ -77,4 +77,4 @@ def test_redis_may_forget_everything_all_the_time(
         return room.receipt(release_id).state == "done"
 
     eventually(flushed_and_done, "the release is done")
-    assert room.received() == Counter([*CAST, *people])
+    assert room.received() == Counter([*FOLLOWERS, *people])

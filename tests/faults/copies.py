@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from tests.faults.inserts import open_sqlite
-from tests.faults.press import Press
+from tests.faults.publishing_client import PublishingClient
 from tests.faults.trial import Trial
 from tests.processes import eventually, free_port
 from tests.servers import PostgreSQL, find_program
@@ -35,10 +35,10 @@ def restore_dumps(trial: Trial) -> None:
     for name in _SENDERS:
         trial.service.processes[name].stop()
     for copy in sorted(trial.parts.folder.glob("copy-*.dump")):
-        taken = trial.post.taken()
+        taken = trial.relay.taken()
         with _restored(trial, copy) as url:
             _stays_paused(trial, url, _beside(copy))
-        assert trial.post.taken() == taken, "a restored copy has sent something"
+        assert trial.relay.taken() == taken, "a restored copy has sent something"
         copy.unlink()
     trial.parts.redis.start()
     trial.service.start(*_SENDERS)
@@ -54,10 +54,10 @@ def _stays_paused(trial: Trial, url: str, logs: Path) -> None:
         # It says so before each look at the rows: the second time, the first look is over.
         eventually(lambda: service.log("releases").count("Redis is away") > 1, "it has looked")
         service.start("web", "sweep")
-        press = Press(service.url, trial.press.key)
-        eventually(lambda: press.release(trial.release)["state"] == "paused", "paused")
-        assert "copy" in press.release(trial.release)["paused_because"]
-        trial.post.quiet()
+        publishing = PublishingClient(service.url, trial.publishing.key)
+        eventually(lambda: publishing.release(trial.release)["state"] == "paused", "paused")
+        assert "copy" in publishing.release(trial.release)["paused_because"]
+        trial.relay.quiet()
 
 
 def _beside(copy: Path) -> Path:

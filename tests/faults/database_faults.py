@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from tests.faults.inserts import open_postgresql, open_sqlite
-from tests.faults.press import Refused
+from tests.faults.publishing_client import Refused
 from tests.faults.trial import LONG, Parts, Trial
 from tests.servers import PostgreSQL
 
@@ -54,9 +54,9 @@ def fill_disk(trial: Trial) -> None:
     with disk.full():
         if postgresql is not None:
             _want_a_new_log(trial.parts)
-        trial.post.quiet()
+        trial.relay.quiet()
         with pytest.raises(Refused, match="503"):
-            trial.press.publish(f"full-{trial.story.strikes}", notify=False)
+            trial.publishing.publish(f"full-{trial.story.strikes}", notify=False)
     if postgresql is not None:
         # Without room for its log it ends, and is started again by whoever made room.
         postgresql.start()
@@ -76,7 +76,7 @@ def hold_writer(trial: Trial) -> None:
     """Hold SQLite's one place for a writer; who publishes in the meantime waits, and gets in."""
     with closing(open_sqlite(trial.parts)) as connection, ThreadPoolExecutor(1) as thread:
         connection.execute("BEGIN EXCLUSIVE")
-        call = thread.submit(trial.press.publish, f"held-{trial.story.strikes}", notify=False)
+        call = thread.submit(trial.publishing.publish, f"held-{trial.story.strikes}", notify=False)
         trial.last(_HELD_SECONDS)
         assert not call.done(), "nothing was held up"
         connection.execute("ROLLBACK")

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tests.faults.post import Post
+from tests.faults.relay_process import RelayProcess
 from tests.faults.trial import CONNECTIONS, LONG, Story, Trial, followers
 
 Database = Literal["postgresql", "sqlite"]
@@ -72,7 +72,7 @@ class Fault:
     alike: bool = False
     """Whether the database has no part in it; `make test` then plays it on one kind alone."""
     trial: type[Trial] = Trial
-    relay: type[Post] = Post
+    relay_class: type[RelayProcess] = RelayProcess
     redis: bool = True
     small_disk: bool = False
 

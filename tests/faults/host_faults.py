@@ -31,7 +31,7 @@ def cut_off_from_database(trial: Trial) -> None:
 def cut_off_from_relay(trial: Trial) -> None:
     """Leave it the database: its leases live, and its messages wait."""
     hosts = _on_hosts(trial)
-    _suffer(hosts, hosts.network.parted(hosts.victim, hosts.relay))
+    _suffer(hosts, hosts.network.parted(hosts.victim, hosts.relay_host))
 
 
 def cut_off_from_everything(trial: Trial) -> None:

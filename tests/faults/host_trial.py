@@ -10,7 +10,7 @@ from typing import Self
 
 from mailer.storage.migrations import upgrade
 from tests.faults.hosts import Host, Network
-from tests.faults.post import Post
+from tests.faults.relay_process import RelayProcess
 from tests.faults.trial import LONG, QUICK, Parts, Trial
 from tests.servers import EVERYWHERE, LOOPBACK, PostgreSQL, Redis
 from tests.service import Service, contract
@@ -19,7 +19,7 @@ from tests.service import Service, contract
 _PACE = 1 / 3
 
 
-class FarPost(Post):
+class FarRelay(RelayProcess):
     """A relay that others reach from their hosts."""
 
     LISTEN = EVERYWHERE
@@ -49,11 +49,11 @@ class HostTrial(Trial):
     """Releases that two hosts send, one of which, drawn by lot, may be cut off."""
 
     def __init__(
-        self, parts: HostParts, service: Service, post: Post, seed: str, number: int
+        self, parts: HostParts, service: Service, relay: RelayProcess, seed: str, number: int
     ) -> None:
-        super().__init__(parts, service, post, seed, number)
+        super().__init__(parts, service, relay, seed, number)
         self.network = parts.network
-        self.database, self.relay = map(parts.network.host, ("database", "relay"))
+        self.database, self.relay_host = map(parts.network.host, ("database", "relay"))
         self.workers = [parts.network.host(name) for name in ("first", "second")]
         self.victim = self.chance.choice(self.workers)
         self.environment = _seen_from_elsewhere(service.environment, self.database)
@@ -68,22 +68,22 @@ class HostTrial(Trial):
         settings: Mapping[str, str],
         seed: str,
         number: int,
-        relay: type[Post] = FarPost,
+        relay_class: type[RelayProcess] = FarRelay,
     ) -> Iterator[Self]:
         """Set up the relay, the web and a worker on each of two hosts, and followers."""
         assert isinstance(parts, HostParts)
         there = parts.network.host("relay")
         with ExitStack() as stack:
             with there.entered():
-                post = stack.enter_context(relay.open(parts.folder, seed, _PACE))
-            sitemap_entries = contract(
+                relay = stack.enter_context(relay_class.open(parts.folder, seed, _PACE))
+            places = contract(
                 database_url=parts.database_url,
                 redis_url=parts.redis.url,
-                smtp_url=f"smtp://{there.address}:{post.port}",
+                smtp_url=f"smtp://{there.address}:{relay.port}",
             )
-            variables = {**sitemap_entries, **QUICK, **settings}
+            variables = {**places, **QUICK, **settings}
             service = stack.enter_context(Service.running(variables, parts.folder, ("web",)))
-            trial = cls(parts, service, post, seed, number)
+            trial = cls(parts, service, relay, seed, number)
             for host in trial.workers:
                 with host.entered():
                     stack.enter_context(trial._workers(host))
@@ -96,7 +96,7 @@ class HostTrial(Trial):
 
     def sent_by_victim(self) -> int:
         """Count what the relay has taken from the host that is cut off."""
-        return sum(entry.client == self.victim.address for entry in self.post.entries())
+        return sum(entry.client == self.victim.address for entry in self.relay.entries())
 
     @contextmanager
     def _workers(self, host: Host) -> Iterator[None]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
-from tests.faults.post import Entry, Post
+from tests.faults.relay_process import Entry, RelayProcess
 from tests.mail_server import MailServer
 from tests.servers import temporary_folder
 
@@ -18,7 +18,7 @@ _MESSAGE_ID = re.compile(rb"Message-ID: (<[^>]+>)")
 _RECIPIENT = re.compile(rb"[^-]To: <([^>]+)>")
 
 
-class Postfix(Post):
+class Postfix(RelayProcess):
     """Postfix with a configuration and a queue of its own."""
 
     def __init__(self, folder: Path, _seed: str) -> None:
@@ -31,8 +31,8 @@ class Postfix(Post):
         """Run it in a folder that its many users may enter; its pace is its own."""
         with temporary_folder() as own:
             own.chmod(0o755)
-            with super().open(own, seed, pace) as post:
-                yield post
+            with super().open(own, seed, pace) as relay:
+                yield relay
 
     @property
     def url(self) -> str:

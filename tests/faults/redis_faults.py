@@ -23,7 +23,7 @@ def freeze_redis(trial: Trial) -> None:
     redis = trial.parts.redis
     redis.freeze()
     began = time.monotonic()
-    trial.press.publish(f"frozen-{trial.story.strikes}", notify=False)
+    trial.publishing.publish(f"frozen-{trial.story.strikes}", notify=False)
     trial.story.figures["seconds to publish"].append(time.monotonic() - began)
     trial.until_accepted(trial.receipt()["accepted"] + 1)
     redis.thaw()

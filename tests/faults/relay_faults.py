@@ -22,26 +22,26 @@ _LOOK_AGAIN = 50
 @contextmanager
 def forgetful(trial: Trial) -> Iterator[None]:
     """Let the relay take every message, and lose the answer to one in a hundred."""
-    trial.post.order(f"forgetful {SHARE_LOST}")
+    trial.relay.order(f"forgetful {SHARE_LOST}")
     yield
 
 
 def count_lost_answers(trial: Trial) -> None:
     """Take every lost answer for one injection."""
-    trial.story.strikes = sum(entry.lost for entry in trial.post.entries())
+    trial.story.strikes = sum(entry.lost for entry in trial.relay.entries())
 
 
 def kill_relay(trial: Trial) -> None:
     """Kill the relay in the middle of whatever it takes, and start it again on its port."""
-    trial.post.kill()
-    trial.post.start()
+    trial.relay.kill()
+    trial.relay.start()
 
 
 def overload_relay(trial: Trial) -> None:
     """Let the relay say 421 and 452 for a while; nobody is blamed."""
-    trial.post.order("busy")
+    trial.relay.order("busy")
     trial.last(_BUSY_SECONDS)
-    trial.post.order("well")
+    trial.relay.order("well")
 
 
 def nobody_is_blamed(trial: Trial) -> None:
@@ -53,37 +53,37 @@ def nobody_is_blamed(trial: Trial) -> None:
 
 def publish_with_wrong_password(trial: Trial) -> None:
     """Publish while the relay knows no password of ours; mend that, and resume."""
-    trial.post.kill()
-    trial.post.start()
-    trial.post.order("stranger")
-    taken = trial.post.taken()
+    trial.relay.kill()
+    trial.relay.start()
+    trial.relay.order("stranger")
+    taken = trial.relay.taken()
     trial.publish()
     eventually(lambda: trial.receipt()["state"] == "paused", "paused")
-    assert "password" in trial.press.release(trial.release)["paused_because"]
-    assert trial.post.taken() == taken
-    trial.post.order("well")
+    assert "password" in trial.publishing.release(trial.release)["paused_because"]
+    assert trial.relay.taken() == taken
+    trial.relay.order("well")
     # Whoever asked before it was mended may still be answered, and would pause it again.
-    trial.post.quiet()
-    trial.press.resume(trial.release)
+    trial.relay.quiet()
+    trial.publishing.resume(trial.release)
     trial.story.strikes += 1
 
 
 def silence_relay(trial: Trial) -> None:
     """Let the relay stop answering for longer than we wait for it, and then take everything."""
-    trial.post.freeze()
+    trial.relay.freeze()
     trial.last(_SILENT_SECONDS)
-    trial.post.thaw()
+    trial.relay.thaw()
 
 
 def publish_and_leave(trial: Trial) -> None:
     """Let people leave by one click, found in an earlier letter, while the next goes out."""
     trial.publish()
     trial.until_done()
-    before = trial.post.entries()
+    before = trial.relay.entries()
     links = {one.recipient: one.one_click for one in before}
     trial.publish()
     trial.until_accepted(trial.number // 10)
-    waiting = trial.people - {one.recipient for one in trial.post.entries()[len(before) :]}
+    waiting = trial.people - {one.recipient for one in trial.relay.entries()[len(before) :]}
     for one in trial.chance.sample(sorted(waiting), _LEAVERS):
         _click(links[one])
         trial.story.left[one] = time.time()
@@ -92,7 +92,7 @@ def publish_and_leave(trial: Trial) -> None:
 
 def nobody_hears_much_later(trial: Trial) -> None:
     """See how many more each connection carried before whoever had left by then was left out."""
-    entries = trial.post.entries()
+    entries = trial.relay.entries()
     for entry in entries:
         left = trial.story.left.get(entry.recipient, entry.at)
         if entry.at > left:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from tests.faults.fault import Fault
-from tests.faults.post import Count
+from tests.faults.relay_process import Count
 from tests.faults.trial import CONNECTIONS, LONG, QUICK, Trial
 from tests.servers import find_program
 from tests.service import ROOT
@@ -154,23 +154,23 @@ _PAGE = """\
 # Reliability, measured
 
 Written by `make faults`; do not edit. It breaks real processes while releases go out, reads the
-receipt all the way (it balances at every look, or the run fails), and counts at the relay, which
-writes every message down before it answers.
+receipt throughout (unless it balances every time, the run fails), and counts messages at the relay,
+which records each before it answers.
 
 **{times:,} injections, {messages} messages, {lost} lost. {verdict}** {date}, commit `{commit}`,
 {machine}; {versions}; PostgreSQL with `fsync = on`.
 
-Leases last {lease} s and the sweep goes round every {sweep} s, where a service has 60 and 10: after
-a kill, the batches that the dead worker held wait for the longer of the two. A worker has
-{connections} connections. Seconds are from the end of an injection to the next accepted message
-(of the host that was cut off, where one was), in the middle and at the longest; a dash says that
-nothing was held up, or that nothing could be measured. Every duplicate is one that the receipt
-lists as `uncertain`, or the run fails.
+Leases last {lease} s and the sweep runs every {sweep} s; the defaults are 60 and 10. After a kill,
+the batches of the dead worker wait for their leases to run out, and then for the next sweep. A
+worker has {connections} connections. Seconds are from the end of an injection to the next accepted
+message (from the host that was cut off, where one was), the median and the longest; a dash says
+that sending was not held up, or that nothing could be measured. Unless the receipt lists every
+duplicate as `uncertain`, the run fails.
 
 | # | fault | injected | on | held | times | messages | lost | twice | bound | s | longest | seed |
 |--:|---|---|---|---|--:|--:|--:|--:|---|--:|--:|--:|
 {rows}
 
-One row again: `make faults ARGS='-k row13-'`; the moments again, as far as processes let
-themselves be repeated: `FAULTS_SEED=… make faults ARGS='-k row13-'`.
+To repeat a row: `make faults ARGS='-k row13-'`; to repeat it at the same moments, as far as
+processes allow: `FAULTS_SEED=… make faults ARGS='-k row13-'`.
 """

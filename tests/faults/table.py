@@ -22,7 +22,7 @@ from tests.faults.fault import (
     SQLITE,
     Fault,
 )
-from tests.faults.host_trial import FarPost, HostTrial
+from tests.faults.host_trial import FarRelay, HostTrial
 from tests.faults.postfix import Postfix
 from tests.faults.trial import Trial
 
@@ -40,7 +40,7 @@ _FEW_CONNECTIONS = {"MAILER_CONNECTIONS": "2"}
 
 FAULTS = (
     Fault(
-        *(1, "Horse killed", "kill -9 of the process that sends", CONNECTIONS_EACH),
+        *(1, "Work horse killed", "kill -9 of the process that sends", CONNECTIONS_EACH),
         inject=worker_faults.kill_horse,
         short=3,
     ),
@@ -49,7 +49,7 @@ FAULTS = (
         inject=worker_faults.kill_parent,
     ),
     Fault(
-        *(3, "Worker killed", "kill -9 of parent and horse together", CONNECTIONS_EACH),
+        *(3, "Worker killed", "kill -9 of parent and work horse together", CONNECTIONS_EACH),
         inject=worker_faults.kill_group,
     ),
     Fault(
@@ -59,7 +59,7 @@ FAULTS = (
         during=worker_faults.two_workers,
     ),
     Fault(
-        *(5, "Deploy", "SIGTERM while it sends, and the next version started", NONE),
+        *(5, "Deploy", "SIGTERM while it sends, then the next version started", NONE),
         inject=worker_faults.deploy,
     ),
     Fault(
@@ -80,7 +80,7 @@ FAULTS = (
         crowd=600,
     ),
     Fault(
-        *(9, "Redis killed", "kill -9, and an empty one in its place", NONE),
+        *(9, "Redis killed", "kill -9, and an empty Redis in its place", NONE),
         inject=redis_faults.kill_redis,
         alike=True,
     ),
@@ -120,13 +120,13 @@ FAULTS = (
         long=1,
     ),
     Fault(
-        *(16, "Disk full", "not one byte left for the database, then room again"),
+        *(16, "Disk full", "not one byte left for the database, then space again"),
         CONNECTIONS_EACH,
         inject=database_faults.fill_disk,
         small_disk=True,
     ),
     Fault(
-        *(17, "SQLite held", "BEGIN EXCLUSIVE for 4 s, and a publish call meanwhile", NONE),
+        *(17, "SQLite held", "BEGIN EXCLUSIVE for 4 s, and a publish call in that time", NONE),
         inject=database_faults.hold_writer,
         databases=SQLITE,
         settings=_PATIENT,
@@ -159,7 +159,7 @@ FAULTS = (
         alike=True,
     ),
     Fault(
-        *(22, "Relay silent", "SIGSTOP of the relay for twice the time that is waited for a dot"),
+        *(22, "Relay silent", "SIGSTOP of the relay for twice the timeout of the reply to a dot"),
         CONNECTIONS_EACH,
         inject=relay_faults.silence_relay,
         settings=relay_faults.SILENCE_TIMEOUT,
@@ -167,7 +167,7 @@ FAULTS = (
         alike=True,
     ),
     Fault(
-        *(23, "Left meanwhile", "20 one-click POSTs while the release goes out", NONE),
+        *(23, "Followers leave", "20 one-click POSTs while the release goes out", NONE),
         publish=relay_faults.publish_and_leave,
         afterwards=relay_faults.nobody_hears_much_later,
         settings=_FEW_CONNECTIONS,
@@ -196,10 +196,10 @@ FAULTS = (
         inject=relay_faults.kill_relay,
         crowd=2_000,
         alike=True,
-        relay=Postfix,
+        relay_class=Postfix,
     ),
     Fault(
-        *(27, "Killed anyhow while Redis is absent", "rows 1 to 3 at random", CONNECTIONS_EACH),
+        *(27, "Killed while Redis is absent", "rows 1 to 3 at random", CONNECTIONS_EACH),
         inject=worker_faults.kill_somehow,
         redis=False,
     ),
@@ -214,7 +214,7 @@ FAULTS = (
             long=1,
             crowd=5_000,
             trial=HostTrial,
-            relay=FarPost,
+            relay_class=FarRelay,
         )
         for number, what, inject, short in (
             (28, "the database", host_faults.cut_off_from_database, 1),

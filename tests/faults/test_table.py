@@ -76,7 +76,9 @@ def test_nobody_is_lost_and_duplicates_keep_their_bound(
     print(f"FAULTS_SEED={seed}")
     finding = Finding.of(fault, database, seed)
     note(finding)
-    with fault.trial.running(parts, fault.settings, seed, fault.followers, fault.relay) as trial:
+    with fault.trial.running(
+        parts, fault.settings, seed, fault.followers, fault.relay_class
+    ) as trial:
         with fault.during(trial):
             play(fault, trial)
         count = trial.count()

@@ -16,8 +16,8 @@ from typing import Any, Self
 from mailer.domain import publishers
 from mailer.domain.followers.follower_csv import import_followers
 from tests.disks import SmallDisk
-from tests.faults.post import Count, Post
-from tests.faults.press import Press
+from tests.faults.publishing_client import PublishingClient
+from tests.faults.relay_process import Count, RelayProcess
 from tests.processes import Process, eventually
 from tests.servers import PostgreSQL, Redis
 from tests.service import Service, application, complete, contract
@@ -75,15 +75,17 @@ class Story:
 class Trial:
     """Releases on their way to everyone, and the means to disturb and to follow them."""
 
-    def __init__(self, parts: Parts, service: Service, post: Post, seed: str, number: int) -> None:
+    def __init__(
+        self, parts: Parts, service: Service, relay: RelayProcess, seed: str, number: int
+    ) -> None:
         self.parts = parts
         self.service = service
-        self.post = post
+        self.relay = relay
         self.story = Story()
         self.chance = random.Random(seed)
         self.number = number
         self.people = {f"p{one}@d{one % 7}.example.org" for one in range(number)}
-        self.press = Press(service.url, self._open_press_room())
+        self.publishing = PublishingClient(service.url, self._open_press_room())
         self._ends: list[tuple[float, int]] = []
 
     @classmethod
@@ -94,16 +96,16 @@ class Trial:
         settings: Mapping[str, str],
         seed: str,
         number: int,
-        relay: type[Post] = Post,
+        relay_class: type[RelayProcess] = RelayProcess,
     ) -> Iterator[Self]:
         """Set up the service, a relay that records, and a press room with followers."""
-        with relay.open(parts.folder, seed, PACE) as post:
-            sitemap_entries = contract(
-                database_url=parts.database_url, redis_url=parts.redis.url, smtp_url=post.url
+        with relay_class.open(parts.folder, seed, PACE) as relay:
+            places = contract(
+                database_url=parts.database_url, redis_url=parts.redis.url, smtp_url=relay.url
             )
-            variables = {**sitemap_entries, **QUICK, **settings}
+            variables = {**places, **QUICK, **settings}
             with Service.running(variables, parts.folder, NAMES) as service:
-                yield cls(parts, service, post, seed, number)
+                yield cls(parts, service, relay, seed, number)
 
     @property
     def release(self) -> int:
@@ -116,11 +118,11 @@ class Trial:
 
     def publish(self) -> None:
         """Publish one more release to everyone."""
-        self.story.published.append(self.press.publish(self.reference()))
+        self.story.published.append(self.publishing.publish(self.reference()))
 
     def receipt(self) -> dict[str, Any]:
         """Read the receipt of the newest release, which balances."""
-        return self.press.receipt(self.release)
+        return self.publishing.receipt(self.release)
 
     def until_accepted(self, number: int) -> bool:
         """Wait until so many are accepted; False if it is done before. Every look is a check."""
@@ -152,7 +154,9 @@ class Trial:
 
         def goes_on() -> str:
             receipt = self.receipt()
-            assert receipt["state"] != "paused", self.press.release(self.release)["paused_because"]
+            assert receipt["state"] != "paused", self.publishing.release(self.release)[
+                "paused_because"
+            ]
             if receipt["accepted"] > accepted:
                 return "resumed"
             return "done" if receipt["state"] == "done" else ""
@@ -171,14 +175,14 @@ class Trial:
 
     def count(self) -> Count:
         """Count what arrived."""
-        return self.post.count(self.people - set(self.story.left), len(self.story.published))
+        return self.relay.count(self.people - set(self.story.left), len(self.story.published))
 
     def unannounced(self, doubled: set[str]) -> set[str]:
         """Give those who got something twice and whom no receipt says to be uncertain."""
         return {
             one
             for one in doubled
-            if not any(self.press.uncertain(release, one) for release in self.story.published)
+            if not any(self.publishing.uncertain(release, one) for release in self.story.published)
         }
 
     def colleague(self, **more: str) -> None:

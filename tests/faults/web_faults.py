@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
 from tests.faults.failpoint import HEADER
-from tests.faults.press import now
+from tests.faults.publishing_client import now
 from tests.faults.trial import Trial
 
 WITH_FAILPOINTS = {"GUNICORN_CMD_ARGS": "--config=python:tests.faults.failpoint"}
@@ -22,7 +22,7 @@ def publish_through_kills(trial: Trial) -> None:
     moment = now()
     for step in count(1):
         try:
-            answer = trial.press.publish(
+            answer = trial.publishing.publish(
                 trial.reference(), {HEADER: str(step)}, published_at=moment
             )
         except OSError:
@@ -40,7 +40,7 @@ def publish_at_once(trial: Trial) -> None:
 
     def call(_: int) -> int:
         together.wait()
-        return trial.press.publish(reference, published_at=moment)
+        return trial.publishing.publish(reference, published_at=moment)
 
     with ThreadPoolExecutor(_AT_ONCE) as callers:
         [answer] = set(callers.map(call, range(_AT_ONCE)))

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from mailer.domain.followers import follower_csv
+from tests.journeys.mail_domain import MailDomain
 from tests.journeys.people import PublishingSystem, Visitor, mailto, one_click
-from tests.journeys.town import Town
 from tests.processes import eventually, free_port
 from tests.relay import SILENCE, Relay
 from tests.service import Service, application
@@ -33,25 +33,27 @@ def own_settings() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def town(
+def mail_domain(
     service: Service, relay_server: Relay, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Town]:
+) -> Iterator[MailDomain]:
     """All of it."""
-    with Town.open(service, relay_server, tmp_path_factory.mktemp("mailer")) as town:
-        yield town
+    with MailDomain.open(service, relay_server, tmp_path_factory.mktemp("mailer")) as mail_domain:
+        yield mail_domain
 
 
 @pytest.fixture
-def press_office(town: Town, request: pytest.FixtureRequest) -> PublishingSystem:
+def press_office(mail_domain: MailDomain, request: pytest.FixtureRequest) -> PublishingSystem:
     """The publishing system of a press room that nobody follows yet."""
-    return town.open_room(slug_of(request))
+    return mail_domain.open_room(slug_of(request))
 
 
 @pytest.fixture
-def kari(town: Town, press_office: PublishingSystem, request: pytest.FixtureRequest) -> Visitor:
+def kari(
+    mail_domain: MailDomain, press_office: PublishingSystem, request: pytest.FixtureRequest
+) -> Visitor:
     """Somebody who follows it."""
-    kari = Visitor(town.relay, f"kari.{slug_of(request)}@example.org")
-    kari.follow(f"{town.service.url}/{slug_of(request)}/")
+    kari = Visitor(mail_domain.relay, f"kari.{slug_of(request)}@example.org")
+    kari.follow(f"{mail_domain.service.url}/{slug_of(request)}/")
     return kari
 
 
@@ -71,7 +73,7 @@ def click(url: str, content_type: str) -> None:
 
 @pytest.mark.parametrize("content_type", BODIES)
 def test_one_click_ends_it_without_a_cookie_or_another_place_to_go(
-    town: Town, kari: Visitor, press_office: PublishingSystem, content_type: str
+    mail_domain: MailDomain, kari: Visitor, press_office: PublishingSystem, content_type: str
 ) -> None:
     click(one_click(kari.letters(2)[1]), content_type)
     assert kari.letters(3)[2]["Auto-Submitted"] == "auto-generated"
@@ -79,10 +81,10 @@ def test_one_click_ends_it_without_a_cookie_or_another_place_to_go(
 
 
 def test_a_message_to_the_mailto_ends_it_in_whatever_case_and_again_is_harmless(
-    town: Town, kari: Visitor, press_office: PublishingSystem
+    mail_domain: MailDomain, kari: Visitor, press_office: PublishingSystem
 ) -> None:
     for _ in range(2):
-        ending = town.write(kari.address, mailto(kari.letters(2)[1]).upper())
+        ending = mail_domain.write(kari.address, mailto(kari.letters(2)[1]).upper())
         assert ending.status == 0
         assert "has ended, by mail" in ending.said
     assert kari.letters(3)[2]["Auto-Submitted"] == "auto-generated"
@@ -90,79 +92,80 @@ def test_a_message_to_the_mailto_ends_it_in_whatever_case_and_again_is_harmless(
 
 
 def test_a_machine_that_answers_ends_nothing(
-    town: Town, kari: Visitor, press_office: PublishingSystem
+    mail_domain: MailDomain, kari: Visitor, press_office: PublishingSystem
 ) -> None:
     address = mailto(kari.letters(2)[1])
     endings = [
-        town.write(kari.address, address, "Auto-Submitted: auto-replied (vacation)"),
-        town.write("", address),
+        mail_domain.write(kari.address, address, "Auto-Submitted: auto-replied (vacation)"),
+        mail_domain.write("", address),
     ]
     assert [ending.status for ending in endings] == [0, 0]
     assert press_office.done(press_office.publish("brygga"))["accepted"] == 1
 
 
 def test_a_letter_that_comes_back_to_its_sender_is_taken(
-    town: Town, kari: Visitor, press_office: PublishingSystem
+    mail_domain: MailDomain, kari: Visitor, press_office: PublishingSystem
 ) -> None:
     press_office.done(press_office.publish("brygga"))
-    senders = [one.sender for one in town.relay.received if one.recipient == kari.address]
+    senders = [one.sender for one in mail_domain.relay.received if one.recipient == kari.address]
     assert len(set(senders)) == 2
     for sender in senders:
         assert sender.endswith(f"@{DOMAIN}")
-        assert town.write("", sender).status == 0
+        assert mail_domain.write("", sender).status == 0
     assert press_office.done(press_office.publish("brygga-2"))["accepted"] == 1
 
 
-def test_other_mail_is_refused_before_it_is_taken(town: Town) -> None:
+def test_other_mail_is_refused_before_it_is_taken(mail_domain: MailDomain) -> None:
     for other in (f"postmaster@{DOMAIN}", f"unsubscribe-abc@{DOMAIN}"):
-        with smtplib.SMTP("127.0.0.1", town.postfix.port) as client:
+        with smtplib.SMTP("127.0.0.1", mail_domain.postfix.port) as client:
             client.mail("kari@example.org")
             assert client.rcpt(other)[0] == 550
 
 
-def test_what_nobody_here_has_made_is_said_to_be_nobodys(town: Town) -> None:
-    ending = town.write("", f"unsubscribe-{'a' * 32}@{DOMAIN}")
+def test_what_nobody_here_has_made_is_said_to_be_nobodys(mail_domain: MailDomain) -> None:
+    ending = mail_domain.write("", f"unsubscribe-{'a' * 32}@{DOMAIN}")
     assert (ending.status, ending.said) == (67, "No mailbox has this address.\n")
-    eventually(lambda: "dsn=5.1.1" in town.postfix.log, "Postfix says so too")
+    eventually(lambda: "dsn=5.1.1" in mail_domain.postfix.log, "Postfix says so too")
 
 
 @pytest.mark.parametrize("missing", ["the database", "the settings"])
 def test_while_something_is_away_postfix_keeps_the_message(
-    town: Town, kari: Visitor, press_office: PublishingSystem, missing: str
+    mail_domain: MailDomain, kari: Visitor, press_office: PublishingSystem, missing: str
 ) -> None:
-    settings = town.environment.read_text()
-    town.environment.unlink()
+    settings = mail_domain.environment.read_text()
+    mail_domain.environment.unlink()
     if missing == "the database":
         away = f"DATABASE_URL=postgresql+psycopg://mailer@127.0.0.1:{free_port()}/mailer\n"
-        town.environment.write_text(settings + away)
-    deferrals = town.postfix.log.count("status=deferred")
-    assert town.write(kari.address, mailto(kari.letters(2)[1])).status == 75
+        mail_domain.environment.write_text(settings + away)
+    deferrals = mail_domain.postfix.log.count("status=deferred")
+    assert mail_domain.write(kari.address, mailto(kari.letters(2)[1])).status == 75
     eventually(
-        lambda: town.postfix.log.count("status=deferred") > deferrals, "Postfix will try again"
+        lambda: mail_domain.postfix.log.count("status=deferred") > deferrals,
+        "Postfix will try again",
     )
-    town.environment.write_text(settings)
-    town.postfix.order("flush")
+    mail_domain.environment.write_text(settings)
+    mail_domain.postfix.order("flush")
     assert kari.letters(3)[2]["Auto-Submitted"] == "auto-generated"
     assert press_office.done(press_office.publish("brygga"))["total"] == 0
 
 
 def test_who_leaves_is_skipped_in_a_batch_that_is_claimed_already(
-    town: Town, press_office: PublishingSystem, request: pytest.FixtureRequest
+    mail_domain: MailDomain, press_office: PublishingSystem, request: pytest.FixtureRequest
 ) -> None:
     crowd = [f"{slug_of(request)}.{number:03}@example.org" for number in range(240)]
-    with application(town.service.environment):
+    with application(mail_domain.service.environment):
         follower_csv.import_followers(slug_of(request), ["address", *crowd], locales=("nb",))
     press_office.done(press_office.publish("brygga"))
-    letters = {one: Visitor(town.relay, one).letters(1)[0] for one in crowd[50:60]}
-    town.relay.answer(crowd[0], at="rcpt", reply=SILENCE, times=1)
-    silences = town.relay.silences
+    letters = {one: Visitor(mail_domain.relay, one).letters(1)[0] for one in crowd[50:60]}
+    mail_domain.relay.answer(crowd[0], at="rcpt", reply=SILENCE, times=1)
+    silences = mail_domain.relay.silences
     answer = press_office.publish("brygga-2")
     # A batch of sixty is claimed, its first fifty have been looked up, and the relay holds one.
-    eventually(lambda: town.relay.silences > silences, "the first message waits")
+    eventually(lambda: mail_domain.relay.silences > silences, "the first message waits")
     for one, content_type in zip(crowd[50:], BODIES, strict=False):
         click(one_click(letters[one]), content_type)
-    assert town.write(crowd[59], mailto(letters[crowd[59]])).status == 0
-    town.relay.break_connections()
+    assert mail_domain.write(crowd[59], mailto(letters[crowd[59]])).status == 0
+    mail_domain.relay.break_connections()
     receipt = press_office.done(answer)
     assert (receipt["total"], receipt["accepted"], receipt["skipped"]) == (240, 237, 3)
     assert receipt["reasons"]["skipped"] == {"left": 3}

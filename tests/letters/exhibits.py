@@ -13,7 +13,7 @@ from mailer.config import TEMPLATES
 from mailer.demo import samples
 from mailer.domain.releases.release_body import ReleaseBody
 from mailer.mail.content import Links
-from mailer.mail.letters import Headline, Letters, PressRoom, Replaced
+from mailer.mail.letters import Headline, Letters, PressRoom, ReplacedVersion
 from mailer.mail.message import Composed
 from tests.mail.conftest import VALUES, parse, part
 
@@ -75,7 +75,7 @@ def _release(
 def _replacing(kind: str, content: dict[str, Any]) -> Exhibit:
     body = ReleaseBody.read(content)
     story = body.story(body.published(datetime(2026, 4, 11, 10, tzinfo=UTC)))
-    old = Replaced(story.title, story.published_at, 1, NOTES[kind])
+    old = ReplacedVersion(story.title, story.published_at, 1, NOTES[kind])
     method = getattr(LETTERS, kind)
     return Exhibit(kind, kind, lambda locale: method(PLAIN, story, old, locale))
 

@@ -18,7 +18,7 @@ from mailer.mail.letters import (
     Letters,
     Links,
     PressRoom,
-    Replaced,
+    ReplacedVersion,
     Source,
     Story,
 )
@@ -69,7 +69,7 @@ def write(
         return letters.release(press_room, story, locale)
     parts: list[object] = []
     if kind in ("correction", "retraction"):
-        parts = [story, Replaced(story.title, story.published_at, 1, NOTE)]
+        parts = [story, ReplacedVersion(story.title, story.published_at, 1, NOTE)]
     composed = getattr(letters, kind)(press_room, *parts, locale)
     assert isinstance(composed, Composed)
     return composed

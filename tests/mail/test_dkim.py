@@ -79,8 +79,8 @@ def test_a_changed_octet_does_not_verify(data: st.DataObject) -> None:
     message = sign(composed, signing, TIMESTAMP).fill(filling())
     start = len(message) - len(composed.fill(filling()))
     # A digit for a letter, since case and white space do not matter everywhere.
-    sitemap_entries = [at for at in range(start, len(message)) if chr(message[at]).isalnum()]
-    at = data.draw(st.sampled_from(sitemap_entries))
+    places = [at for at in range(start, len(message)) if chr(message[at]).isalnum()]
+    at = data.draw(st.sampled_from(places))
     other = b"1" if message[at : at + 1] == b"0" else b"0"
     changed = message[:at] + other + message[at + 1 :]
     assert dkimpy_verdicts(changed, signing) == [False, False]

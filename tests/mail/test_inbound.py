@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailer.errors import UnusableMessage
-from mailer.mail.inbound import LARGEST_HEADER, LARGEST_MESSAGE, Arrival, read_message
+from mailer.mail.inbound import LARGEST_HEADER, LARGEST_MESSAGE, InboundMessage, read_message
 
 MESSAGE = b"""\
 Return-Path: <kari@example.org>
@@ -27,7 +27,7 @@ Auto-Submitted: auto-replied
 """
 
 
-def read(message: bytes) -> Arrival:
+def read(message: bytes) -> InboundMessage:
     """Read a message, and see that nothing is left for the mail server to be rid of."""
     stream = io.BytesIO(message)
     try:
@@ -44,7 +44,7 @@ def with_field(field: bytes) -> bytes:
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 def test_the_header_says_whom_it_was_for_and_the_text_nothing(end: bytes) -> None:
     arrival = read(MESSAGE.replace(b"\n", end))
-    assert arrival == Arrival(
+    assert arrival == InboundMessage(
         (
             "Unsubscribe-Abc@in.example.org",
             *("unsubscribe-abc@in.example.org",) * 2,
@@ -116,7 +116,7 @@ def test_a_large_text_is_passed_over_and_an_endless_one_refused() -> None:
     "value", [b"(" * 60_000, b"a" * 60_000, b'"' * 60_000, b"a@" * 30_000, b"<" * 60_000]
 )
 def test_a_field_that_is_made_to_take_long_does_not(value: bytes) -> None:
-    assert isinstance(read(b"To: " + value + b"\n\n"), Arrival)
+    assert isinstance(read(b"To: " + value + b"\n\n"), InboundMessage)
 
 
 @given(st.binary(max_size=500), st.binary(max_size=500))

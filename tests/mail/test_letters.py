@@ -25,7 +25,7 @@ from mailer.mail.letters import (
     Image,
     Letters,
     PressRoom,
-    Replaced,
+    ReplacedVersion,
     Source,
     Story,
 )
@@ -224,7 +224,7 @@ def test_what_replaces_a_release_says_so_under_it(
 def test_a_later_version_names_the_first_one_too(
     letters: Letters, press_room: PressRoom, story: Story
 ) -> None:
-    third = Replaced("Hvalen er borte", story.published_at, 2)
+    third = ReplacedVersion("Hvalen er borte", story.published_at, 2)
     message, text, _ = read(letters.correction(press_room, story, third, "nb"))
     assert message["References"] == f"<{VALUES['thread']}> <{VALUES['in_reply_to']}>"
     assert NOTE not in text

@@ -19,7 +19,7 @@ from fast_mail_parser import PyMimePart, parse_email, parse_email_tree
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mailer.mail.letters import Letters, PressRoom, Replaced, Story
+from mailer.mail.letters import Letters, PressRoom, ReplacedVersion, Story
 from mailer.mail.locales import available
 from mailer.mail.message import message_date
 from tests.mail.conftest import VALUES
@@ -127,7 +127,7 @@ READERS = (read_in_the_new_manner, read_in_the_old_manner, read_by_another)
 def compose(letters: Letters, room: PressRoom, story: Story, locale: str, recipient: str) -> bytes:
     """Compose a release and fill it for a recipient, as the fan-out does."""
     composed = letters.release(room, story, locale)
-    dated = composed.given({"date": message_date(story.published_at)})
+    dated = composed.with_values({"date": message_date(story.published_at)})
     return dated.fill({**VALUES, "to": recipient})
 
 
@@ -242,7 +242,7 @@ def test_what_replaces_a_release_is_found_under_it(
 ) -> None:
     story = data.draw(stories(passage))
     tell = data.draw(st.sampled_from([letters.correction, letters.retraction]))
-    replaced = Replaced(data.draw(one_line), data.draw(moments), number, note)
+    replaced = ReplacedVersion(data.draw(one_line), data.draw(moments), number, note)
     message = tell(press_room, story, replaced, data.draw(st.sampled_from(available()))).fill(
         {**VALUES, "to": data.draw(st.sampled_from(RECIPIENTS))}
     )

@@ -1,1 +1,1 @@
-"""Rows and doorbells."""
+"""Rows and queues."""

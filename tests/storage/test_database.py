@@ -28,7 +28,7 @@ from mailer.storage.database import (
 from mailer.storage.migrations import newest_migration, present_migration, upgrade
 from mailer.storage.models import ApiKey, Subscriber
 from tests.conftest import Databases
-from tests.domain.cast import ADA, KARI, OLA, press_room
+from tests.domain.press_room import ADA, KARI, OLA, press_room
 
 THEN = datetime(2026, 5, 17, 12, tzinfo=UTC)
 HOLD = """

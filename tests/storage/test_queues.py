@@ -1,4 +1,4 @@
-"""The doorbells: heard if Redis hears, and never in anybody's way."""
+"""Wake-up jobs: enqueued if Redis answers, and never in the way of a request."""
 
 from __future__ import annotations
 

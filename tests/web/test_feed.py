@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.etree.ElementTree import Element, fromstring
 
-from tests.domain.cast import RELEASE
+from tests.domain.press_room import RELEASE
 from tests.web.house import NAME, ROOM, House, text
 
 ATOM = "{http://www.w3.org/2005/Atom}"

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 from tests.conftest import Databases
-from tests.domain.cast import RELEASE
+from tests.domain.press_room import RELEASE
 from tests.web.house import NAME, ROOM, House, answering, house, text
 
 if TYPE_CHECKING:

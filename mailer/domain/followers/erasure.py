@@ -1,4 +1,4 @@
-"""Erasure: a person goes, and a keyed hash stays, so that no file brings them back (GDPR, 17)."""
+"""Erasure (GDPR, 17): delete a subscriber; an HMAC of the address keeps imports from adding it."""
 
 from __future__ import annotations
 
@@ -21,72 +21,72 @@ _NO_KEY = "MAILER_ERASURE_KEY: is not set, and without it nobody can be kept for
 
 
 def erase(settings: Settings, address: str) -> None:
-    """Forget an address; raises InvalidAddress, NotFound, and Misconfigured without a key."""
+    """Erase an address; raises InvalidAddress, NotFound, and Misconfigured without a key."""
     address = canonical(address)
     _require_key(settings)
     with transaction() as session:
         person = session.scalar(select(Subscriber.id).where(Subscriber.address == address))
         if person is None:
-            raise NotFound("Nobody here has this address.")
-        forget(session, settings, [person])
+            raise NotFound("No subscriber has this address.")
+        erase_subscribers(session, settings, [person])
 
 
 def erase_owner(settings: Settings, subscription_id: int) -> None:
-    """Forget whoever a subscription belongs to; again is fine. Raises Misconfigured."""
+    """Erase the subscriber of a subscription, if it still has one; raises Misconfigured."""
     _require_key(settings)
     with transaction() as session:
         person = session.scalar(
             select(Subscription.subscriber_id).where(Subscription.id == subscription_id)
         )
         if person is not None:
-            forget(session, settings, [person])
+            erase_subscribers(session, settings, [person])
 
 
-def forget(session: Session, settings: Settings, people: Sequence[int]) -> None:
-    """Leave of these people bare subscriptions, when they agreed to what, and a keyed hash.
+def erase_subscribers(session: Session, settings: Settings, ids: Sequence[int]) -> None:
+    """Delete these subscribers; their subscriptions end and are anonymised.
 
-    The hash is only made where there is a key for it.
+    An HMAC of each address is kept, if MAILER_ERASURE_KEY is set.
     """
-    hold(session, people)
-    found = session.scalars(select(Subscriber.address).where(Subscriber.id.in_(people))).all()
+    lock_subscribers(session, ids)
+    found = session.scalars(select(Subscriber.address).where(Subscriber.id.in_(ids))).all()
     if settings.erasure_key is not None and found:
         session.execute(
             insert(session, Erased).on_conflict_do_nothing(),
             [{"digest": _digest(settings.erasure_key, one), "at": now()} for one in found],
         )
-    theirs = select(Subscription.id).where(Subscription.subscriber_id.in_(people))
-    _empty(session, session.scalars(theirs).all())
-    session.execute(delete(Subscriber).where(Subscriber.id.in_(people)))
+    subscriptions = select(Subscription.id).where(Subscription.subscriber_id.in_(ids))
+    _anonymise(session, session.scalars(subscriptions).all())
+    session.execute(delete(Subscriber).where(Subscriber.id.in_(ids)))
 
 
-def hold(session: Session, people: Sequence[int]) -> None:
-    """Keep everybody else from people and their subscriptions until the commit.
+def lock_subscribers(session: Session, ids: Sequence[int]) -> None:
+    """Lock the rows of subscribers and their subscriptions until the commit.
 
-    A person comes before their subscriptions, as in a sign-up.
+    Lock order: table `erased`, then subscribers, then subscriptions, as in a sign-up.
     """
-    _keep_apart(session, "ROW EXCLUSIVE")
-    for column, person in (
+    _lock_erased(session, "ROW EXCLUSIVE")
+    for column, subscriber_id in (
         (Subscriber.id, Subscriber.id),
         (Subscription.id, Subscription.subscriber_id),
     ):
-        rows = select(column).where(person.in_(people)).order_by(column)
+        rows = select(column).where(subscriber_id.in_(ids)).order_by(column)
         session.execute(rows.with_for_update(key_share=column is Subscription.id))
 
 
 def clear_erasure(session: Session, settings: Settings, subscription: Subscription) -> None:
-    """Let somebody who has confirmed anew be known again."""
+    """Delete the HMAC of an erased address whose owner has confirmed a new subscription."""
     if settings.erasure_key is not None:
         person = session.get_one(Subscriber, subscription.subscriber_id)
         digest = _digest(settings.erasure_key, person.address)
         session.execute(delete(Erased).where(Erased.digest == digest))
 
 
-def forgotten(session: Session, key: str | None, addresses: Iterable[str]) -> set[str]:
-    """Return those of canonical addresses that were erased; no more are until the commit.
+def erased_addresses(session: Session, key: str | None, addresses: Iterable[str]) -> set[str]:
+    """Return which of the canonical addresses were erased; erasures wait until the commit.
 
-    Raises Misconfigured if somebody was erased, and the key is gone that would tell who.
+    Raises Misconfigured if addresses were erased, and there is no key to recognise them.
     """
-    _keep_apart(session, "SHARE")
+    _lock_erased(session, "SHARE")
     if key is None:
         if session.scalar(select(Erased.digest).limit(1)) is not None:
             raise Misconfigured(_NO_KEY)
@@ -96,14 +96,14 @@ def forgotten(session: Session, key: str | None, addresses: Iterable[str]) -> se
     return {digests[one] for one in found}
 
 
-def _keep_apart(session: Session, mode: Literal["ROW EXCLUSIVE", "SHARE"]) -> None:
-    """Keep imports and erasures apart; SQLite has one writer at a time anyway."""
+def _lock_erased(session: Session, mode: Literal["ROW EXCLUSIVE", "SHARE"]) -> None:
+    """Let an import (SHARE) and an erasure wait for each other; SQLite has one writer anyway."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(text(f"LOCK TABLE erased IN {mode} MODE"))
 
 
-def _empty(session: Session, subscriptions: Sequence[int]) -> None:
-    """Take the person, and all that could lead to them, out of their subscriptions."""
+def _anonymise(session: Session, subscriptions: Sequence[int]) -> None:
+    """End subscriptions, and remove all that could lead from them to their subscribers."""
     ended = update(Subscription).where(Subscription.id.in_(subscriptions))
     session.execute(
         ended.where(Subscription.ended_at.is_(None)).values(ended_at=now(), ended_reason="erased")

@@ -1,4 +1,4 @@
-"""Followers that a press room brings along, by the file."""
+"""Import and export of a press room's followers as CSV."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Protocol
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from mailer.domain.followers.erasure import forgotten
+from mailer.domain.followers.erasure import erased_addresses
 from mailer.domain.publishers import by_slug
 from mailer.errors import InvalidInput
 from mailer.mail.addresses import canonical
@@ -28,23 +28,23 @@ Row = dict[str, str]
 
 
 class Reader(Protocol):
-    """What csv.reader gives."""
+    """The type of what csv.reader returns."""
 
     line_num: int
 
     def __next__(self) -> list[str]:
-        """Give the next line, in parts."""
+        """Return the fields of the next line."""
         ...
 
 
 @dataclass(slots=True)
 class ImportReport:
-    """What became of each line of a file: `added + already + refused` is their number."""
+    """Counts of the lines of a file: `added + already + len(refused)` is their number."""
 
     added: int = 0
     already: int = 0
     refused: dict[int, str] = field(default_factory=dict)
-    """The number of each refused line, and why; never the address itself."""
+    """The reason for each refused line, by line number; never the address itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +71,12 @@ def import_followers(
     erasure_key: str | None = None,
     progress: Callable[[int], None] = lambda _lines: None,
 ) -> ImportReport:
-    """Take over confirmed followers from CSV lines with the columns of COLUMNS.
+    """Import confirmed followers from CSV lines with the columns of COLUMNS.
 
-    Whoever has left the press room, or was erased, stays away: only they themselves may come
-    back. A file that broke off can be read again. `progress` is told how many lines are done.
-    Raises NotFound for the press room, InvalidInput for a file without the columns, and
-    Misconfigured if nobody can tell any more who was erased.
+    Subscribers who have unsubscribed or were erased are refused: only they themselves may sign
+    up again. An import that broke off can be repeated. `progress` is called after each
+    transaction with the number of its lines. Raises NotFound for the press room, InvalidInput
+    for a wrong first line, and Misconfigured if addresses were erased and the key is missing.
     """
     reader = csv.reader(lines, skipinitialspace=True)
     columns = _columns(reader)
@@ -86,18 +86,18 @@ def import_followers(
     report = ImportReport()
     numbered = _rows(reader, columns)
     while block := list(islice(numbered, _LINES_A_TRANSACTION)):
-        followers = list(_understood(block, rules, report))
+        followers = list(_valid(block, rules, report))
         with transaction() as session:
-            known = _not_forgotten(session, erasure_key, followers, report)
-            _add(session, publisher, known, report)
+            allowed = _not_erased(session, erasure_key, followers, report)
+            _add(session, publisher, allowed, report)
         progress(len(block))
     return report
 
 
 def followers_of(slug: str) -> Iterator[tuple[str, str, str]]:
-    """Yield everybody who follows a press room and can be reached, in the form of COLUMNS.
+    """Yield a press room's confirmed and not suppressed followers, with the values of COLUMNS.
 
-    Raises NotFound. However long the reading takes, it is one moment's followers.
+    It is one SELECT: the followers at one moment, however long the reading takes. Raises NotFound.
     """
     with read_transaction() as session:
         publisher = by_slug(session, slug)
@@ -128,26 +128,26 @@ def _columns(reader: Reader) -> list[str]:
 
 
 def _rows(reader: Reader, columns: list[str]) -> Iterator[tuple[int, Row]]:
-    """Yield each line that is not empty, with its number as an editor counts them."""
+    """Yield each line that is not empty, with its line number as a text editor shows it."""
     while True:
         first = reader.line_num + 1
         try:
             values = next(reader)
         except StopIteration:
             return
-        except csv.Error:  # no line has a field as long as that
+        except csv.Error:  # such as a field beyond csv.field_size_limit()
             yield first, {}
             continue
         if values:
             yield first, dict(zip(columns, values, strict=False))
 
 
-def _understood(
+def _valid(
     block: list[tuple[int, Row]],
     rules: _Rules,
     report: ImportReport,
 ) -> Iterator[_Follower]:
-    """Yield the lines that make sense, each address once, and note the others."""
+    """Yield the valid lines, each address once; count the others in the report."""
     seen = set()
     for line, row in block:
         try:
@@ -184,11 +184,11 @@ def _follower(line: int, row: Row, rules: _Rules) -> _Follower:
     return _Follower(line, address, confirmed_at, locale)
 
 
-def _not_forgotten(
+def _not_erased(
     session: Session, erasure_key: str | None, followers: list[_Follower], report: ImportReport
 ) -> list[_Follower]:
-    """Return whoever was not erased, and note the others."""
-    erased = forgotten(session, erasure_key, [follower.address for follower in followers])
+    """Return the followers who were not erased; note the others in the report."""
+    erased = erased_addresses(session, erasure_key, [one.address for one in followers])
     for follower in followers:
         if follower.address in erased:
             report.refused[follower.line] = "They were forgotten, and only they may come back."
@@ -202,15 +202,15 @@ def _add(
         return
     people = _people(session, [follower.address for follower in followers])
     ids = [person.id for person in people.values()]
-    standing, asked = _standing(session, publisher, ids)
+    follows, asked = _subscriptions(session, publisher, ids)
     fresh = []
     for follower in followers:
         person = people[follower.address]
         if person.suppressed_at is not None:
             report.refused[follower.line] = "This mailbox does not exist any more."
-        elif person.id not in standing:
+        elif person.id not in follows:
             fresh.append((person.id, follower))
-        elif standing[person.id]:
+        elif follows[person.id]:
             report.already += 1
         elif person.id in asked:
             report.refused[follower.line] = "They were asked to confirm, and have not yet."
@@ -229,23 +229,26 @@ def _people(session: Session, addresses: list[str]) -> dict[str, Subscriber]:
     return {person.address: person for person in found}
 
 
-def _standing(
+def _subscriptions(
     session: Session, publisher: Publisher, people: list[int]
 ) -> tuple[dict[int, bool], set[int]]:
-    """Map everyone who has ever signed up to whether they follow; and name who was asked to."""
+    """Return whether each subscriber with a subscription follows, and the set not yet confirmed.
+
+    Both are by subscriber id.
+    """
     rows = session.execute(
         select(Subscriber.id, Subscription.confirmed_at, Subscription.ended_at)
         .join(Subscription, Subscription.subscriber_id == Subscriber.id)
         .where(Subscription.publisher_id == publisher.id, Subscriber.id.in_(people))
     )
-    standing: dict[int, bool] = {}
+    follows: dict[int, bool] = {}
     asked = set()
     for person, confirmed_at, ended_at in rows:
-        follows = confirmed_at is not None and ended_at is None
-        standing[person] = standing.get(person, False) or follows
+        confirmed = confirmed_at is not None and ended_at is None
+        follows[person] = follows.get(person, False) or confirmed
         if confirmed_at is None and ended_at is None:
             asked.add(person)
-    return standing, asked
+    return follows, asked
 
 
 def _follow(session: Session, publisher: Publisher, fresh: list[tuple[int, _Follower]]) -> None:

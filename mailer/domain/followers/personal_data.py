@@ -1,4 +1,4 @@
-"""The dossier: everything that is known about one address (GDPR, 15 and 20)."""
+"""Personal data: everything that is stored about one address (GDPR, 15 and 20)."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from mailer.storage.models import (
 PersonalData = dict[str, Any]
 
 
-def of_address(address: str) -> PersonalData:
-    """Return all that is known about an address; raises InvalidAddress and NotFound."""
+def for_address(address: str) -> PersonalData:
+    """Return all that is stored about an address; raises InvalidAddress and NotFound."""
     address = canonical(address)
     with read_transaction() as session:
         person = session.scalar(select(Subscriber).where(Subscriber.address == address))
         if person is None:
-            raise NotFound("Nobody here has this address.")
+            raise NotFound("No subscriber has this address.")
         return _of_person(session, person)
 
 
-def of_owner(subscription_id: int) -> PersonalData | None:
-    """Return all that is known about whoever owns a subscription; None if they are forgotten."""
+def for_owner_of(subscription_id: int) -> PersonalData | None:
+    """Return all that is stored about a subscription's subscriber; None once they are erased."""
     with read_transaction() as session:
         person = session.scalar(
             select(Subscriber)
@@ -84,7 +84,7 @@ def _of_subscription(session: Session, one: Subscription, room: Publisher) -> Pe
 
 
 def _of_releases(session: Session, one: Subscription) -> Sequence[PersonalData]:
-    """Tell which releases name the subscription: because it got one late, not at all or twice."""
+    """Return the releases with an outcome or an uncertain row for the subscription."""
     outcomes = select(Outcome, Release).join(Release, Release.id == Outcome.release_id)
     uncertain = select(Uncertain, Release).join(Release, Release.id == Uncertain.release_id)
     late = session.execute(outcomes.where(Outcome.subscription_id == one.id)).all()

@@ -1,7 +1,7 @@
-"""The choices of a follower: in which language, and whether to rest for a while.
+"""The preferences of a follower: the language of the mails, and a pause.
 
-Each is a column of the subscription and a button on one page; what comes later, such as how
-often and about what, is another of both.
+Each is a column of the subscription and a button on one page. A new preference, such as how often
+or about what, is one more of both.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mailer.config import Settings
 from mailer.domain.followers.subscriptions import (
     Evidence,
     SubscriptionView,
-    existing,
+    get_subscription,
     lock_subscriber,
     record_consent,
     view_of,
@@ -30,25 +30,25 @@ from mailer.storage.queues import wake
 from mailer.storage.types import now
 
 PAUSES = (2, 4, 13)
-"""For how many weeks one may pause."""
+"""The numbers of weeks that a follower may choose for a pause."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """What somebody has chosen, and where else they may choose."""
+    """The preferences of a subscription, and the subscriber's other subscriptions."""
 
     view: SubscriptionView
     address: str
-    """Masked: letters get forwarded, and the page with them."""
+    """Masked, because a forwarded letter opens the page to other readers."""
     paused_until: datetime | None
     others: Sequence[tuple[int, str]]
-    """The other press rooms that the address follows: subscription and name."""
+    """The other press rooms that the subscriber follows: subscription id and name."""
 
 
 def look_up(subscription_id: int) -> Preferences | None:
-    """Return the choices of a subscription, None if it has ended. Raises InvalidLink."""
+    """Return the preferences of a subscription, None if it has ended. Raises InvalidLink."""
     with read_transaction() as session:
-        subscription = existing(session, subscription_id)
+        subscription = get_subscription(session, subscription_id)
         if subscription.ended_at is not None or subscription.subscriber_id is None:
             return None
         person = session.get_one(Subscriber, subscription.subscriber_id)
@@ -62,36 +62,36 @@ def look_up(subscription_id: int) -> Preferences | None:
 
 
 def change_language(subscription_id: int, locale: str, evidence: Evidence) -> None:
-    """Have the mails come in another language; again is fine. Raises InvalidLink."""
+    """Set the language of an open subscription's mails. Idempotent. Raises InvalidLink."""
     with transaction() as session:
-        subscription = existing(session, subscription_id, lock=True)
+        subscription = get_subscription(session, subscription_id, lock=True)
         if subscription.ended_at is None and subscription.locale != locale:
             subscription.locale = locale
             record_consent(session, subscription, "language", evidence, None)
 
 
 def pause(subscription_id: int, weeks: int, evidence: Evidence) -> None:
-    """Have nothing sent for so many weeks; again is fine. Raises InvalidLink."""
-    # To the day, so that pressing twice is one pause.
+    """Pause an open subscription for some weeks; raises InvalidLink."""
+    # Cut to midnight UTC, so that a button pressed twice in a day is one pause.
     until = (now() + timedelta(weeks=weeks)).replace(hour=0, minute=0, second=0, microsecond=0)
     _pause(subscription_id, until, evidence)
 
 
 def end_pause(subscription_id: int, evidence: Evidence) -> None:
-    """End a pause before its time; again is fine. Raises InvalidLink."""
+    """End a pause before its time. Idempotent. Raises InvalidLink."""
     _pause(subscription_id, None, evidence)
 
 
 def ask_for_link(settings: Settings, subscription_id: int) -> None:
-    """Send the link to all that is known to the address itself, if that is not too often.
+    """Mail the subscriber a link to their data, unless suppressed or over the letter limit.
 
-    Who has left may ask, too: something is known of them until it is deleted or kept no longer.
-    The caller answers the same whatever happens here. Raises InvalidLink.
+    It also works for an ended subscription: its data is kept until erasure or retention ends.
+    The caller gives visitors the same answer in every case. Raises InvalidLink.
     """
     with transaction() as session:
-        # As a sign-up does: letters to one person are counted one by one.
+        # As in a sign-up: letters to one subscriber are counted by one transaction at a time.
         lock_subscriber(session, subscription_id)
-        subscription = existing(session, subscription_id, lock=True)
+        subscription = get_subscription(session, subscription_id, lock=True)
         if subscription.subscriber_id is not None:
             person = session.get_one(Subscriber, subscription.subscriber_id)
             if person.suppressed_at is None and under_letter_limit(session, subscription):
@@ -101,7 +101,7 @@ def ask_for_link(settings: Settings, subscription_id: int) -> None:
 
 def _pause(subscription_id: int, until: datetime | None, evidence: Evidence) -> None:
     with transaction() as session:
-        subscription = existing(session, subscription_id, lock=True)
+        subscription = get_subscription(session, subscription_id, lock=True)
         if subscription.ended_at is None and subscription.paused_until != until:
             subscription.paused_until = until
             record_consent(session, subscription, "paused" if until else "taken up", evidence, None)

@@ -1,4 +1,4 @@
-"""Retention: how long requests and people are kept when nothing comes of them any more."""
+"""Retention: how long unconfirmed sign-ups and former subscribers are kept."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, SQLColumnExpression, and_, exists, or_, se
 from sqlalchemy.orm import aliased
 
 from mailer.config import Settings
-from mailer.domain.followers.erasure import forget, hold
+from mailer.domain.followers.erasure import erase_subscribers, lock_subscribers
 from mailer.storage.database import read_transaction, transaction
 from mailer.storage.models import Subscriber, Subscription
 from mailer.storage.types import now
@@ -21,24 +21,24 @@ _OTHER = aliased(Subscription)
 
 
 def keep_no_longer(settings: Settings) -> None:
-    """End what nobody has confirmed, and forget whoever has had nothing here for long.
+    """Expire old unconfirmed subscriptions, and erase subscribers without an open or recent one.
 
-    In transactions so small that no visitor waits for them; again is fine. Without a key for
-    the hashes of the erased, people are forgotten all the same, and an import may bring them.
+    Transactions are small, so that no visitor waits for them. Idempotent. Without an erasure key,
+    subscribers are erased all the same, and an import may add them again.
     """
     while _expire() == _AT_ONCE:
         pass
     since = now() - timedelta(days=settings.keep_ended_days)
     last = 0
-    while people := _done_with(last, since):
+    while ids := _inactive(last, since):
         with transaction() as session:
-            hold(session, people)
-            # Some may have signed up anew; nobody does from here on.
-            done = select(Subscriber.id).where(
-                Subscriber.id.in_(people), _nothing_left(Subscriber.id, since)
+            lock_subscribers(session, ids)
+            # A subscriber may have signed up before the lock, so each is checked again under it.
+            inactive = select(Subscriber.id).where(
+                Subscriber.id.in_(ids), _is_inactive(Subscriber.id, since)
             )
-            forget(session, settings, session.scalars(done).all())
-        last = people[-1]
+            erase_subscribers(session, settings, session.scalars(inactive).all())
+        last = ids[-1]
 
 
 def _expire() -> int:
@@ -56,15 +56,15 @@ def _expire() -> int:
         return len(found)
 
 
-def _done_with(last: int, since: datetime) -> Sequence[int]:
-    """Return the next people, by their ids, who have nothing here that is open or fresh."""
+def _inactive(last: int, since: datetime) -> Sequence[int]:
+    """Return the next subscribers' ids after `last` who have no open or recent subscription."""
     with read_transaction() as session:
         found = session.scalars(
             select(Subscription.subscriber_id)
             .where(
                 Subscription.subscriber_id > last,
-                ~_counts(Subscription, since),
-                _nothing_left(Subscription.subscriber_id, since),
+                ~_is_active(Subscription, since),
+                _is_inactive(Subscription.subscriber_id, since),
             )
             .distinct()
             .order_by(Subscription.subscriber_id)
@@ -73,12 +73,12 @@ def _done_with(last: int, since: datetime) -> Sequence[int]:
         return [one for one in found if one is not None]
 
 
-def _nothing_left(
-    person: SQLColumnExpression[int] | SQLColumnExpression[int | None], since: datetime
+def _is_inactive(
+    subscriber_id: SQLColumnExpression[int] | SQLColumnExpression[int | None], since: datetime
 ) -> ColumnElement[bool]:
-    return ~exists().where(_OTHER.subscriber_id == person, _counts(_OTHER, since))
+    return ~exists().where(_OTHER.subscriber_id == subscriber_id, _is_active(_OTHER, since))
 
 
-def _counts(one: type[Subscription], since: datetime) -> ColumnElement[bool]:
-    """Say of a subscription that it is a reason to remember its person."""
+def _is_active(one: type[Subscription], since: datetime) -> ColumnElement[bool]:
+    """Return the condition that a subscription is open, or ended after `since` without expiring."""
     return or_(one.ended_at.is_(None), and_(one.ended_at > since, one.ended_reason != "expired"))

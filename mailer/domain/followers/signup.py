@@ -1,6 +1,6 @@
-"""Asking to confirm: a sign-up is the same statements, whoever it is.
+"""Sign-up: the same SQL statements for every address, known or not.
 
-They are put together once for each kind of database: that would be half the work of a sign-up.
+They are built once for each dialect: building them would be half the work of a sign-up.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ _PROOF = (
 
 @dataclass(frozen=True, slots=True)
 class _Statements:
-    asked: Sequence[Executable]
+    subscribe: Sequence[Executable]
     """The last of these returns the id of the subscription."""
-    promised: Sequence[Executable]
-    """These need it."""
+    queue_letter: Sequence[Executable]
+    """These take the id of the subscription as a parameter."""
 
 
 def ask_to_confirm(session: Session, publisher: Publisher, address: str, proof: Values) -> None:
-    """Write down that somebody asked to follow a press room, and the letter if one is called for.
+    """Write the subscription, and the confirmation letter with its consent row if one is due.
 
-    It is not for whoever has confirmed, for a mailbox that does not exist, and for whoever has
-    had as many letters as are polite. Something is written in any case, and nothing is looked up
-    that another would not be looked up for, so that the time it takes tells little.
+    No letter is due if the subscription is confirmed, the subscriber is suppressed, or a letter
+    limit is reached. Every address takes the same statements, and something is written in every
+    case, so that the duration tells little about the address.
     """
-    # Past the ORM, which has nothing to keep of these rows.
+    # Without the ORM: none of these rows is used as an object.
     connection, moment = session.connection(), now()
     made = _statements(connection.dialect.name)
     values = proof | {
@@ -67,11 +67,11 @@ def ask_to_confirm(session: Session, publisher: Publisher, address: str, proof: 
         "a_day_ago": moment - timedelta(days=1),
     }
     given = _given(values)
-    *before, subscription = made.asked
+    *before, subscription = made.subscribe
     for statement in before:
         connection.execute(statement, given)
     given |= _given({"subscription_id": connection.scalar(subscription, given)})
-    for statement in made.promised:
+    for statement in made.queue_letter:
         connection.execute(statement, given)
 
 
@@ -82,8 +82,8 @@ def _statements(dialect_name: str) -> _Statements:
     letter = _letter(insert_into(dialect_name, OutboxMessage))
     proof = insert_into(dialect_name, Consent)
     if dialect_name == "postgresql":
-        # Two in one, to save the way there and back. Not all four: the letters of somebody who
-        # asked at the same moment are seen only by what begins when their row is free again.
+        # Two statements in one save round trips. Not all four in one: letters of a concurrent
+        # sign-up are visible only to a statement that begins after the subscriber's row is free.
         found = select(person.returning(Subscriber.id).cte("person").c.id)
         written = select(letter.returning(OutboxMessage.id).cte("letter").c.id)
         return _Statements([_subscription(subscription, found)], [_proof(proof, written)])
@@ -98,9 +98,9 @@ def _statements(dialect_name: str) -> _Statements:
 
 
 def _person(insert: Upsert) -> Upsert:
-    """Find or write down a person, and hold the row.
+    """Find or insert the subscriber, and lock the row.
 
-    Two sign-ups of one person then come one after the other, and letters are counted right.
+    Concurrent sign-ups of one address then run one after another, and letters are counted right.
     """
     return insert.from_select(
         _PERSON, select(*_parameters(Subscriber, _PERSON))
@@ -108,9 +108,9 @@ def _person(insert: Upsert) -> Upsert:
 
 
 def _subscription(insert: Upsert, person: Select[int]) -> Executable:
-    """Find the open subscription, or begin one.
+    """Find the open subscription or insert one, and return its id.
 
-    Until it is confirmed, it is in the language in which it was last asked for.
+    Until it is confirmed, its locale is that of the latest sign-up.
     """
     locale = case(
         (Subscription.confirmed_at.is_(None), insert.excluded.locale), else_=Subscription.locale
@@ -128,9 +128,9 @@ def _subscription(insert: Upsert, person: Select[int]) -> Executable:
 
 
 def _letter(insert: Upsert) -> Upsert:
-    """Write the question down if it is called for.
+    """Insert the confirmation letter if one is due.
 
-    Its limits are held by the database, so that they hold where no cache remembers who asked.
+    The limits are counted in the database, so that they hold even if a cache loses its counts.
     """
     theirs = aliased(Subscription)
     letters = select(func.count()).select_from(OutboxMessage)
@@ -163,7 +163,7 @@ def _letter(insert: Upsert) -> Upsert:
 
 
 def _proof(insert: Upsert, letter: Select[int]) -> Executable:
-    """Add the proof to the letter; without a letter there is none."""
+    """Insert the consent row if the letter was inserted."""
     return insert.from_select(_PROOF, select(*_parameters(Consent, _PROOF)).where(letter.exists()))
 
 
@@ -172,10 +172,10 @@ def _parameters(table: type[Base], names: Sequence[str]) -> list[BindParameter[A
 
 
 def _one(table: type[Base], name: str) -> BindParameter[Any]:
-    """Make what a SELECT answers with, of the type of its column."""
+    """Make a parameter with the type of its column, for a SELECT to return."""
     return bindparam(f"given_{name}", type_=table.__table__.c[name].type)
 
 
 def _given(values: Values) -> Values:
-    """Name values apart from the columns that they are for, as SQLAlchemy wants them."""
+    """Prefix the names of parameters: SQLAlchemy reserves the names of an INSERT's columns."""
     return {f"given_{name}": value for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""The life of a subscription: requested, confirmed, ended, and taken up again."""
+"""The life of a subscription: requested, confirmed, ended, and perhaps resumed."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from mailer.storage.queues import wake
 from mailer.storage.types import now
 
 WORDING = "follow-1"
-"""Which version of the follow box's promise was shown; raise it with the words."""
+"""The version of the follow box's text, kept with each consent; change it with the text."""
 
 Way = Literal["page", "one-click", "mailto"]
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is kept as proof of who agreed to what, and where."""
+    """What a consent row keeps of a request; `network` is the IP prefix of the visitor."""
 
     language: str
     page: str
@@ -43,14 +43,14 @@ class SubscriptionView:
     confirmed: bool
     ended: bool
     forgotten: bool
-    """Whether nobody knows any more whose it was."""
+    """Whether its subscriber has been deleted."""
 
 
 def sign_up(settings: Settings, publisher: Publisher, address: str, evidence: Evidence) -> None:
-    """Ask an address to confirm that it wants to follow a press room.
+    """Record a sign-up, and queue the letter that asks the address to confirm, if one is due.
 
-    The caller answers the same whatever happens here: nobody learns from it whether the
-    address was known. Raises InvalidAddress.
+    The caller gives visitors the same answer in every case, so that it does not tell whether
+    the address was known. Raises InvalidAddress.
     """
     address = canonical(address, smtputf8=settings.smtputf8)
     with transaction() as session:
@@ -59,9 +59,9 @@ def sign_up(settings: Settings, publisher: Publisher, address: str, evidence: Ev
 
 
 def confirm(settings: Settings, subscription_id: int, evidence: Evidence) -> SubscriptionView:
-    """Confirm a subscription; again is fine. Raises InvalidLink."""
+    """Confirm a subscription, unless it is confirmed or ended already. Raises InvalidLink."""
     with transaction() as session:
-        subscription = existing(session, subscription_id, lock=True)
+        subscription = get_subscription(session, subscription_id, lock=True)
         if subscription.confirmed_at is None and subscription.ended_at is None:
             subscription.confirmed_at = now()
             clear_erasure(session, settings, subscription)
@@ -75,14 +75,14 @@ def confirm(settings: Settings, subscription_id: int, evidence: Evidence) -> Sub
 def unsubscribe(
     settings: Settings, subscription_id: int, evidence: Evidence, way: Way = "page"
 ) -> SubscriptionView:
-    """End a subscription at once; again is fine. Raises InvalidLink."""
+    """End a subscription at once; an ended one is left unchanged. Raises InvalidLink."""
     with transaction() as session:
-        subscription = existing(session, subscription_id, lock=True)
+        subscription = get_subscription(session, subscription_id, lock=True)
         if subscription.ended_at is None:
             subscription.ended_at = now()
             subscription.ended_reason = f"unsubscribed: {way}"
             confirmed = subscription.confirmed_at is not None
-            # Whoever holds a forwarded letter can leave and come back without end.
+            # Limited, since the reader of a forwarded letter can unsubscribe and resume repeatedly.
             tell = confirmed and under_letter_limit(session, subscription)
             message_id = queue_letter(session, "goodbye", subscription) if tell else None
             record_consent(session, subscription, "unsubscribed", evidence, message_id)
@@ -92,14 +92,14 @@ def unsubscribe(
 
 
 def resume(subscription_id: int, evidence: Evidence) -> SubscriptionView:
-    """Undo an unsubscription: the same row is open again. Raises InvalidLink.
+    """Undo an unsubscription by opening the same row again. Raises InvalidLink.
 
-    Whoever has signed up anew in the meantime keeps that newer subscription.
+    The row stays ended if the subscriber has signed up again since, or was deleted.
     """
     with transaction() as session:
         lock_subscriber(session, subscription_id)
-        subscription = existing(session, subscription_id, lock=True)
-        if subscription.ended_at is not None and not _newer(session, subscription):
+        subscription = get_subscription(session, subscription_id, lock=True)
+        if subscription.ended_at is not None and not _is_superseded(session, subscription):
             subscription.ended_at = None
             subscription.ended_reason = None
             record_consent(session, subscription, "resumed", evidence, None)
@@ -107,20 +107,20 @@ def resume(subscription_id: int, evidence: Evidence) -> SubscriptionView:
 
 
 def look_up(subscription_id: int) -> SubscriptionView:
-    """Return a subscription for its page. Raises InvalidLink."""
+    """Return a subscription as its owner sees it. Raises InvalidLink."""
     with read_transaction() as session:
-        return view_of(session, existing(session, subscription_id))
+        return view_of(session, get_subscription(session, subscription_id))
 
 
 def lock_subscriber(session: Session, subscription_id: int) -> None:
-    """Keep a sign-up of the same person waiting; the person comes before the subscription."""
+    """Lock the subscriber's row. Lock order: subscriber, then subscription."""
     owner = select(Subscriber.id).join(Subscription, Subscription.subscriber_id == Subscriber.id)
     found = owner.where(Subscription.id == subscription_id)
     session.execute(found.with_for_update(of=Subscriber))
 
 
-def _newer(session: Session, subscription: Subscription) -> bool:
-    """Tell whether the person follows the press room by another row, or is nobody any more."""
+def _is_superseded(session: Session, subscription: Subscription) -> bool:
+    """Tell whether the subscriber has an open subscription to the press room, or was deleted."""
     if subscription.subscriber_id is None:
         return True
     newer = select(Subscription.id).where(
@@ -131,8 +131,8 @@ def _newer(session: Session, subscription: Subscription) -> bool:
     return session.scalar(newer) is not None
 
 
-def existing(session: Session, subscription_id: int, *, lock: bool = False) -> Subscription:
-    """Return the subscription a link is for; raises InvalidLink."""
+def get_subscription(session: Session, subscription_id: int, *, lock: bool = False) -> Subscription:
+    """Return a subscription, optionally locked until the commit; raises InvalidLink."""
     query = select(Subscription).where(Subscription.id == subscription_id)
     subscription = session.scalar(query.with_for_update(key_share=True) if lock else query)
     if subscription is None:
@@ -158,7 +158,7 @@ def record_consent(
     evidence: Evidence,
     message_id: str | None,
 ) -> None:
-    """Append one step of a subscription to what is kept as proof."""
+    """Add a consent row, which is proof of one step of a subscription."""
     proof = _proof(step, evidence)
     session.add(Consent(subscription_id=subscription.id, message_id=message_id, **proof))
 

@@ -18,7 +18,7 @@ _LARGEST_ID = 2**63 - 1
 
 
 def stop(settings: Settings, publisher: Publisher, release_id: int) -> Release:
-    """Cancel what has not started, or end a running fan-out; again is fine.
+    """Cancel a release that has not started, or end a running fan-out. Idempotent.
 
     Raises NotFound, and Conflict for a release that is already done.
     """
@@ -34,17 +34,17 @@ def stop(settings: Settings, publisher: Publisher, release_id: int) -> Release:
 
 
 def resume(settings: Settings, publisher: Publisher, release_id: int) -> Release:
-    """Send a held release now, or go on with a paused one; again is fine.
+    """Send a held release now, or go on with a paused one; one that is sending is left alone.
 
-    Raises NotFound, and Conflict where there is nothing to resume.
+    Raises NotFound, and Conflict for a release in any other state.
     """
     with transaction() as session:
         release = locked_for(session, publisher, release_id)
         if release.state == "held":
             release.state, release.starts_at = "sending", now()
         elif release.state == "paused":
-            release.state, release.paused_because = _state_to_go_on_in(release), None
-            # Whoever resumes a restored copy says that it may be believed.
+            release.state, release.paused_because = _state_after_pause(release), None
+            # By resuming a release of a restored copy, the press room accepts that database.
             release.database_identity = identity(session.connection())
             release.resumed_at = session.scalar(select(database_now()))
         elif release.state != "sending":
@@ -60,7 +60,7 @@ def find(publisher: Publisher, release_id: int) -> Release:
 
 
 def successor(release: Release) -> int | None:
-    """Return the id of the version that is in a release's place, none if it is the newest."""
+    """Return the id of the version that replaces a release, None if it is the newest."""
     with read_transaction() as session:
         return session.scalar(select(Release.id).where(Release.replaces_id == release.id))
 
@@ -75,7 +75,7 @@ def publisher_of(release_id: int) -> Publisher:
 
 
 def by_id(session: Session, publisher: Publisher, release_id: int) -> Release:
-    """Return a press room's release; raises NotFound, also for another's."""
+    """Return a press room's release; raises NotFound, also for another press room's release."""
     release = _get(session, release_id)
     if release is None or release.publisher_id != publisher.id:
         raise NotFound(f"There is no release {release_id} here.")
@@ -83,10 +83,10 @@ def by_id(session: Session, publisher: Publisher, release_id: int) -> Release:
 
 
 def locked(session: Session, release_id: int) -> Release:
-    """Return a release as it is now, and keep it from changing until the commit.
+    """Lock a release's row until the commit, and return it as it is now.
 
-    NO KEY UPDATE goes with the KEY SHARE that every outcome's foreign key takes: two processes
-    that each write outcomes and then settle would otherwise wait for one another.
+    FOR NO KEY UPDATE allows the KEY SHARE lock that every outcome's foreign key takes: two
+    processes that each write outcomes and then settle would otherwise wait for each other.
     """
     return session.get_one(
         Release, release_id, with_for_update={"key_share": True}, populate_existing=True
@@ -94,16 +94,16 @@ def locked(session: Session, release_id: int) -> Release:
 
 
 def locked_for(session: Session, publisher: Publisher, release_id: int) -> Release:
-    """Return a press room's release likewise; raises NotFound, also for another's."""
+    """Lock and return a press room's release; raises NotFound, also for another press room's."""
     by_id(session, publisher, release_id)
     return locked(session, release_id)
 
 
 def pause(session: Session, release_id: int, because: str, begun_at: int | None = None) -> None:
-    """Halt an unfinished release and say why; it goes on when somebody resumes it.
+    """Pause a scheduled, held or sending release until it is resumed, and record why.
 
-    What was begun before it was last resumed (by the database's clock, in milliseconds) is no
-    reason any more: whoever resumed it has mended that.
+    `begun_at` says when the work that found the reason began, in milliseconds by the database's
+    clock: if the release was resumed later, the reason counts as mended, and nothing changes.
     """
     statement = update(Release).where(
         Release.id == release_id, Release.state.in_(("scheduled", "held", "sending"))
@@ -114,16 +114,16 @@ def pause(session: Session, release_id: int, because: str, begun_at: int | None 
 
 
 def initial_state(moment: datetime, published_at: datetime, starts_at: datetime) -> str:
-    """Return the state in which a release begins that is published, and may go out, then."""
+    """Return the state at `moment` of a release that is not yet frozen, by its two times."""
     if published_at > moment:
         return "scheduled"
     return "held" if starts_at > moment else "sending"
 
 
 def settle(session: Session, release_id: int) -> None:
-    """Finish a release that has nothing left to do; harmless at any moment.
+    """Finish a release if its work is complete; may be called at any moment.
 
-    `sending` becomes `done` when every batch is closed and nobody is deferred; `stopping`
+    `sending` becomes `done` when every batch is closed and no recipient is deferred; `stopping`
     becomes `stopped` when no batch is leased any more.
     """
     release = locked(session, release_id)
@@ -140,7 +140,7 @@ def settle(session: Session, release_id: int) -> None:
 
 
 def _get(session: Session, release_id: int) -> Release | None:
-    """Return a release; a number that no column holds is nobody's, and drivers raise at it."""
+    """Return a release or None; drivers would raise at an id that the column cannot hold."""
     return session.get(Release, release_id) if 0 < release_id <= _LARGEST_ID else None
 
 
@@ -158,7 +158,7 @@ def _unfinished(release_id: int) -> ColumnElement[bool]:
 
 
 def _skip_the_rest(session: Session, release_id: int) -> None:
-    """Write off who is deferred; who was never tried is counted from the open batches."""
+    """Skip deferred recipients and close open batches, from which the receipt counts the rest."""
     session.execute(
         update(Outcome)
         .where(Outcome.release_id == release_id, Outcome.kind == "deferred")
@@ -169,7 +169,7 @@ def _skip_the_rest(session: Session, release_id: int) -> None:
     )
 
 
-def _state_to_go_on_in(release: Release) -> str:
+def _state_after_pause(release: Release) -> str:
     if release.frozen_at is not None:
         return "sending"
     return initial_state(now(), release.published_at, release.starts_at)

@@ -1,4 +1,4 @@
-"""What a careful editor would say about a release before it goes; nothing here refuses it."""
+"""Lint: warnings about a release before it is sent; they never refuse it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from html.parser import HTMLParser
 from mailer.domain.releases.release_body import Image, ReleaseBody
 
 SUBJECT_LENGTH = 60
-"""What inboxes on a phone show of a subject, more or less."""
+"""Characters of a subject that inboxes on a phone show, more or less."""
 WORD_LENGTH = 40
-"""What fits on a line of 320 pixels."""
+"""Characters that fit on a line of 320 pixels."""
 _LETTERS_WORTH_READING = 20
 _SHOWN = 60
 
-# Chinese, Japanese, Korean, Thai and their neighbours break a line between any two signs.
+# Chinese, Japanese, Korean, Thai and similar scripts break a line between any two characters.
 _LONG_WORD = re.compile(
     r"[^\s\u00ad\u200b\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\ufaff\U00020000-\U0003ffff-]"
     f"{{{WORD_LENGTH + 1},}}"
@@ -32,14 +32,14 @@ _INLINE = frozenset({"a", "b", "em", "i", "span", "strong", "sub", "sup"})
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """One sentence about one field."""
+    """A warning: one sentence about one field."""
 
     field: str
     message: str
 
 
 def lint(body: ReleaseBody) -> tuple[Remark, ...]:
-    """Return what readers would stumble over, each field in the order of the letter."""
+    """Return warnings about the subject, pictures, links, long words and lack of text."""
     story = _Story()
     story.feed(body.body_html)
     story.close()
@@ -75,7 +75,7 @@ def _about_pictures(body: ReleaseBody, story: _Story) -> Iterator[Remark]:
 
 
 def _pictures(body: ReleaseBody) -> dict[str, Image]:
-    """Return the pictures outside the text, by the path of their fields."""
+    """Return the pictures outside body_html, by the path of their fields."""
     first = {"image": body.image} if body.image else {}
     return first | {f"images.{place}": one for place, one in enumerate(body.images)}
 
@@ -131,7 +131,7 @@ def _about_text(story: _Story) -> Iterator[Remark]:
 
 
 def _named(found: list[str]) -> str:
-    """Name the first, so that it can be found, and count the others."""
+    """Quote the first item, so that it can be found in the release, and count the others."""
     first = f"{found[0][:_SHOWN]}…" if len(found[0]) > _SHOWN else found[0]
     return f"{first}, and {len(found) - 1} more." if len(found) > 1 else f"{first}."
 

@@ -36,37 +36,37 @@ _NEWER = aliased(Release)
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One version of a release that may be read, and its neighbours that may be read too."""
+    """A public version of a release, with other public versions and other releases."""
 
     publisher: Publisher
     release: Release
     body: ReleaseBody
     before: Release | None
     newest: Release | None
-    """What is in its place now, if it is not the newest itself."""
+    """The newest public version, None if `release` is the newest itself."""
     others: Sequence[Release]
-    """The latest other releases of the press room, without what is withdrawn."""
+    """The latest other releases of the press room, without retracted ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A press room, and some of its releases, newest first."""
+    """One page of a press room's releases, newest first."""
 
     publisher: Publisher
     number: int
     releases: Sequence[Release]
     more: bool
-    """Whether there are older ones."""
+    """Whether there are older releases, on further pages."""
 
     @property
     def changed_at(self) -> datetime:
-        """The moment of the last change to what it lists."""
+        """When a listed release last changed; without any, when the press room was created."""
         return max(map(changed_at, self.releases), default=self.publisher.created_at)
 
 
 @dataclass(frozen=True, slots=True)
 class SitemapEntry:
-    """Where something may be read: the page of a press room, or of one of its releases."""
+    """A page in the sitemap: of a press room, or of one of its releases."""
 
     slug: str
     release_id: int | None
@@ -74,7 +74,7 @@ class SitemapEntry:
 
 
 def read(slug: str, release_id: int) -> Published:
-    """Return a version of a release to show; raises NotFound, also before its moment has come."""
+    """Return a public version of a release; raises NotFound, also before it is public."""
     with read_transaction() as session:
         publisher = by_slug(session, slug)
         release = by_id(session, publisher, release_id)
@@ -92,17 +92,17 @@ def read(slug: str, release_id: int) -> Published:
 
 
 def latest(publisher: Publisher) -> Release | None:
-    """Return the newest release of a press room that stands, if there is one."""
+    """Return the newest release of a press room that is not retracted, or None."""
     with read_transaction() as session:
-        standing = newest_first(publisher).where(Release.letter != "retraction")
-        return session.scalar(standing.limit(1))
+        releases = newest_first(publisher).where(Release.letter != "retraction")
+        return session.scalar(releases.limit(1))
 
 
 def is_public(release: type[Release] = Release) -> ColumnElement[bool]:
-    """Say of a release that its moment has come, and that nobody stopped it before."""
+    """Return the condition that a release is published, and was not stopped before it started."""
     return and_(
-        # Never by an index on time: SQLite would go through it once for each release, to see
-        # whether there is a newer version.
+        # coalesce() keeps SQLite from using an index on time: it would scan that once for each
+        # release, to see whether there is a newer version.
         func.coalesce(release.published_at, release.created_at) <= now(),
         release.state.not_in(("scheduled", "held")),
         or_(release.state != "stopped", release.frozen_at.is_not(None)),
@@ -110,7 +110,7 @@ def is_public(release: type[Release] = Release) -> ColumnElement[bool]:
 
 
 def is_newest() -> ColumnElement[bool]:
-    """Say of a release that it may be read, and that no newer version of it may."""
+    """Return the condition that a release is public, and no newer version of it is."""
     return and_(
         is_public(),
         ~exists().where(
@@ -123,7 +123,7 @@ def is_newest() -> ColumnElement[bool]:
 
 
 def newest_first(publisher: Publisher) -> Select[Release]:
-    """Ask for what may be read of a press room, the newest version of each release."""
+    """Select the newest public version of each release of a press room, newest release first."""
     return (
         select(Release)
         .where(Release.publisher_id == publisher.id, is_newest())
@@ -138,7 +138,7 @@ def published(release: Release) -> datetime:
 
 
 def changed_at(release: Release) -> datetime:
-    """Return when a version came to be read; a correction keeps the date of what it corrects."""
+    """Return when a version became public; a correction may keep the date of the one before."""
     return max(release.created_at, release.published_at, release.frozen_at or release.created_at)
 
 
@@ -169,7 +169,7 @@ def _others(session: Session, publisher: Publisher, release: Release) -> Sequenc
 
 
 def page(slug: str, size: int, number: int = 1) -> Page:
-    """Return a page of a press room's releases, counted from 1.
+    """Return a page of a press room's releases; `number` counts pages from 1.
 
     Raises NotFound, also for a page beyond the last.
     """
@@ -183,7 +183,7 @@ def page(slug: str, size: int, number: int = 1) -> Page:
 
 
 def sitemap_entries(number: int, size: int) -> Sequence[SitemapEntry]:
-    """Return a part, counted from 1, of all that may be read and is not withdrawn."""
+    """Return a part, counted from 1, of the sitemap: press rooms, and releases not retracted."""
     some = _entries().order_by("release_id", "slug").offset((number - 1) * size).limit(size)
     with read_transaction() as session:
         return [
@@ -193,7 +193,7 @@ def sitemap_entries(number: int, size: int) -> Sequence[SitemapEntry]:
 
 
 def count_sitemap_entries() -> int:
-    """Return how many places there are."""
+    """Return the number of entries in the sitemap."""
     with read_transaction() as session:
         return session.scalars(select(func.count()).select_from(_entries().subquery())).one()
 

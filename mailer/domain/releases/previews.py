@@ -27,13 +27,13 @@ EXAMPLE_ROOM = PressRoom(
     website_url="https://example.org/",
     list_id="example.follow.example.org",
 )
-"""Whose release it is when nobody has said."""
+"""The press room of a preview for which none was chosen."""
 
 RECIPIENT = "kari.nordmann@example.org"
-_TOKEN = "example-of-a-link-that-opens-nothing-to-anybody"  # noqa: S105 - signed by nobody
-"""About as long as a real token; whoever follows it is told that it is none."""
+_TOKEN = "example-of-a-link-that-opens-nothing-to-anybody"  # noqa: S105 - not a secret
+"""About as long as a real token; its links lead to a page that says they are not valid."""
 _CLIPPED_AT = 102_000
-"""Octets of HTML after which Gmail hides the rest, the way to leave with it."""
+"""Octets of HTML after which Gmail hides the rest, including the link to unsubscribe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Letter:
 
     @property
     def html_octets(self) -> int:
-        """Return the size of the HTML, by which Gmail cuts."""
+        """Return the size of the HTML in octets, which Gmail limits."""
         return len(self.html.encode())
 
     def as_json(self) -> dict[str, object]:
@@ -64,7 +64,7 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A release in every locale, and what an editor would say about it."""
+    """A release in every locale, and the warnings about it."""
 
     letters: Mapping[str, Letter]
     warnings: tuple[Remark, ...]
@@ -80,8 +80,8 @@ class Preview:
 def preview(press_room: PressRoom, base_url: str, body: ReleaseBody) -> Preview:
     """Compose a release for an example recipient, in every locale.
 
-    Nothing is fetched, stored or sent. The message carries no DKIM signature: it is no mail of
-    the press room's yet.
+    Nothing is fetched, stored or sent. The message has no DKIM signature, since the press room
+    does not send it.
     """
     maker = Letters(TEMPLATES, Links.under(base_url))
     story = body.story(body.published(now()))

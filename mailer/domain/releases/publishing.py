@@ -1,4 +1,4 @@
-"""Publishing: a release accepted once, corrected by a better version, or taken back."""
+"""Publishing: accept a release once, correct it with a new version, or retract it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from mailer.storage.queues import wake
 from mailer.storage.types import now
 
 NEWS_FOR = timedelta(days=2)
-"""A first version dated further back than this is for the record, and mails nobody."""
+"""A first version dated further back than this is published, but not mailed."""
 _KEY_OCTETS = 32
 
 
 def publish(settings: Settings, publisher: Publisher, body: ReleaseBody) -> Release:
-    """Accept a release once: the same content again is answered with the same release.
+    """Accept a release once; a repeated call with the same content returns the same release.
 
     Raises ReferenceTaken if the reference belongs to other content, InvalidInput for a note.
     """
@@ -56,11 +56,11 @@ def publish(settings: Settings, publisher: Publisher, body: ReleaseBody) -> Rele
 def correct(
     settings: Settings, publisher: Publisher, release_id: int, body: ReleaseBody
 ) -> Release:
-    """Put a better version in the place of a release; the same again is answered with the same.
+    """Replace a release by a new version; a repeated call with the same content returns the same.
 
-    Nothing more of the release itself is sent. Whoever has it gets the correction, whoever was
-    still waiting gets the better version at once. Raises NotFound, InvalidInput for another
-    reference, and Conflict if something else is in its place already.
+    The old version is stopped. Recipients who have it get the correction, and those still waiting
+    get the new version as a release. Raises NotFound, InvalidInput for another reference, and
+    Conflict if the release is a retraction or another version has replaced it already.
     """
     with transaction() as session:
         old = locked_for(session, publisher, release_id)
@@ -74,14 +74,14 @@ def correct(
 def retract(
     settings: Settings, publisher: Publisher, release_id: int, note: str | None = None
 ) -> Release:
-    """Take a release back, with a note that says why; again is fine.
+    """Retract a release, with a note that says why. Idempotent for the same note.
 
-    Nothing more of it is sent, and whoever has it is told. Raises NotFound, InvalidInput for the
-    note, and Conflict if it was corrected: then its newest version is the one to take back.
+    The release is stopped, and recipients who have it get the retraction. Raises NotFound,
+    InvalidInput for the note, and Conflict if it was corrected: retract its newest version then.
     """
     with transaction() as session:
         old = locked_for(session, publisher, release_id)
-        # It takes effect at once, whenever the release itself was to go out.
+        # A retraction is sent at once, even if the release is still scheduled or held.
         at_once = {"note": note, "published_at": None, "hold_minutes": 0}
         body = ReleaseBody.read({**old.content, **at_once})
         new = _replace(session, publisher, old, "retraction", body)
@@ -92,7 +92,7 @@ def retract(
 def _replace(
     session: Session, publisher: Publisher, old: Release, letter: ReleaseKind, body: ReleaseBody
 ) -> Release:
-    """Write the next version down once, and stop the one before."""
+    """Insert the next version once, and stop the one before; raises Conflict."""
     if old.letter == "retraction":
         raise Conflict(f"Release {old.id} takes back what was published: publish something new.")
     row = _row(session, publisher, body, now(), mails=old.initial_state != "done")
@@ -117,7 +117,7 @@ def _replace(
 def _row(
     session: Session, publisher: Publisher, body: ReleaseBody, moment: datetime, *, mails: bool
 ) -> dict[str, Any]:
-    """Lay out a new release; its Message-IDs and sender domain are settled here for ever."""
+    """Return a new release's columns; the key and domain of its Message-IDs never change later."""
     published_at = body.published(moment)
     hold = publisher.hold_minutes if body.hold_minutes is None else body.hold_minutes
     starts_at = max(published_at, moment + timedelta(minutes=hold))

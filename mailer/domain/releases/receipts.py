@@ -1,4 +1,4 @@
-"""The receipt: what became of every recipient of a release, so that the sum is the total."""
+"""The receipt: counts of what became of a release's recipients, which add up to the total."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mailer.storage.models import (
 
 @dataclass(slots=True)
 class Receipt:
-    """One instant's account: total = accepted + refused + skipped + deferred + waiting."""
+    """The counts at one instant: total = accepted + refused + skipped + deferred + waiting."""
 
     state: str
     total: int = 0
@@ -36,7 +36,7 @@ class Receipt:
     deferred: int = 0
     waiting: int = 0
     uncertain: int = 0
-    """How many may have it twice; they are also counted above, and never added."""
+    """Recipients who may have the message twice; they are counted above too, so never add them."""
     reasons: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
@@ -45,7 +45,7 @@ class Receipt:
 
 
 def receipt(publisher: Publisher, release_id: int) -> Receipt:
-    """Return the balanced account of a release; raises NotFound."""
+    """Return the receipt of a release; raises NotFound."""
     with read_transaction() as session:
         lifecycle.by_id(session, publisher, release_id)
         return _count(session, release_id)
@@ -89,7 +89,7 @@ def _balance(state: str, sums: dict[str, int], reasons: dict[str, dict[str, int]
     by_kind = {kind: sums.get(kind, 0) for kind in ("refused", "skipped", "deferred")}
     waiting = sums["release"] - handled
     if state == "stopped" and waiting:
-        # Nobody writes a row for each of the many a stop spares; the batches still know.
+        # Recipients not yet tried at a stop get no outcome; they are counted from the batches.
         stopped = reasons.setdefault("skipped", {})
         stopped["stopped"] = stopped.get("stopped", 0) + waiting
         by_kind["skipped"] += waiting
@@ -106,7 +106,7 @@ def _balance(state: str, sums: dict[str, int], reasons: dict[str, dict[str, int]
 
 
 def recipient(publisher: Publisher, release_id: int, address: str) -> dict[str, Any]:
-    """Tell what became of one recipient; raises InvalidAddress and NotFound."""
+    """Return what became of one recipient, as JSON values; raises InvalidAddress and NotFound."""
     address = canonical(address)
     with read_transaction() as session:
         release = lifecycle.by_id(session, publisher, release_id)
@@ -116,20 +116,20 @@ def recipient(publisher: Publisher, release_id: int, address: str) -> dict[str, 
             .where(Subscriber.address == address, Subscription.publisher_id == publisher.id)
         ).all()
         for subscription_id in ids:
-            if (fate := _fate(session, release, subscription_id)) is not None:
-                return {"address": address, **fate}
+            if (found := _state(session, release, subscription_id)) is not None:
+                return {"address": address, **found}
     raise NotFound("This address is not among the recipients of this release.")
 
 
-def _fate(session: Session, release: Release, subscription_id: int) -> dict[str, Any] | None:
-    place = _place(session, release.id, subscription_id)
-    if place is None:
+def _state(session: Session, release: Release, subscription_id: int) -> dict[str, Any] | None:
+    handled = _is_handled(session, release.id, subscription_id)
+    if handled is None:
         return None
     outcome = session.get(Outcome, (release.id, subscription_id))
     uncertain = session.get(Uncertain, (release.id, subscription_id)) is not None
     if outcome is not None:
         state, reason = outcome.kind, outcome.reason
-    elif place:
+    elif handled:
         state, reason = "accepted", None
     elif release.state == "stopped":
         state, reason = "skipped", "stopped"
@@ -138,9 +138,9 @@ def _fate(session: Session, release: Release, subscription_id: int) -> dict[str,
     return {"state": state, "reason": reason, "uncertain": uncertain}
 
 
-def _place(session: Session, release_id: int, subscription_id: int) -> bool | None:
-    """Tell whether the recipient's turn has come; None if the release is not for them."""
-    # Where several letters are sent, the batches of one lie between those of another.
+def _is_handled(session: Session, release_id: int, subscription_id: int) -> bool | None:
+    """Tell whether a batch is past the recipient; None if they are not in the audience."""
+    # If some recipients get another kind of letter, the id ranges of batches overlap.
     batches = session.execute(
         select(BatchMembers.ids, Batch.position)
         .join(Batch, Batch.id == BatchMembers.batch_id)

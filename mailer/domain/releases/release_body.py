@@ -26,7 +26,7 @@ from mailer.errors import InvalidAddress, InvalidInput
 from mailer.mail import content, sanitize
 from mailer.mail.addresses import canonical
 
-# What draws nothing but can turn a line around or split it.
+# Invisible characters that reverse the direction of a line, or split it.
 _UNSEEN = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u2028\u2029")
 
 _YEARS = range(1970, 2200)
@@ -42,7 +42,7 @@ def _line(text: str) -> str:
 
 
 def unprintable(text: str) -> bool:
-    """Tell whether a text holds what draws nothing, but breaks a line or turns it round."""
+    """Tell whether a text holds control characters, surrogates or _UNSEEN characters."""
     return any(unicodedata.category(one) in ("Cc", "Cs") or one in _UNSEEN for one in text)
 
 
@@ -55,7 +55,7 @@ def _body(html: str) -> str:
     cleaned = sanitize.clean(html)
     if not cleaned:
         raise ValueError("This may not be empty.")
-    # Written as &#1; it becomes one only where it is read.
+    # A reference such as &#1; becomes a control character only when HTML is parsed.
     if _controlled(cleaned):
         raise ValueError("The text holds control characters.")
     return cleaned
@@ -66,7 +66,7 @@ def _controlled(html: str) -> bool:
 
 
 def web_address(url: str) -> str:
-    """Return the full address of a page; raises ValueError with a sentence."""
+    """Return a full http or https URL unchanged; raises ValueError with a sentence."""
     try:
         parts = urlsplit(_line(url))
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -78,7 +78,7 @@ def web_address(url: str) -> str:
 
 
 def _written_out(value: object) -> object:
-    """Refuse what pydantic would count as seconds since 1970."""
+    """Require an ISO 8601 time: pydantic would read a number as seconds since 1970."""
     if not isinstance(value, str) or not re.match(r"\d{4}-\d\d-\d\d[Tt ]", value):
         raise ValueError("Write a time as 2026-01-31T12:00:00+01:00.")
     return value
@@ -109,13 +109,13 @@ Reference = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,199}$")
 
 
 class _Part(BaseModel):
-    """A part of the contract: what is not named in it is refused."""
+    """The base of every JSON object in a release; unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Image(_Part):
-    """A picture of a release; it stays where it is, and is never fetched from here."""
+    """A picture of a release, by its URL; this service never fetches it."""
 
     url: WebAddress
     alt: Paragraph
@@ -133,7 +133,7 @@ class Source(_Part):
 
 
 class Contact(_Part):
-    """A person whom the press may ask."""
+    """A contact person for journalists."""
 
     name: Line
     title: Line | None = None
@@ -142,7 +142,7 @@ class Contact(_Part):
 
 
 class Document(_Part):
-    """A file that goes with the release, by its address."""
+    """A file that goes with the release, by its URL; `size` in octets."""
 
     title: Line
     url: WebAddress
@@ -150,7 +150,7 @@ class Document(_Part):
 
 
 class ReleaseBody(_Part):
-    """Everything a publishing system says about one release."""
+    """Everything that a publishing system sends about one release."""
 
     reference: Reference
     language: Language
@@ -166,13 +166,13 @@ class ReleaseBody(_Part):
     web_url: WebAddress | None = None
     published_at: Moment | None = None
     note: Paragraph | None = None
-    """What is different from the version before; only corrections and retractions have one."""
+    """What is different from the version before, or why it is retracted; not in a first version."""
     notify: StrictBool = True
     hold_minutes: Annotated[StrictInt, Field(ge=0, le=1_440)] | None = None
 
     @classmethod
     def read(cls, given: Any) -> Self:
-        """Validate what JSON gave; raises InvalidInput with a sentence for each field."""
+        """Validate decoded JSON; raises InvalidInput with a sentence for each invalid field."""
         if not isinstance(given, dict):
             raise InvalidInput({"": "Send one JSON object."})
         try:
@@ -185,9 +185,9 @@ class ReleaseBody(_Part):
         return self.model_dump(mode="json")
 
     def sha256(self) -> str:
-        """Return the digest by which the same content is recognised; times in UTC.
+        """Return the hex digest by which the same content is recognised; published_at in UTC.
 
-        What was left out does not count, so that it stays the same when the contract grows.
+        Fields with their default value are left out, so that new fields do not change digests.
         """
         plain = self.model_dump(mode="json", exclude_defaults=True)
         if self.published_at is not None:
@@ -198,7 +198,7 @@ class ReleaseBody(_Part):
     def story(
         self, published_at: datetime, latest: tuple[content.Headline, ...] = ()
     ) -> content.Story:
-        """Return what the letters need of a release, as plain values."""
+        """Return what letters need of a release, as plain values."""
         return content.Story(
             language=self.language,
             title=self.title,
@@ -218,7 +218,7 @@ class ReleaseBody(_Part):
         )
 
     def published(self, fallback: datetime) -> datetime:
-        """Return the moment of publication; without one, it is published as it is sent."""
+        """Return the moment of publication, or the fallback if the body names none."""
         return self.published_at or fallback
 
 
@@ -231,7 +231,7 @@ _SENTENCES = {
 
 
 def sentences(error: ValidationError) -> dict[str, str]:
-    """Return a sentence for each field that cannot be accepted."""
+    """Return a sentence for each invalid field, by the path of the field."""
     problems: dict[str, str] = {}
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
         message = _SENTENCES.get(problem["type"], problem["msg"].removeprefix("Value error, "))

@@ -1,4 +1,4 @@
-"""The tables; what a row means, and which constraints keep it true."""
+"""The tables: what a row means, and which constraints hold for it."""
 
 from __future__ import annotations
 

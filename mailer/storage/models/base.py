@@ -1,4 +1,4 @@
-"""The parent of every table, and how constraints are named."""
+"""The base class of all tables, and the naming of constraints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mailer.storage.types import Instant
 
 
 class Base(DeclarativeBase):
-    """The parent of every table; it names constraints alike on both databases."""
+    """The base class of all tables; names constraints alike on both databases."""
 
     metadata = MetaData(
         naming_convention={

@@ -1,4 +1,4 @@
-"""Press rooms, the people who follow them, and the letters written to one of them."""
+"""Tables of press rooms, their subscribers, and the letters to single subscribers."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Publisher(Base):
     logo_url: Mapped[str | None] = mapped_column(String(2000))
     accent: Mapped[str | None] = mapped_column(String(7))
     about: Mapped[str | None] = mapped_column(String(2000))
-    """Who they are, in plain text."""
+    """What the press room says about itself, in plain text."""
     contacts: Mapped[list[dict[str, Any]] | None]
-    """Whom a journalist may call, as the contacts of a release."""
+    """Press contacts, with the same fields as the contacts of a release."""
     privacy: Mapped[str | None] = mapped_column(String(5000))
-    """What they add to the page on privacy, such as who answers for the data; plain text."""
+    """The press room's addition to its privacy page, such as who is the controller; plain text."""
 
 
 class ApiKey(Base):
@@ -83,7 +83,7 @@ class Subscription(Base):
     ended_at: Mapped[datetime | None]
     ended_reason: Mapped[str | None] = mapped_column(String(40))
     paused_until: Mapped[datetime | None]
-    """Nothing is sent until then; what is published meanwhile is not made up for."""
+    """No release is sent until then; those published in the pause are not sent later either."""
 
     __table_args__ = (
         Index(
@@ -107,7 +107,7 @@ class Subscription(Base):
 
 
 class Consent(Base):
-    """One step of a subscription, kept as proof; rows are only ever added."""
+    """One step of a subscription, kept as proof; only an erasure changes a row."""
 
     __tablename__ = "consents"
 
@@ -123,7 +123,7 @@ class Consent(Base):
 
 
 class Erased(Base):
-    """Somebody who was erased, as a keyed hash: no file may bring them back, only they may."""
+    """An erased address as a keyed hash: only its owner may bring it back, and no import."""
 
     __tablename__ = "erased"
 
@@ -132,7 +132,7 @@ class Erased(Base):
 
 
 class OutboxMessage(Base):
-    """A letter to one person, written down with the reason for it and sent afterwards."""
+    """A letter to one subscriber, inserted in the transaction that causes it and sent later."""
 
     __tablename__ = "outbox"
 

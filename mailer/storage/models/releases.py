@@ -1,4 +1,4 @@
-"""Releases, and how far each recipient of them is."""
+"""Tables of releases, and of what became of each recipient."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mailer.storage.models.people import Publisher
 from mailer.storage.types import Id, PackedIds
 
 ReleaseKind = Literal["release", "correction", "retraction"]
-"""What is sent of a release: all of it, or what is different for whoever has it already."""
+"""The letter that is sent; the last two are for recipients who have an earlier version."""
 
 
 class Release(Base):
@@ -35,22 +35,22 @@ class Release(Base):
     reference: Mapped[str] = mapped_column(String(200))
     version: Mapped[int] = mapped_column(server_default="1")
     letter: Mapped[ReleaseKind] = mapped_column(String(10), server_default="release")
-    """What it is to whoever has the version before."""
+    """The letter for recipients who have an earlier version; `release` for a first version."""
     replaces_id: Mapped[int | None] = mapped_column(ForeignKey("releases.id"))
     body_sha256: Mapped[str] = mapped_column(String(64))
     content: Mapped[dict[str, Any]]
     state: Mapped[str] = mapped_column(String(12))
     initial_state: Mapped[str] = mapped_column("first_state", String(12))
-    """The state the first answer told; a repeated call is answered the same."""
+    """The state in the answer to the publish call; a repeated call gets the same answer."""
     paused_because: Mapped[str | None] = mapped_column(String(500))
     created_at: Mapped[datetime]
     published_at: Mapped[datetime]
     starts_at: Mapped[datetime]
     frozen_at: Mapped[datetime | None]
     database_identity: Mapped[str | None] = mapped_column("kept_in", String(80))
-    """Which physical database it belongs to: another one is a restored copy."""
+    """The database in which it was published or last resumed; any other is a restored copy."""
     resumed_at: Mapped[int | None] = mapped_column(BigInteger)
-    """When it was last resumed; what was begun before that may not pause it again."""
+    """When it was last resumed, in milliseconds; a batch claimed before may not pause it again."""
     finished_at: Mapped[datetime | None]
     total: Mapped[int] = mapped_column(default=0)
     message_key: Mapped[bytes]
@@ -76,7 +76,7 @@ class Release(Base):
 
 
 class Batch(Base):
-    """How far one piece of a release has come, in order over one SMTP connection."""
+    """Up to 1,000 subscriptions of a release, and how far delivery to them has come."""
 
     __tablename__ = "batches"
 
@@ -84,7 +84,7 @@ class Batch(Base):
     release_id: Mapped[int] = mapped_column(ForeignKey(Release.id), index=True)
     kind: Mapped[str] = mapped_column(String(5))
     letter: Mapped[ReleaseKind] = mapped_column(String(10), server_default="release")
-    """Which letter its members get: whoever has no version before gets the plain release."""
+    """The letter its members get; members without an earlier version get `release`."""
     lowest: Mapped[int] = mapped_column(BigInteger)
     highest: Mapped[int] = mapped_column(BigInteger)
     size: Mapped[int]
@@ -103,7 +103,7 @@ class Batch(Base):
             "release_id",
             "id",
             postgresql_where=text("open"),
-            # As SQLAlchemy asks there; SQLite sees no index behind another wording.
+            # As SQLAlchemy writes the condition: SQLite uses the index for this wording only.
             sqlite_where=text("open = 1"),
         ),
         {"postgresql_with": {"fillfactor": 50}},
@@ -111,7 +111,7 @@ class Batch(Base):
 
 
 class BatchMembers(Base):
-    """Who is in a batch; apart from it, because a batch changes with every message."""
+    """The members of a batch; not in its row, which is rewritten with every message."""
 
     __tablename__ = "batch_members"
 
@@ -132,7 +132,7 @@ class Outcome(Base):
     letter: Mapped[ReleaseKind] = mapped_column(String(10), server_default="release")
     kind: Mapped[str] = mapped_column(String(10))
     reason: Mapped[str] = mapped_column(String(20))
-    """The enhanced status code (RFC 3463) of an answer, or one word of our own."""
+    """The enhanced status code (RFC 3463) of a reply, or one word, such as `stopped`."""
     at: Mapped[datetime]
     first_deferred_at: Mapped[datetime | None]
     attempts: Mapped[int] = mapped_column(default=0)

@@ -50,7 +50,7 @@ ADA, BOB, CAI, DAG, EVA = (
     "dag@example.org",
     "eva@example.com",
 )
-CAST = (ADA, BOB, CAI, DAG, EVA)
+FOLLOWERS = (ADA, BOB, CAI, DAG, EVA)
 SENDER = "presse@fjordavisa.example"
 SLUG = "fjordavisa"
 
@@ -64,7 +64,7 @@ def crowd(number: int, domains: int = 3) -> list[str]:
 
 
 @dataclass
-class Room:
+class PressRoom:
     """One press room, seen from inside the process that sends its releases."""
 
     settings: Settings
@@ -277,7 +277,7 @@ def together(*works: Callable[[], T]) -> list[T]:
 
 
 @contextmanager
-def press_room(environment: dict[str, str], relay: Relay) -> Iterator[Room]:
+def press_room(environment: dict[str, str], relay: Relay) -> Iterator[PressRoom]:
     """Open a press room in an app context of its own; waits are short, and one drain is alone."""
     settings = Settings.from_environment(
         {"MAILER_RETRY_SECONDS": "1", "MAILER_SMTP_TIMEOUT_SECONDS": "5", **environment}
@@ -288,5 +288,5 @@ def press_room(environment: dict[str, str], relay: Relay) -> Iterator[Room]:
                 SLUG, "Fjordavisa", SENDER, "nb", "https://fjordavisa.example"
             )
         )
-        yield Room(settings, relay, publishers.find(SLUG))
+        yield PressRoom(settings, relay, publishers.find(SLUG))
         db.engine.dispose()

@@ -42,7 +42,7 @@ class Count:
     doubled: set[str]
 
 
-class Post:
+class RelayProcess:
     """A recording relay in a process of its own."""
 
     LISTEN = LOOPBACK
@@ -53,20 +53,20 @@ class Post:
         self._record.touch()
         place = [self.LISTEN, str(self.port)]
         command = [sys.executable, str(_PROGRAM), *place, str(self._record), seed]
-        self.process = Process(command, folder / "post.log")
+        self.process = Process(command, folder / "relay.log")
         self._mood, self._pace = "well", 0.0
 
     @classmethod
     @contextmanager
     def open(cls, folder: Path, seed: str, pace: float) -> Iterator[Self]:
         """Run a relay that takes so many seconds over each message."""
-        post = cls(folder, seed)
+        relay = cls(folder, seed)
         try:
-            post._pace = pace
-            post.start()
-            yield post
+            relay._pace = pace
+            relay.start()
+            yield relay
         finally:
-            post.process.stop()
+            relay.process.stop()
 
     @property
     def url(self) -> str:

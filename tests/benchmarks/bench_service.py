@@ -81,7 +81,7 @@ def database(kind: str) -> Iterator[Database]:
 
 
 @dataclass
-class Stand:
+class BenchService:
     """The service, running, and everything a part wants to do with it."""
 
     service: Service
@@ -188,14 +188,14 @@ def figures(number: int, seconds: float, processor: Mapping[str, float]) -> Figu
 
 
 @contextmanager
-def stand(kind: str, smtp_url: str, **variables: str) -> Iterator[Stand]:
+def bench_service(kind: str, smtp_url: str, **variables: str) -> Iterator[BenchService]:
     """Run the service on a fresh database of that kind, with these settings beside the defaults."""
     with _running(kind, smtp_url, NAMES, variables) as running:
         yield running
 
 
 @contextmanager
-def web_alone(kind: str, smtp_url: str, **variables: str) -> Iterator[Stand]:
+def web_alone(kind: str, smtp_url: str, **variables: str) -> Iterator[BenchService]:
     """Run its web process only, so that nothing else has a part in what is measured."""
     with _running(kind, smtp_url, ("web",), variables) as running:
         yield running
@@ -204,11 +204,11 @@ def web_alone(kind: str, smtp_url: str, **variables: str) -> Iterator[Stand]:
 @contextmanager
 def _running(
     kind: str, smtp_url: str, names: tuple[str, ...], variables: Mapping[str, str]
-) -> Iterator[Stand]:
+) -> Iterator[BenchService]:
     with database(kind) as fresh, Redis.running() as redis, temporary_folder() as folder:
         environment = contract(database_url=fresh.url, redis_url=redis.url, smtp_url=smtp_url)
         with Service.running({**environment, **variables}, folder, names) as service:
-            yield Stand(service, fresh, redis, folder)
+            yield BenchService(service, fresh, redis, folder)
 
 
 @contextmanager
@@ -238,7 +238,7 @@ def listening(
 @cache
 def sample(**variables: str) -> bytes:
     """Send the sample release to one follower, and return the message as it came over the wire."""
-    with Relay.running() as relay, stand("sqlite", relay.url, **variables) as one:
+    with Relay.running() as relay, bench_service("sqlite", relay.url, **variables) as one:
         one.open("sample", 1)
         one.send("sample")
         return relay.received[0].content

@@ -14,7 +14,7 @@ from mailer.fanout.outcomes import Progress
 from mailer.relay import Relay as RelaySetting
 from mailer.storage.database import database_now, read_transaction, transaction
 from mailer.storage.models import Outcome
-from tests.fanout.room import CAST, Room, crowd
+from tests.fanout.press_room import FOLLOWERS, PressRoom, crowd
 from tests.processes import eventually
 from tests.relay import Relay, Stage
 
@@ -22,7 +22,7 @@ from tests.relay import Relay, Stage
 @pytest.mark.parametrize("at", ["rcpt", "dot"])
 @pytest.mark.parametrize("reply", ["550 5.7.1 Not from you", "550 5.1.1 No such user"])
 def test_twenty_equal_refusals_in_a_row_pause_the_release_and_blame_nobody(
-    empty_room: Room, at: Stage, reply: str
+    empty_room: PressRoom, at: Stage, reply: str
 ) -> None:
     people = crowd(20)
     empty_room.follow(*people)
@@ -45,7 +45,7 @@ def test_twenty_equal_refusals_in_a_row_pause_the_release_and_blame_nobody(
 
 @pytest.mark.parametrize("connections", [1, 8])
 def test_who_is_refused_while_the_pause_is_written_down_is_not_blamed_either(
-    empty_room: Room, connections: int
+    empty_room: PressRoom, connections: int
 ) -> None:
     people = crowd(60)
     empty_room.follow(*people)
@@ -59,7 +59,7 @@ def test_who_is_refused_while_the_pause_is_written_down_is_not_blamed_either(
 
 
 def test_who_is_not_to_blame_is_tried_however_long_the_release_was_paused(
-    empty_room: Room,
+    empty_room: PressRoom,
 ) -> None:
     people = crowd(20)
     empty_room.follow(*people)
@@ -77,20 +77,20 @@ def test_who_is_not_to_blame_is_tried_however_long_the_release_was_paused(
 
 
 @pytest.mark.parametrize("domains", [1, 2])
-def test_refusals_of_one_or_two_domains_are_theirs(empty_room: Room, domains: int) -> None:
+def test_refusals_of_one_or_two_domains_are_theirs(empty_room: PressRoom, domains: int) -> None:
     people = crowd(24, domains)
-    empty_room.follow(*people, *CAST)
+    empty_room.follow(*people, *FOLLOWERS)
     for one in people:
         empty_room.relay.answer(one, at="rcpt", reply="550 5.7.1 Not from you")
     release_id = empty_room.publish()
     empty_room.drain()
     receipt = empty_room.receipt(release_id)
     assert (receipt.state, receipt.refused, receipt.accepted) == ("done", 24, 5)
-    assert empty_room.received() == Counter(CAST)
+    assert empty_room.received() == Counter(FOLLOWERS)
     assert not empty_room.suppressed()
 
 
-def test_a_wrong_password_pauses_the_release_and_the_right_one_sends_it(room: Room) -> None:
+def test_a_wrong_password_pauses_the_release_and_the_right_one_sends_it(room: PressRoom) -> None:
     def check(*login: object) -> AuthResult:
         known = getattr(login[-1], "password", b"") == b"open sesame"
         return AuthResult(success=known, handled=False)
@@ -108,11 +108,11 @@ def test_a_wrong_password_pauses_the_release_and_the_right_one_sends_it(room: Ro
         room.adjust(relay=RelaySetting.from_url(url.format("open%20sesame")))
         room.resume(release_id)
         room.drain()
-        assert Counter(one.recipient for one in relay.received) == Counter(CAST)
+        assert Counter(one.recipient for one in relay.received) == Counter(FOLLOWERS)
         assert room.receipt(release_id).state == "done"
 
 
-def test_what_was_begun_before_a_resume_does_not_pause_the_release_again(room: Room) -> None:
+def test_what_was_begun_before_a_resume_does_not_pause_the_release_again(room: PressRoom) -> None:
     """Two connections meet the same wrong password; it is mended before the second has told."""
     release_id = room.freeze()
     first, second = room.claim(), room.claim()

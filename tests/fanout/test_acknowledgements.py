@@ -16,11 +16,11 @@ from mailer.fanout.outcomes import Finding, Progress, write_findings
 from mailer.fanout.replies import Verdict
 from mailer.storage.database import db, transaction
 from mailer.storage.models import Batch
-from tests.fanout.room import CAST, Room, crowd, together
+from tests.fanout.press_room import FOLLOWERS, PressRoom, crowd, together
 from tests.servers import PostgreSQL
 
 
-def claimed(room: Room) -> list[Claim]:
+def claimed(room: PressRoom) -> list[Claim]:
     """Freeze a release and claim its three batches, of Ada and Bob, Cai and Dag, and Eva."""
     room.freeze()
     claims = [room.claim() for _ in range(3)]
@@ -28,7 +28,7 @@ def claimed(room: Room) -> list[Claim]:
     return [one for one in claims if one]
 
 
-def test_what_arrives_together_is_one_transaction(room: Room) -> None:
+def test_what_arrives_together_is_one_transaction(room: PressRoom) -> None:
     claims = claimed(room)
     commits: list[object] = []
 
@@ -53,7 +53,7 @@ def test_what_arrives_together_is_one_transaction(room: Room) -> None:
     assert [batch.position for batch in room.rows(Batch)] == [1, 1, 1]
 
 
-def test_one_connection_that_was_given_up_does_not_disturb_the_others(room: Room) -> None:
+def test_one_connection_that_was_given_up_does_not_disturb_the_others(room: PressRoom) -> None:
     claims = claimed(room)
     with transaction() as session:
         session.get_one(Batch, claims[1].batch_id).epoch += 1
@@ -73,7 +73,7 @@ def test_one_connection_that_was_given_up_does_not_disturb_the_others(room: Room
     assert [batch.position for batch in room.rows(Batch)] == [1, 0, 1]
 
 
-def test_the_last_batch_in_hand_finishes_its_release(room: Room) -> None:
+def test_the_last_batch_in_hand_finishes_its_release(room: PressRoom) -> None:
     claims = claimed(room)
 
     async def work() -> list[str]:
@@ -94,7 +94,7 @@ def test_the_last_batch_in_hand_finishes_its_release(room: Room) -> None:
     assert [(batch.open, batch.lease_until) for batch in room.rows(Batch)] == [(False, None)] * 3
 
 
-def test_who_learns_that_a_batch_is_lost_finishes_what_is_left(room: Room) -> None:
+def test_who_learns_that_a_batch_is_lost_finishes_what_is_left(room: PressRoom) -> None:
     """Others have finished it meanwhile, when ours were not yet."""
     *ours, lost = claimed(room)
 
@@ -119,7 +119,7 @@ def test_who_learns_that_a_batch_is_lost_finishes_what_is_left(room: Room) -> No
     assert room.receipt(lost.release_id).state == "done"
 
 
-def test_a_dot_may_leave_only_under_a_lease_that_is_held(room: Room) -> None:
+def test_a_dot_may_leave_only_under_a_lease_that_is_held(room: PressRoom) -> None:
     taken = claimed(room)[0]
 
     async def work() -> list[bool]:
@@ -132,7 +132,7 @@ def test_a_dot_may_leave_only_under_a_lease_that_is_held(room: Room) -> None:
 
 
 def test_two_processes_that_finish_a_release_together_do_not_deadlock(
-    postgresql_room: Room,
+    postgresql_room: PressRoom,
 ) -> None:
     first, second = claimed(postgresql_room)[:2]
     written = threading.Barrier(2)
@@ -147,7 +147,7 @@ def test_two_processes_that_finish_a_release_together_do_not_deadlock(
     together(lambda: finish(first), lambda: finish(second))
 
 
-def test_everyone_gets_it_once_over_many_connections(empty_room: Room) -> None:
+def test_everyone_gets_it_once_over_many_connections(empty_room: PressRoom) -> None:
     people = crowd(100)
     empty_room.follow(*people)
     empty_room.adjust(connections=8)
@@ -158,7 +158,7 @@ def test_everyone_gets_it_once_over_many_connections(empty_room: Room) -> None:
     assert (receipt.state, receipt.accepted, receipt.uncertain) == ("done", 100, 0)
 
 
-def test_two_drains_at_once_share_the_work(empty_room: Room) -> None:
+def test_two_drains_at_once_share_the_work(empty_room: PressRoom) -> None:
     people = crowd(100)
     empty_room.follow(*people)
     empty_room.adjust(connections=2)
@@ -170,7 +170,7 @@ def test_two_drains_at_once_share_the_work(empty_room: Room) -> None:
 
 
 def test_a_database_that_is_killed_in_the_middle_costs_nothing(
-    postgresql_room: Room, postgresql: PostgreSQL
+    postgresql_room: PressRoom, postgresql: PostgreSQL
 ) -> None:
     people = crowd(200)
     postgresql_room.follow(*people)
@@ -181,5 +181,5 @@ def test_a_database_that_is_killed_in_the_middle_costs_nothing(
         postgresql.kill()
         postgresql.start()
     postgresql_room.drain()
-    assert postgresql_room.received() == Counter([*CAST, *people])
+    assert postgresql_room.received() == Counter([*FOLLOWERS, *people])
     assert postgresql_room.receipt(release_id).state == "done"

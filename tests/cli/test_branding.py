@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.operator import Operator
-from tests.domain.cast import ROOM, SLUG
+from tests.domain.press_room import ROOM, SLUG
 
 LOGO = "https://example.org/logo.png"
 

@@ -1,4 +1,4 @@
-"""A process that takes one permit after another, and says when; `test_pace.py` starts several."""
+"""A process that takes permits one after another, and prints when; test_send_rate.py starts it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ async def take_permits() -> None:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
     loop.add_signal_handler(signal.SIGTERM, task.cancel)
-    pace = SendRate(Settings.from_environment())
-    chore = asyncio.create_task(pace.run())
+    send_rate = SendRate(Settings.from_environment())
+    chore = asyncio.create_task(send_rate.run())
     print("began", time.monotonic(), flush=True)
     try:
         while True:
-            await pace.permit()
-            print("permit", time.monotonic(), pace.connections, flush=True)
+            await send_rate.permit()
+            print("permit", time.monotonic(), send_rate.connections, flush=True)
     except asyncio.CancelledError:
         chore.cancel()
         await asyncio.gather(chore, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""The pace of a whole service: limits that several processes keep together, whatever Redis does."""
+"""The send rate of a whole service: limits that several processes keep together."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.processes import Process, eventually, free_port
 from tests.servers import Redis
 from tests.service import ROOT, complete, contract
 
-PACER = ["python", "-m", "tests.fanout.pacer"]
+TAKE_PERMITS = ["python", "-m", "tests.fanout.take_permits"]
 SELDOM = "0.01"
 """One message in 100 seconds, so that however slow the machine is, a wait is a wait."""
 
@@ -34,17 +34,17 @@ def environment(redis_url: str = "", **settings: str) -> dict[str, str]:
 
 
 def paced(redis_url: str = "", **settings: str) -> SendRate:
-    """Give the pace of one process of such a service."""
+    """Return the send rate of one process of such a service."""
     return SendRate(Settings.from_environment(environment(redis_url, **settings)))
 
 
-class Pacers:
+class Senders:
     """Some processes that take all the permits they can get."""
 
     def __init__(self, folder: Path, variables: dict[str, str], count: int) -> None:
         everything = complete(variables) | {"PYTHONPATH": str(ROOT)}
         self.processes = [
-            Process(PACER, folder / f"{number}.log", environment=everything)
+            Process(TAKE_PERMITS, folder / f"{number}.log", environment=everything)
             for number in range(count)
         ]
         for process in self.processes:
@@ -99,7 +99,7 @@ def booked_seconds(redis: Redis) -> float:
     return int(free) / 1_000_000 - seconds - microseconds / 1_000_000
 
 
-Start = Callable[..., Pacers]
+Start = Callable[..., Senders]
 
 
 @pytest.fixture
@@ -107,10 +107,10 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Start some processes with a Redis and settings; all are stopped at the end."""
     started: list[Process] = []
 
-    def begin(count: int, redis_url: str = "", **settings: str) -> Pacers:
-        pacers = Pacers(tmp_path, environment(redis_url, **settings), count)
-        started.extend(pacers.processes)
-        return pacers
+    def begin(count: int, redis_url: str = "", **settings: str) -> Senders:
+        senders = Senders(tmp_path, environment(redis_url, **settings), count)
+        started.extend(senders.processes)
+        return senders
 
     yield begin
     for process in started:
@@ -119,61 +119,61 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 @pytest.mark.parametrize("limit", [20, 300])
 def test_several_processes_keep_to_one_limit(redis: Redis, start: Start, limit: int) -> None:
-    pacers = start(3, redis.url, messages_a_second=str(limit))
-    pacers.each_takes(limit)
-    pacers.kept_to(limit)
+    senders = start(3, redis.url, messages_a_second=str(limit))
+    senders.each_takes(limit)
+    senders.kept_to(limit)
 
 
 def test_redis_may_be_killed_and_come_back(redis: Redis, start: Start) -> None:
-    pacers = start(2, redis.url, messages_a_second="100")
-    pacers.each_takes(20)
+    senders = start(2, redis.url, messages_a_second="100")
+    senders.each_takes(20)
     redis.kill()
-    pacers.each_takes(150)
+    senders.each_takes(150)
     redis.start()
     eventually(lambda: booked_seconds(redis) > 0, "permits are booked again")
-    pacers.each_takes(100)
-    pacers.kept_to(100, events=2)
+    senders.each_takes(100)
+    senders.kept_to(100, events=2)
 
 
 def test_redis_may_freeze_and_thaw(redis: Redis, start: Start) -> None:
-    pacers = start(2, redis.url, messages_a_second="100")
-    pacers.each_takes(20)
+    senders = start(2, redis.url, messages_a_second="100")
+    senders.each_takes(20)
     redis.freeze()
-    pacers.each_takes(150)
+    senders.each_takes(150)
     redis.thaw()
     eventually(lambda: booked_seconds(redis) > 0, "permits are booked again")
-    pacers.each_takes(100)
-    pacers.kept_to(100, events=2)
+    senders.each_takes(100)
+    senders.kept_to(100, events=2)
 
 
 def test_redis_may_forget_everything(redis: Redis, start: Start) -> None:
-    pacers = start(2, redis.url, messages_a_second="100")
+    senders = start(2, redis.url, messages_a_second="100")
     for _ in range(3):
-        pacers.each_takes(50)
+        senders.each_takes(50)
         redis.flush()
-    pacers.each_takes(50)
-    pacers.kept_to(100, events=3)
+    senders.each_takes(50)
+    senders.kept_to(100, events=3)
 
 
 def test_without_redis_one_process_keeps_to_the_limit(start: Start) -> None:
-    pacers = start(1, messages_a_second="200")
-    pacers.each_takes(300)
-    pacers.kept_to(200)
+    senders = start(1, messages_a_second="200")
+    senders.each_takes(300)
+    senders.kept_to(200)
 
 
 def test_with_redis_away_from_the_start_a_process_keeps_to_the_limit(start: Start) -> None:
-    pacers = start(1, f"redis://127.0.0.1:{free_port()}/0", messages_a_second="200")
-    pacers.each_takes(300)
-    pacers.kept_to(200)
+    senders = start(1, f"redis://127.0.0.1:{free_port()}/0", messages_a_second="200")
+    senders.each_takes(300)
+    senders.kept_to(200)
 
 
 def test_connections_are_shared_by_all_who_live(redis: Redis, start: Start) -> None:
-    pacers = start(3, redis.url, messages_a_second="200", relay_connections="10")
-    eventually(lambda: pacers.connections() == [3, 3, 4], "all three have heard of each other")
-    pacers.processes[0].kill()
-    eventually(lambda: pacers.connections() == [5, 5], "the dead one is forgotten")
-    pacers.processes[1].stop()
-    eventually(lambda: pacers.connections() == [10], "the other has left")
+    senders = start(3, redis.url, messages_a_second="200", relay_connections="10")
+    eventually(lambda: senders.connections() == [3, 3, 4], "all three have heard of each other")
+    senders.processes[0].kill()
+    eventually(lambda: senders.connections() == [5, 5], "the dead one is forgotten")
+    senders.processes[1].stop()
+    eventually(lambda: senders.connections() == [10], "the other has left")
 
 
 @given(st.integers(1, 300), st.integers(1, 300))
@@ -195,39 +195,39 @@ def test_without_redis_the_limit_of_connections_is_that_of_the_process() -> None
 
 def test_a_process_holds_one_connection_until_it_has_heard_of_the_others(redis: Redis) -> None:
     async def hear() -> tuple[int, int]:
-        pace = paced(redis.url, relay_connections="10")
-        first = pace.connections
-        chore = asyncio.create_task(pace.run())
-        await asyncio.to_thread(eventually, lambda: pace.connections > 1)
+        send_rate = paced(redis.url, relay_connections="10")
+        first = send_rate.connections
+        chore = asyncio.create_task(send_rate.run())
+        await asyncio.to_thread(eventually, lambda: send_rate.connections > 1)
         await ended(chore)
-        return first, pace.connections
+        return first, send_rate.connections
 
     assert asyncio.run(hear()) == (1, 10)
 
 
 def test_with_redis_away_from_the_start_it_holds_what_it_may_alone() -> None:
     async def hear() -> int:
-        pace = paced(f"redis://127.0.0.1:{free_port()}/0", relay_connections="10")
-        chore = asyncio.create_task(pace.run())
-        await asyncio.to_thread(eventually, lambda: pace.connections > 1)
+        send_rate = paced(f"redis://127.0.0.1:{free_port()}/0", relay_connections="10")
+        chore = asyncio.create_task(send_rate.run())
+        await asyncio.to_thread(eventually, lambda: send_rate.connections > 1)
         await ended(chore)
-        return pace.connections
+        return send_rate.connections
 
     assert asyncio.run(hear()) == 10
 
 
 def test_without_limits_a_permit_costs_nothing_and_redis_is_not_asked() -> None:
-    pace = paced(f"redis://127.0.0.1:{free_port()}/0")
-    for coroutine in (pace.permit(), pace.run()):
+    send_rate = paced(f"redis://127.0.0.1:{free_port()}/0")
+    for coroutine in (send_rate.permit(), send_rate.run()):
         with pytest.raises(StopIteration):
             coroutine.send(None)
 
 
 def test_a_relay_that_wants_less_makes_even_the_first_message_wait() -> None:
     async def complain() -> bool:
-        pace = paced()
-        pace.slow_down()
-        waiting = asyncio.create_task(pace.permit())
+        send_rate = paced()
+        send_rate.slow_down()
+        waiting = asyncio.create_task(send_rate.permit())
         await asyncio.sleep(0)
         waiting.cancel()
         return waiting.done()
@@ -235,10 +235,10 @@ def test_a_relay_that_wants_less_makes_even_the_first_message_wait() -> None:
     assert not asyncio.run(complain())
 
 
-def test_what_the_relay_takes_releases_the_brake(caplog: pytest.LogCaptureFixture) -> None:
-    pace = paced(messages_a_second="1.1")
-    pace.slow_down()
-    pace.accepted()
+def test_what_the_relay_takes_restores_the_rate(caplog: pytest.LogCaptureFixture) -> None:
+    send_rate = paced(messages_a_second="1.1")
+    send_rate.slow_down()
+    send_rate.accepted()
     assert caplog.messages == [
         "The relay wants less: 1 messages a second now.",
         "The relay takes all again: at full speed.",
@@ -260,11 +260,11 @@ def test_the_second_waits_its_turn_in_every_process(redis: Redis) -> None:
 
 def test_what_was_booked_alone_is_made_room_for_when_redis_is_back(redis: Redis) -> None:
     async def wait_through_an_absence() -> bool:
-        pace = paced(redis.url, messages_a_second=SELDOM, relay_connections="10")
+        send_rate = paced(redis.url, messages_a_second=SELDOM, relay_connections="10")
         redis.stop()
-        waiting = asyncio.create_task(pace.permit())
-        chore = asyncio.create_task(pace.run())
-        await asyncio.to_thread(eventually, lambda: pace.connections == 10)
+        waiting = asyncio.create_task(send_rate.permit())
+        chore = asyncio.create_task(send_rate.run())
+        await asyncio.to_thread(eventually, lambda: send_rate.connections == 10)
         redis.start()
         await asyncio.to_thread(eventually, lambda: booked_seconds(redis) > 50)
         early = waiting.done()
@@ -277,10 +277,10 @@ def test_what_was_booked_alone_is_made_room_for_when_redis_is_back(redis: Redis)
 
 def test_letters_wait_for_nobody_and_releases_make_room(redis: Redis) -> None:
     async def send_a_letter() -> None:
-        pace = paced(redis.url, messages_a_second=SELDOM)
-        chore = asyncio.create_task(pace.run())
+        send_rate = paced(redis.url, messages_a_second=SELDOM)
+        chore = asyncio.create_task(send_rate.run())
         await asyncio.sleep(0)
-        pace.spend()
+        send_rate.spend()
         await ended(chore)
 
     asyncio.run(send_a_letter())

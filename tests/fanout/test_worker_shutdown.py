@@ -20,8 +20,8 @@ from rq.serializers import JSONSerializer
 
 from mailer.fanout.jobs import SHUTDOWN_SIGNALS, ShutdownFlag
 from mailer.fanout.worker import QueueWorker
-from mailer.storage.queues import patient_connection
-from tests.fanout.room import Room
+from mailer.storage.queues import worker_connection
+from tests.fanout.press_room import PressRoom
 from tests.servers import Redis
 
 _QUEUE = "slow"
@@ -60,10 +60,10 @@ class ToldWhilePreparing(QueueWorker):
 
 
 @pytest.fixture
-def connection(sqlite_room: tuple[Room, dict[str, str]], redis: Redis) -> Iterator[Client]:
+def connection(sqlite_room: tuple[PressRoom, dict[str, str]], redis: Redis) -> Iterator[Client]:
     """A worker's connection to Redis, beside a database; signals are as before at the end."""
     before = {number: signal.getsignal(number) for number in SHUTDOWN_SIGNALS}
-    with patient_connection(redis.url) as client:
+    with worker_connection(redis.url) as client:
         yield client
     for number, handler in before.items():
         signal.signal(number, handler)

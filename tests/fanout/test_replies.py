@@ -30,12 +30,12 @@ def reply(code: int, enhanced: str | None = None) -> Reply:
         (reply(450, "4.2.2"), "deferred", False),
         (reply(451, "4.7.1"), "deferred", False),
         (reply(451), "deferred", False),
-        (reply(421), "back", False),
-        (reply(421, "4.7.0"), "back", False),
-        (reply(452), "back", False),
-        (reply(452, "4.2.2"), "back", False),
-        (reply(451, "4.3.0"), "back", False),
-        (reply(450, "4.3.2"), "back", False),
+        (reply(421), "give_back", False),
+        (reply(421, "4.7.0"), "give_back", False),
+        (reply(452), "give_back", False),
+        (reply(452, "4.2.2"), "give_back", False),
+        (reply(451, "4.3.0"), "give_back", False),
+        (reply(450, "4.3.2"), "give_back", False),
     ],
 )
 def test_an_answer_to_one_recipient(
@@ -52,10 +52,10 @@ def test_an_answer_to_one_recipient(
         (reply(550, "5.1.1"), "pause"),
         (reply(535, "5.7.8"), "pause"),
         (reply(554), "pause"),
-        (reply(451), "back"),
-        (reply(454, "4.7.0"), "back"),
-        (reply(421, "4.3.2"), "back"),
-        (reply(452, "4.3.1"), "back"),
+        (reply(451), "give_back"),
+        (reply(454, "4.7.0"), "give_back"),
+        (reply(421, "4.3.2"), "give_back"),
+        (reply(452, "4.3.1"), "give_back"),
     ],
 )
 def test_an_answer_before_any_recipient_is_about_us(stage: Stage, answer: Reply, kind: str) -> None:
@@ -75,11 +75,11 @@ def test_a_dot_is_accepted_by_nothing_but_2yz() -> None:
     assert classify("dot", reply(354)).kind != "accepted"
 
 
-def tried(run: RefusalStreak, verdicts: list[Verdict], domains: int = 3) -> list[int]:
+def tried(run: RefusalStreak, results: list[Verdict], domains: int = 3) -> list[int]:
     """Give the verdicts to the run; returns at which of them it called for a pause."""
     return [
         number
-        for number, verdict in enumerate(verdicts, start=1)
+        for number, verdict in enumerate(results, start=1)
         if run.add(number, f"follower@house{number % domains}.example", verdict)
     ]
 

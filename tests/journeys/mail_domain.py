@@ -1,4 +1,4 @@
-"""A town with the whole service, its followers' mail server, and a Postfix that gets its mail."""
+"""A mail domain: the whole service, its followers' mail server, and its Postfix."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.service import ROOT, Service, application, complete
 
 
 @dataclass(frozen=True)
-class Town:
+class MailDomain:
     """The whole service, the mail server of its followers, and a Postfix that gets its mail."""
 
     service: Service
@@ -42,11 +42,11 @@ class Town:
         lines = (f"{name}={shlex.quote(value)}\n" for name, value in variables.items())
         environment.write_text("".join(lines))
         mailer = str(Path(sys.executable).parent / "mailer")
-        sitemap_entries = {
+        places = {
             "/etc/mailer/environment": str(environment),
             "/srv/mailer/bin/mailer": mailer,
         }
-        program.write_text(_documented("/usr/local/bin/mailer-inbound", sitemap_entries))
+        program.write_text(_documented("/usr/local/bin/mailer-inbound", places))
         with Pipe.running(["sh", str(program)]) as pipe:
             known = pipe.script.with_name("mailboxes")
             known.write_text(_documented("/etc/postfix/mailer-mailboxes", {}))

@@ -12,7 +12,7 @@ from mailer.domain.followers import subscriptions
 from mailer.domain.followers.subscriptions import Evidence
 from mailer.domain.verp import ReturnPath, ReturnPaths
 from mailer.fanout.outbox_delivery import drain_outbox
-from tests.fanout.room import ADA, BOB, CAST, SENDER, SLUG, Room
+from tests.fanout.press_room import ADA, BOB, FOLLOWERS, SENDER, SLUG, PressRoom
 from tests.relay import Received
 
 FRI = "fri@example.org"
@@ -20,13 +20,13 @@ PROOF = Evidence(language="nb", page="test", network=None)
 
 
 @pytest.fixture
-def reachable(room: Room) -> Room:
+def reachable(room: PressRoom) -> PressRoom:
     """The press room followed by Ada, Bob, Cai, Dag and Eva, with a domain for return mail."""
     room.adjust(mail_domain="in.example.org")
     return room
 
 
-def send_letters(room: Room) -> list[Received]:
+def send_letters(room: PressRoom) -> list[Received]:
     """Let Fri sign up, confirm and leave, and send the three letters."""
     subscriptions.sign_up(room.settings, publishers.find(SLUG), FRI, PROOF)
     one = room.subscription(FRI).id
@@ -36,7 +36,7 @@ def send_letters(room: Room) -> list[Received]:
     return room.relay.received
 
 
-def back_to(room: Room, received: Received) -> ReturnPath:
+def back_to(room: PressRoom, received: Received) -> ReturnPath:
     """Read the reverse-path of a message."""
     return ReturnPaths(room.settings).read([received.sender])
 
@@ -46,17 +46,17 @@ def ways_out(received: Received) -> list[str]:
     return re.findall("<([^>]+)>", str(received.message["List-Unsubscribe"]))
 
 
-def test_a_release_comes_back_to_one_mailbox_for_each_recipient(reachable: Room) -> None:
+def test_a_release_comes_back_to_one_mailbox_for_each_recipient(reachable: PressRoom) -> None:
     release_id = reachable.publish()
     reachable.drain()
-    assert {one.recipient for one in reachable.relay.received} == set(CAST)
+    assert {one.recipient for one in reachable.relay.received} == set(FOLLOWERS)
     for received in reachable.relay.received:
         one = reachable.subscription(received.recipient).id
         assert back_to(reachable, received) == ReturnPath("bounce", one, release_id)
         assert received.message["From"].addresses[0].addr_spec == SENDER
 
 
-def test_the_second_attempt_comes_back_to_the_same_mailbox(reachable: Room) -> None:
+def test_the_second_attempt_comes_back_to_the_same_mailbox(reachable: PressRoom) -> None:
     reachable.relay.answer(BOB, at="dot", reply="451 4.7.1 Greylisted", times=1)
     release_id = reachable.publish()
     reachable.drain()
@@ -68,13 +68,15 @@ def test_the_second_attempt_comes_back_to_the_same_mailbox(reachable: Room) -> N
     assert back_to(reachable, received) == ReturnPath("bounce", one, release_id)
 
 
-def test_letters_to_one_person_come_back_to_a_mailbox_without_a_release(reachable: Room) -> None:
+def test_letters_to_one_person_come_back_to_a_mailbox_without_a_release(
+    reachable: PressRoom,
+) -> None:
     for received in send_letters(reachable):
         one = reachable.subscription(FRI).id
         assert back_to(reachable, received) == ReturnPath("bounce", one, None)
 
 
-def test_a_follower_may_leave_by_mail_and_first_of_all_by_the_web(reachable: Room) -> None:
+def test_a_follower_may_leave_by_mail_and_first_of_all_by_the_web(reachable: PressRoom) -> None:
     reachable.publish()
     reachable.drain()
     welcome = send_letters(reachable)[-2]
@@ -91,7 +93,7 @@ def test_a_follower_may_leave_by_mail_and_first_of_all_by_the_web(reachable: Roo
         assert received.message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
 
 
-def test_without_a_mail_domain_all_goes_back_to_the_press_room(room: Room) -> None:
+def test_without_a_mail_domain_all_goes_back_to_the_press_room(room: PressRoom) -> None:
     room.publish()
     room.drain()
     assert {one.sender for one in room.relay.received} == {SENDER}

@@ -13,7 +13,7 @@ from mailer.fanout.outcomes import Finding, write_findings
 from mailer.fanout.replies import Verdict
 from mailer.storage.database import transaction
 from mailer.storage.models import Batch, Outcome, Subscriber
-from tests.fanout.room import ADA, BOB, CAI, CAST, DAG, EVA, Room
+from tests.fanout.press_room import ADA, BOB, CAI, DAG, EVA, FOLLOWERS, PressRoom
 from tests.relay import Stage
 
 
@@ -22,7 +22,7 @@ def sums(receipt: Receipt) -> tuple[str, int, int, int, int]:
     return receipt.state, receipt.accepted, receipt.refused, receipt.deferred, receipt.waiting
 
 
-def resend(room: Room, **time: float) -> None:
+def resend(room: PressRoom, **time: float) -> None:
     """Let time pass, go round, and send."""
     room.later(**time)
     room.sweep()
@@ -41,7 +41,7 @@ def resend(room: Room, **time: float) -> None:
     ],
 )
 def test_a_refused_recipient_is_written_down_and_the_others_get_theirs(
-    room: Room, at: Stage, reply: str, reason: str, suppressed: set[str]
+    room: PressRoom, at: Stage, reply: str, reason: str, suppressed: set[str]
 ) -> None:
     room.relay.answer(BOB, at=at, reply=reply)
     release_id = room.publish()
@@ -52,7 +52,7 @@ def test_a_refused_recipient_is_written_down_and_the_others_get_theirs(
     assert room.received() == Counter({ADA, CAI, DAG, EVA})
 
 
-def test_who_cannot_be_written_to_is_refused_and_holds_nobody_up(room: Room) -> None:
+def test_who_cannot_be_written_to_is_refused_and_holds_nobody_up(room: PressRoom) -> None:
     with transaction() as session:
         nobody = update(Subscriber).where(Subscriber.address == BOB)
         session.execute(nobody.values(address="bob@example.org\r\nBcc: all@example.org"))
@@ -64,7 +64,7 @@ def test_who_cannot_be_written_to_is_refused_and_holds_nobody_up(room: Room) -> 
     assert room.received() == Counter({ADA, CAI, DAG, EVA})
 
 
-def test_who_is_suppressed_is_left_out_of_the_next_release(room: Room) -> None:
+def test_who_is_suppressed_is_left_out_of_the_next_release(room: PressRoom) -> None:
     room.relay.answer(BOB, at="rcpt", reply="550 5.1.1 No such user", times=1)
     room.publish()
     room.drain()
@@ -73,7 +73,7 @@ def test_who_is_suppressed_is_left_out_of_the_next_release(room: Room) -> None:
 
 @pytest.mark.parametrize("at", ["rcpt", "dot"])
 def test_a_deferred_recipient_is_tried_again_and_then_as_if_nothing_had_been(
-    room: Room, at: Stage
+    room: PressRoom, at: Stage
 ) -> None:
     room.relay.answer(BOB, at=at, reply="450 4.2.2 Mailbox busy", times=1)
     release_id = room.publish()
@@ -84,11 +84,11 @@ def test_a_deferred_recipient_is_tried_again_and_then_as_if_nothing_had_been(
     assert sums(room.receipt(release_id)) == ("done", 5, 0, 0, 0)
     assert room.fate(release_id, BOB) == ("accepted", None)
     assert not room.rows(Outcome)
-    assert room.received() == Counter(CAST)
+    assert room.received() == Counter(FOLLOWERS)
     assert [batch.kind for batch in room.rows(Batch)].count("retry") == 1
 
 
-def test_nobody_is_tried_again_before_their_time(room: Room) -> None:
+def test_nobody_is_tried_again_before_their_time(room: PressRoom) -> None:
     room.adjust(retry_seconds=300)
     room.relay.answer(BOB, at="rcpt", reply="450 4.2.2 Mailbox busy", times=1)
     release_id = room.publish()
@@ -99,7 +99,7 @@ def test_nobody_is_tried_again_before_their_time(room: Room) -> None:
     assert room.receipt(release_id).accepted == 5
 
 
-def test_the_waits_between_attempts_double_up_to_four_hours(room: Room) -> None:
+def test_the_waits_between_attempts_double_up_to_four_hours(room: PressRoom) -> None:
     release_id = room.freeze()
     taken = room.claim()
     assert taken is not None
@@ -116,7 +116,7 @@ def test_the_waits_between_attempts_double_up_to_four_hours(room: Room) -> None:
     assert waits == [5, 10, 20, 40, 80, 160, 240, 240, 240, 240, 240, 240]
 
 
-def test_two_days_are_the_most_that_anybody_is_tried(room: Room) -> None:
+def test_two_days_are_the_most_that_anybody_is_tried(room: PressRoom) -> None:
     room.relay.answer(BOB, at="rcpt", reply="450 4.2.2 Mailbox busy")
     release_id = room.publish()
     room.drain()
@@ -130,7 +130,7 @@ def test_two_days_are_the_most_that_anybody_is_tried(room: Room) -> None:
 
 
 @pytest.fixture(params=["pipelining", "step by step"])
-def either_way(request: pytest.FixtureRequest, room: Room) -> Iterator[None]:
+def either_way(request: pytest.FixtureRequest, room: PressRoom) -> Iterator[None]:
     """The relay takes commands all together, or only one at a time."""
     room.relay.pipelining = request.param == "pipelining"
     yield
@@ -153,7 +153,7 @@ def either_way(request: pytest.FixtureRequest, room: Room) -> Iterator[None]:
     ],
 )
 def test_an_overloaded_relay_is_left_alone_and_nobody_is_marked(
-    room: Room, at: Stage, reply: str
+    room: PressRoom, at: Stage, reply: str
 ) -> None:
     room.relay.answer(at=at, reply=reply)
     release_id = room.publish()
@@ -166,7 +166,7 @@ def test_an_overloaded_relay_is_left_alone_and_nobody_is_marked(
     assert not room.received()
     resend(room, seconds=11)
     assert sums(room.receipt(release_id)) == ("done", 5, 0, 0, 0)
-    assert room.received() == Counter(CAST)
+    assert room.received() == Counter(FOLLOWERS)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_an_overloaded_relay_is_left_alone_and_nobody_is_marked(
     ],
 )
 def test_a_relay_that_refuses_us_pauses_the_release_and_blames_nobody(
-    room: Room, at: Stage, reply: str
+    room: PressRoom, at: Stage, reply: str
 ) -> None:
     room.relay.answer(at=at, reply=reply)
     release_id = room.publish()
@@ -193,11 +193,11 @@ def test_a_relay_that_refuses_us_pauses_the_release_and_blames_nobody(
     room.drain()
     assert sums(room.receipt(release_id)) == ("done", 5, 0, 0, 0)
     assert room.release(release_id).paused_because is None
-    assert room.received() == Counter(CAST)
+    assert room.received() == Counter(FOLLOWERS)
 
 
 def test_a_server_that_wants_a_body_for_a_refused_recipient_delivers_nothing_to_them(
-    room: Room,
+    room: PressRoom,
 ) -> None:
     room.relay.always_354 = True
     room.relay.answer(BOB, at="rcpt", reply="550 5.7.1 Not you")
@@ -210,7 +210,7 @@ def test_a_server_that_wants_a_body_for_a_refused_recipient_delivers_nothing_to_
 
 
 @pytest.mark.parametrize("at", ["rcpt", "dot"])
-def test_a_refusal_leaves_the_connection_usable(room: Room, at: Stage) -> None:
+def test_a_refusal_leaves_the_connection_usable(room: PressRoom, at: Stage) -> None:
     room.relay.answer(BOB, at=at, reply="550 5.7.1 Not you")
     room.publish()
     room.drain()

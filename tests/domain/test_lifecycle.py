@@ -20,7 +20,7 @@ from mailer.errors import Conflict, NotFound, ReferenceTaken
 from mailer.storage.database import transaction
 from mailer.storage.models import Publisher, Release
 from mailer.storage.types import now
-from tests.domain.cast import ROOM, SLUG, PressRoom, TimePasses, release
+from tests.domain.press_room import ROOM, SLUG, PressRoom, TimePasses, release
 
 Act = Callable[[Settings, Publisher, int], Release]
 

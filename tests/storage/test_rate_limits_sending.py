@@ -1,4 +1,4 @@
-"""The quotas: one schedule and one register for all processes, kept by a real Redis."""
+"""The rate limit on sending: one schedule and one list of processes, in a real Redis."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def test_a_slice_is_shared_by_all_who_live(redis: Redis, limit: float, slices: l
 def test_together_they_book_all_that_the_limit_allows_and_never_more(
     redis: Redis, limit: float
 ) -> None:
-    quotas = itertools.cycle([SharedRateLimit(redis.url, limit) for _ in range(3)])
+    rate_limits = itertools.cycle([SharedRateLimit(redis.url, limit) for _ in range(3)])
     began, booked, wait = time.monotonic(), 0, 0.0
     while wait < 20:
-        turn = next(quotas).take(0)
-        wait, before, booked = turn.seconds, booked, booked + turn.permits
+        permit = next(rate_limits).take(0)
+        wait, before, booked = permit.seconds, booked, booked + permit.permits
         passed = time.monotonic() - began
         # All that was booked before leaves until then; one may ask a tenth of a second late.
         assert limit * (wait - 0.01) <= before <= limit * (passed + wait + 0.11)
 
 
-def test_whoever_asks_is_served_in_order(redis: Redis) -> None:
-    quotas = [SharedRateLimit(redis.url, SELDOM) for _ in range(3)]
-    waits = [quota.take(0).seconds for quota in quotas]
+def test_processes_are_served_in_order(redis: Redis) -> None:
+    rate_limits = [SharedRateLimit(redis.url, SELDOM) for _ in range(3)]
+    waits = [rate_limit.take(0).seconds for rate_limit in rate_limits]
     assert waits[0] <= 0
     assert 50 < waits[1] < 100 < waits[2] < 200
 
@@ -50,58 +50,58 @@ def test_the_schedule_outlives_a_process(redis: Redis) -> None:
     assert SharedRateLimit(redis.url, SELDOM).take(0).seconds > 50
 
 
-def test_a_schedule_that_redis_forgot_is_remembered_by_whoever_asks(redis: Redis) -> None:
-    quota = SharedRateLimit(redis.url, SELDOM)
-    quota.take(0)
+def test_a_schedule_that_redis_forgot_is_remembered_by_the_process(redis: Redis) -> None:
+    rate_limit = SharedRateLimit(redis.url, SELDOM)
+    rate_limit.take(0)
     redis.flush()
-    assert quota.take(0).seconds > 50
+    assert rate_limit.take(0).seconds > 50
 
 
-def test_a_redis_that_starts_anew_knows_the_script_again(redis: Redis) -> None:
-    quota = SharedRateLimit(redis.url, SELDOM)
-    quota.take(0)
+def test_a_restarted_redis_knows_the_script_again(redis: Redis) -> None:
+    rate_limit = SharedRateLimit(redis.url, SELDOM)
+    rate_limit.take(0)
     redis.kill()
     with pytest.raises(RedisError):
-        quota.take(0)
+        rate_limit.take(0)
     redis.start()
-    assert quota.take(0).seconds > 50
+    assert rate_limit.take(0).seconds > 50
 
 
-def test_what_leaves_without_a_permit_is_made_room_for(redis: Redis) -> None:
+def test_a_message_without_a_permit_takes_a_place_in_the_schedule(redis: Redis) -> None:
     SharedRateLimit(redis.url, SELDOM).heartbeat(1)
     assert SharedRateLimit(redis.url, SELDOM).take(0).seconds > 50
 
 
-def test_what_leaves_at_the_end_is_made_room_for_too(redis: Redis) -> None:
+def test_the_last_messages_of_a_process_take_places_too(redis: Redis) -> None:
     SharedRateLimit(redis.url, SELDOM).leave(1)
     assert SharedRateLimit(redis.url, SELDOM).take(0).seconds > 50
 
 
 def test_a_flood_of_letters_holds_releases_up_by_a_minute_at_most(redis: Redis) -> None:
-    quota = SharedRateLimit(redis.url, 10)
-    quota.heartbeat(1_000_000)
-    assert 30 < quota.take(0).seconds < 61
+    rate_limit = SharedRateLimit(redis.url, 10)
+    rate_limit.heartbeat(1_000_000)
+    assert 30 < rate_limit.take(0).seconds < 61
 
 
 def test_a_clock_that_was_ahead_leaves_no_standstill(redis: Redis) -> None:
     with Client.from_url(redis.url) as client:
         client.set(SCHEDULE, 4_000_000_000_000_000)
         client.zadd(PROCESSES, {"from the future": 4_000_000_000_000_000})
-    turn = SharedRateLimit(redis.url, 10).take(0)
-    assert turn.processes == 1
-    assert turn.seconds < 61
+    permit = SharedRateLimit(redis.url, 10).take(0)
+    assert permit.processes == 1
+    assert permit.seconds < 61
 
 
-def test_those_who_live_have_their_places(redis: Redis) -> None:
-    quotas = [SharedRateLimit(redis.url, None) for _ in range(3)]
-    for quota in quotas:
-        quota.heartbeat(0)
-    turns = [quota.heartbeat(0) for quota in quotas]
-    assert {turn.processes for turn in turns} == {3}
-    assert sorted(turn.before for turn in turns) == [0, 1, 2]
+def test_each_live_process_has_its_place(redis: Redis) -> None:
+    rate_limits = [SharedRateLimit(redis.url, None) for _ in range(3)]
+    for rate_limit in rate_limits:
+        rate_limit.heartbeat(0)
+    permits = [rate_limit.heartbeat(0) for rate_limit in rate_limits]
+    assert {permit.processes for permit in permits} == {3}
+    assert sorted(permit.before for permit in permits) == [0, 1, 2]
 
 
-def test_whoever_leaves_makes_room_at_once(redis: Redis) -> None:
+def test_a_process_that_leaves_gives_its_share_up_at_once(redis: Redis) -> None:
     staying, leaving = SharedRateLimit(redis.url, None), SharedRateLimit(redis.url, None)
     leaving.heartbeat(0)
     assert staying.heartbeat(0).processes == 2

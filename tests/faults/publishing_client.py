@@ -31,7 +31,7 @@ def now() -> str:
 
 
 @dataclass(frozen=True)
-class Press:
+class PublishingClient:
     """One press room's key, and where to call."""
 
     url: str

@@ -8,7 +8,7 @@ from mailer.domain.followers import subscriptions
 from mailer.domain.followers.follower_csv import ImportReport, import_followers
 from mailer.errors import InvalidInput, NotFound
 from mailer.storage.models import Subscriber, Subscription
-from tests.domain.cast import ADA, KARI, OLA, SLUG, PressRoom
+from tests.domain.press_room import ADA, KARI, OLA, SLUG, PressRoom
 
 ONE = "Enter one valid email address."
 LOCALES = ("nb", "nn", "en")

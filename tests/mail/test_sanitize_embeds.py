@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailer.mail.sanitize import clean, linked, refused
-from tests.domain.test_markup import pages
+from tests.mail.test_sanitize import pages
 from tests.processes import PATIENCE_SECONDS
 
 FILM = "https://film.example/overfarten"

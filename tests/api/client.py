@@ -1,4 +1,4 @@
-"""A publishing system at its desk: one press room, its keys, and calls."""
+"""A client of the API: one press room, its keys, and calls."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from mailer.app import create_app
 from mailer.config import Settings
 from mailer.domain import publishers
 from mailer.storage.database import db
-from tests.domain.cast import ROOM, SLUG, release
+from tests.domain.press_room import ROOM, SLUG, release
 
 RELEASES = "/api/v1/releases"
 
 
 @dataclass(frozen=True)
-class Desk:
+class ApiClient:
     """Speaks to the API with the key of one press room."""
 
     app: Flask
@@ -48,14 +48,14 @@ class Desk:
 
 
 @contextmanager
-def desk(environment: Mapping[str, str]) -> Iterator[Desk]:
-    """Open a press room and its desk; an exception nobody handles ends the test."""
+def client(environment: Mapping[str, str]) -> Iterator[ApiClient]:
+    """Open a press room and a client with its key; an unhandled exception ends the test."""
     app = create_app(Settings.from_environment(environment))
     app.testing = True
     with app.app_context():
         key = publishers.add(ROOM)
     try:
-        yield Desk(app, key)
+        yield ApiClient(app, key)
     finally:
         with app.app_context():
             db.engine.dispose()

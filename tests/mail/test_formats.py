@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mailer.mail.content import Document
-from mailer.mail.formats import described
+from mailer.mail.formats import file_description
 
 TALL = "https://museet.example/tall.pdf"
 
@@ -26,13 +26,13 @@ TALL = "https://museet.example/tall.pdf"
 def test_a_file_is_described_in_the_language_of_the_reader(
     locale: str, size: int | None, told: str
 ) -> None:
-    described_so = described(Document("Tall", TALL, size), locale)
-    assert described_so.replace("\N{NO-BREAK SPACE}", " ") == told
+    description = file_description(Document("Tall", TALL, size), locale)
+    assert description.replace("\N{NO-BREAK SPACE}", " ") == told
 
 
 @pytest.mark.parametrize("title", ["Tall (PDF)", "PDF med tall", "tall.pdf"])
 def test_what_the_title_says_is_not_said_again(title: str) -> None:
-    assert described(Document(title, TALL), "nb") == ""
+    assert file_description(Document(title, TALL), "nb") == ""
 
 
 @pytest.mark.parametrize(
@@ -45,4 +45,4 @@ def test_what_the_title_says_is_not_said_again(title: str) -> None:
     ],
 )
 def test_an_address_that_tells_no_kind_is_no_kind(url: str) -> None:
-    assert described(Document("Tall", url), "nb") == ""
+    assert file_description(Document("Tall", url), "nb") == ""

@@ -9,7 +9,7 @@ import pytest
 from mailer.domain import publishers
 from mailer.domain.branding import BrandingField, checked
 from mailer.errors import InvalidInput, NotFound
-from tests.domain.cast import ROOM, SLUG, PressRoom
+from tests.domain.press_room import ROOM, SLUG, PressRoom
 
 LOGO = "https://example.org/logo.png"
 
@@ -58,7 +58,7 @@ def test_a_press_room_that_is_not_there_is_not_changed(room: PressRoom) -> None:
 
 
 @pytest.mark.parametrize(
-    ("trait", "value"),
+    ("field", "value"),
     [
         ("name", None),
         ("name", "a\nb"),

@@ -10,35 +10,35 @@ from mailer.domain.releases.release_body import ReleaseBody
 from mailer.fanout.release_letters import latest
 from mailer.mail.content import Headline
 from mailer.storage.database import read_transaction
-from tests.fanout.room import ADA, SENDER, Room
+from tests.fanout.press_room import ADA, SENDER, PressRoom
 
 HERE = "https://follow.example.org/fjordavisa"
 
 
-def listed(room: Room, release_id: int) -> list[Headline]:
+def listed(room: PressRoom, release_id: int) -> list[Headline]:
     """Return what a release lists, as it is composed now."""
     with read_transaction() as session:
         return list(latest(session, room.release(release_id), HERE))
 
 
-def titles(room: Room, release_id: int) -> list[str]:
+def titles(room: PressRoom, release_id: int) -> list[str]:
     return [one.title for one in listed(room, release_id)]
 
 
-def sent(room: Room, title: str, **fields: object) -> int:
+def sent(room: PressRoom, title: str, **fields: object) -> int:
     """Publish a release and send it to everybody."""
     release_id = room.publish(title=title, **fields)
     room.drain()
     return release_id
 
 
-def test_a_release_lists_the_newest_four_before_it(room: Room) -> None:
+def test_a_release_lists_the_newest_four_before_it(room: PressRoom) -> None:
     for number in range(1, 7):
         last = sent(room, f"Nytt {number}")
     assert titles(room, last) == ["Nytt 5", "Nytt 4", "Nytt 3", "Nytt 2"]
 
 
-def test_the_list_is_in_the_mail(empty_room: Room) -> None:
+def test_the_list_is_in_the_mail(empty_room: PressRoom) -> None:
     empty_room.follow(ADA)
     first = sent(empty_room, "Ny brygge")
     web = "https://fjordavisa.example/mast"
@@ -55,26 +55,26 @@ def test_the_list_is_in_the_mail(empty_room: Room) -> None:
         assert f"{empty_room.settings.base_url}/fjordavisa/{first}" in text
 
 
-def test_what_was_published_without_mailing_anybody_is_listed_by_its_date(room: Room) -> None:
+def test_what_was_published_without_mailing_anybody_is_listed_by_its_date(room: PressRoom) -> None:
     sent(room, "I år")
     sent(room, "I fjor", published_at=(datetime.now(UTC) - timedelta(days=365)).isoformat())
     assert titles(room, sent(room, "Nå")) == ["I år", "I fjor"]
 
 
-def test_what_is_not_out_is_not_listed(room: Room) -> None:
+def test_what_is_not_out_is_not_listed(room: PressRoom) -> None:
     room.publish(title="Holdt", hold_minutes=10)
     room.publish(title="Senere", published_at=(datetime.now(UTC) + timedelta(1)).isoformat())
     assert room.stop(room.publish(title="Stoppet")) == "stopped"
     assert titles(room, sent(room, "Nå")) == []
 
 
-def test_what_was_stopped_on_the_way_was_out(room: Room) -> None:
+def test_what_was_stopped_on_the_way_was_out(room: PressRoom) -> None:
     stopped = room.freeze()
     room.stop(stopped)
     assert titles(room, sent(room, "Nå")) == ["Båten er hjemme igjen"]
 
 
-def test_nothing_that_happens_afterwards_changes_the_list(room: Room) -> None:
+def test_nothing_that_happens_afterwards_changes_the_list(room: PressRoom) -> None:
     before = sent(room, "Før")
     held = room.publish(title="Holdt", hold_minutes=10)
     release_id = sent(room, "Nå")
@@ -88,7 +88,7 @@ def test_nothing_that_happens_afterwards_changes_the_list(room: Room) -> None:
     assert listed(room, release_id) == seen
 
 
-def test_the_releases_of_another_press_room_are_its_own(room: Room) -> None:
+def test_the_releases_of_another_press_room_are_its_own(room: PressRoom) -> None:
     publishers.add(publishers.PublisherDraft("fjellavisa", "Fjellavisa", SENDER, "nb"))
     body = ReleaseBody.read(
         {"reference": "a", "language": "nb", "title": "Fjell", "body_html": "<p>Fjell.</p>"}
@@ -98,7 +98,7 @@ def test_the_releases_of_another_press_room_are_its_own(room: Room) -> None:
     assert titles(room, sent(room, "Nå")) == []
 
 
-def test_a_date_is_the_one_that_the_press_room_wrote(room: Room) -> None:
+def test_a_date_is_the_one_that_the_press_room_wrote(room: PressRoom) -> None:
     written = datetime.now(UTC).replace(microsecond=0).astimezone(
         timezone(timedelta(hours=2))
     ) - timedelta(hours=1)

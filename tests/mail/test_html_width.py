@@ -7,7 +7,7 @@ from hypothesis import given
 
 from mailer.mail.html_width import fitted
 from mailer.mail.sanitize import clean
-from tests.domain.test_markup import Reader, pages
+from tests.mail.test_sanitize import Reader, pages
 
 URL = "https://museet.example/a.jpg"
 

@@ -14,22 +14,24 @@ from mailer.fanout.database_thread import DatabaseThread
 from mailer.fanout.recipients import Recipient, RecipientLoader
 from mailer.fanout.release_letters import LetterComposer
 from mailer.storage.models import Subscription
-from tests.fanout.room import ADA, BOB, CAI, CAST, DAG, EVA, Room, crowd
+from tests.fanout.press_room import ADA, BOB, CAI, DAG, EVA, FOLLOWERS, PressRoom, crowd
 from tests.processes import eventually
 from tests.relay import SILENCE
 
 T = TypeVar("T")
-Goodbye = Callable[[Room, str], None]
+Goodbye = Callable[[PressRoom, str], None]
 GOODBYES = [
-    (Room.leave, "left"),
-    (Room.erase, "gone"),
-    (Room.suppress, "suppressed"),
-    (Room.pause, "paused"),
+    (PressRoom.leave, "left"),
+    (PressRoom.erase, "gone"),
+    (PressRoom.suppress, "suppressed"),
+    (PressRoom.pause, "paused"),
 ]
 
 
 @pytest.mark.parametrize(("goodbye", "reason"), GOODBYES)
-def test_who_is_lost_after_the_freeze_is_skipped(room: Room, goodbye: Goodbye, reason: str) -> None:
+def test_who_is_lost_after_the_freeze_is_skipped(
+    room: PressRoom, goodbye: Goodbye, reason: str
+) -> None:
     release_id = room.freeze()
     goodbye(room, BOB)
     room.drain()
@@ -39,16 +41,16 @@ def test_who_is_lost_after_the_freeze_is_skipped(room: Room, goodbye: Goodbye, r
     assert room.received() == Counter({ADA, CAI, DAG, EVA})
 
 
-def test_everybody_may_leave(room: Room) -> None:
+def test_everybody_may_leave(room: PressRoom) -> None:
     release_id = room.freeze()
-    for one in CAST:
+    for one in FOLLOWERS:
         room.leave(one)
     room.drain()
     receipt = room.receipt(release_id)
     assert (receipt.state, receipt.skipped, room.relay.connections) == ("done", 5, 0)
 
 
-def test_who_comes_back_before_their_turn_is_not_skipped(room: Room) -> None:
+def test_who_comes_back_before_their_turn_is_not_skipped(room: PressRoom) -> None:
     release_id = room.freeze()
     room.leave(BOB)
     room.change(BOB, ended_at=None, ended_reason=None)
@@ -56,7 +58,7 @@ def test_who_comes_back_before_their_turn_is_not_skipped(room: Room) -> None:
     assert room.fate(release_id, BOB) == ("accepted", None)
 
 
-def test_a_deferred_recipient_who_leaves_is_skipped_at_the_next_attempt(room: Room) -> None:
+def test_a_deferred_recipient_who_leaves_is_skipped_at_the_next_attempt(room: PressRoom) -> None:
     room.relay.answer(BOB, at="rcpt", reply="450 4.2.2 Mailbox busy")
     release_id = room.publish()
     room.drain()
@@ -69,7 +71,7 @@ def test_a_deferred_recipient_who_leaves_is_skipped_at_the_next_attempt(room: Ro
     assert room.received()[BOB] == 0
 
 
-def test_nobody_gets_mail_who_left_more_than_fifty_recipients_ago(empty_room: Room) -> None:
+def test_nobody_gets_mail_who_left_more_than_fifty_recipients_ago(empty_room: PressRoom) -> None:
     people = crowd(240)
     empty_room.follow(*people)
     batch = people[:60]
@@ -87,7 +89,7 @@ def test_nobody_gets_mail_who_left_more_than_fifty_recipients_ago(empty_room: Ro
 
 
 def test_what_several_ask_at_once_is_one_question_and_everybody_gets_their_own_answer(
-    empty_room: Room,
+    empty_room: PressRoom,
 ) -> None:
     empty_room.follow(*crowd(90))
     empty_room.erase(crowd(90)[7])

@@ -20,32 +20,32 @@ from mailer.fanout.replies import Verdict
 from mailer.storage.database import transaction
 from mailer.storage.models import OutboxMessage
 from mailer.storage.queues import JOBS
-from tests.fanout.room import ADA, CAST, SLUG, Room, together
+from tests.fanout.press_room import ADA, FOLLOWERS, SLUG, PressRoom, together
 from tests.relay import DROP, SILENCE, Stage
 
 FRI, GRO = "fri@example.org", "gro@example.net"
 PROOF = Evidence(language="nb", page="test", network=None)
 
 
-def ask(room: Room, address: str = FRI) -> None:
+def ask(room: PressRoom, address: str = FRI) -> None:
     """Sign up, so that a letter is due."""
     subscriptions.sign_up(room.settings, publishers.find(SLUG), address, PROOF)
 
 
-def drain(room: Room) -> None:
+def drain(room: PressRoom) -> None:
     """Send the letters that are due."""
     asyncio.run(drain_outbox(room.settings, asyncio.Event()))
 
 
-def claimed(room: Room) -> ClaimedMessage:
+def claimed(room: PressRoom) -> ClaimedMessage:
     """Claim the letter that is due."""
     with transaction() as session:
-        errand = claim_message(session, room.settings.lease_seconds)
-    assert errand is not None
-    return errand
+        claimed = claim_message(session, room.settings.lease_seconds)
+    assert claimed is not None
+    return claimed
 
 
-def test_a_letter_is_sent_once(room: Room) -> None:
+def test_a_letter_is_sent_once(room: PressRoom) -> None:
     ask(room)
     drain(room)
     drain(room)
@@ -56,7 +56,7 @@ def test_a_letter_is_sent_once(room: Room) -> None:
     assert (row.finished_at is not None, row.outcome) == (True, "accepted")
 
 
-def test_each_step_of_a_subscription_has_its_letter(room: Room) -> None:
+def test_each_step_of_a_subscription_has_its_letter(room: PressRoom) -> None:
     ask(room)
     subscription_id = room.subscription(FRI).id
     subscriptions.confirm(room.settings, subscription_id, PROOF)
@@ -66,7 +66,7 @@ def test_each_step_of_a_subscription_has_its_letter(room: Room) -> None:
     assert [row.kind for row in room.rows(OutboxMessage)] == ["confirm", "welcome", "goodbye"]
 
 
-def test_two_drains_at_once_send_each_letter_once(room: Room) -> None:
+def test_two_drains_at_once_send_each_letter_once(room: PressRoom) -> None:
     people = [f"guest{number}@example.org" for number in range(20)]
     for one in people:
         ask(room, one)
@@ -85,7 +85,9 @@ def test_two_drains_at_once_send_each_letter_once(room: Room) -> None:
         ("dot", DROP),
     ],
 )
-def test_a_letter_that_is_not_taken_now_is_taken_later(room: Room, at: Stage, reply: str) -> None:
+def test_a_letter_that_is_not_taken_now_is_taken_later(
+    room: PressRoom, at: Stage, reply: str
+) -> None:
     ask(room)
     room.relay.answer(at=at, reply=reply, times=4)
     drain(room)
@@ -100,7 +102,7 @@ def test_a_letter_that_is_not_taken_now_is_taken_later(room: Room, at: Stage, re
 
 
 @pytest.mark.parametrize("at", ["rcpt", "dot"])
-def test_a_letter_that_is_refused_is_finished(room: Room, at: Stage) -> None:
+def test_a_letter_that_is_refused_is_finished(room: PressRoom, at: Stage) -> None:
     ask(room)
     room.relay.answer(FRI, at=at, reply="550 5.7.1 Not you", times=1)
     drain(room)
@@ -110,7 +112,7 @@ def test_a_letter_that_is_refused_is_finished(room: Room, at: Stage) -> None:
     assert room.rows(OutboxMessage)[0].outcome == "refused 5.7.1"
 
 
-def test_a_refused_letter_does_not_hold_up_the_next(room: Room) -> None:
+def test_a_refused_letter_does_not_hold_up_the_next(room: PressRoom) -> None:
     room.adjust(connections=1)
     ask(room)
     ask(room, GRO)
@@ -119,7 +121,7 @@ def test_a_refused_letter_does_not_hold_up_the_next(room: Room) -> None:
     assert room.received() == Counter({GRO: 1})
 
 
-def test_a_letter_stays_due_while_the_relay_is_away(room: Room) -> None:
+def test_a_letter_stays_due_while_the_relay_is_away(room: PressRoom) -> None:
     ask(room)
     room.relay.stop()
     drain(room)
@@ -129,7 +131,7 @@ def test_a_letter_stays_due_while_the_relay_is_away(room: Room) -> None:
     assert room.received() == Counter({FRI: 1})
 
 
-def test_a_letter_is_given_up_after_two_days(room: Room) -> None:
+def test_a_letter_is_given_up_after_two_days(room: PressRoom) -> None:
     ask(room)
     room.relay.answer(FRI, at="rcpt", reply="450 4.2.2 Busy")
     drain(room)
@@ -139,7 +141,7 @@ def test_a_letter_is_given_up_after_two_days(room: Room) -> None:
     assert (row.finished_at is not None, row.outcome) == (True, "deferred 4.2.2")
 
 
-def test_a_letter_whose_sender_died_is_sent_by_another(room: Room) -> None:
+def test_a_letter_whose_sender_died_is_sent_by_another(room: PressRoom) -> None:
     ask(room)
     old = claimed(room)
     drain(room)
@@ -153,7 +155,7 @@ def test_a_letter_whose_sender_died_is_sent_by_another(room: Room) -> None:
     assert room.received() == Counter({FRI: 1})
 
 
-def test_a_letter_to_an_erased_person_is_skipped(room: Room) -> None:
+def test_a_letter_to_an_erased_person_is_skipped(room: PressRoom) -> None:
     ask(room)
     room.erase(FRI)
     drain(room)
@@ -161,7 +163,7 @@ def test_a_letter_to_an_erased_person_is_skipped(room: Room) -> None:
     assert room.rows(OutboxMessage)[0].outcome == "skipped gone"
 
 
-def test_a_letter_never_waits_behind_a_release(room: Room) -> None:
+def test_a_letter_never_waits_behind_a_release(room: PressRoom) -> None:
     assert set(JOBS) == {"letters", "releases"}
     room.adjust(smtp_timeout_seconds=1)
     room.relay.answer(ADA, at="rcpt", reply=SILENCE, times=1)
@@ -170,5 +172,5 @@ def test_a_letter_never_waits_behind_a_release(room: Room) -> None:
         ask(room)
         drain(room)
         assert room.received()[FRI] == 1
-    assert room.received() == Counter([*CAST, FRI])
+    assert room.received() == Counter([*FOLLOWERS, FRI])
     assert room.receipt(release_id).state == "done"
