@@ -1,1 +1,1 @@
-"""The tests: promises of the whole house, journeys through it, and each room by itself."""
+"""The tests: promises of the whole code, journeys through the service, and each package alone."""

@@ -1,8 +1,8 @@
-"""The promises of the whole house, kept by reading its source.
+"""The promises of the whole code, checked by reading its source.
 
-The floor plan, the ceilings, docstrings, names, and what no file may mention; and what the outside
-relies on: every route is guarded or deliberately open, job names resolve, every setting is
-documented, every letter is complete, the migrations match the models.
+Layers, ceilings, docstrings, names, and what no file may mention; and what other systems rely on:
+every route is guarded or deliberately open, job names resolve, every setting is documented, every
+letter is complete, the migrations match the models.
 """
 
 import ast
@@ -34,7 +34,9 @@ PYTHON = [
     *sorted((ROOT / "tests").rglob("*.py")),
 ]
 
-FLOORS = {
+FOLDERS = sorted({path.parent for path in MODULES})
+
+LAYERS = {
     "__main__": 6,
     "cli": 5,
     "demo": 5,
@@ -47,30 +49,31 @@ FLOORS = {
     "mail": 1,
     "storage": 1,
     "config": 0,
-    "parts": 0,
+    "relay": 0,
     "errors": 0,
 }
-# Pairs of single modules, not of rooms: a setting that is off is one of the errors and describes
-# a part, and the demo is one of the commands.
-NEIGHBOURS = {("config", "errors"), ("config", "parts"), ("cli", "demo")}
+# Single modules of one layer that may be imported: a wrong setting is an error, a setting describes
+# the relay, and the demo is a command.
+NEIGHBOURS = {("config", "errors"), ("config", "relay"), ("cli", "demo")}
 
 KNOW_FLASK = {"web", "api", "console", "app", "cli", "demo"}
 FLASK = {"flask", "flask_sqlalchemy", "werkzeug"}
-# The one place below the doors that needs the application: it holds the engine.
+# The one module below the entry points that needs the application: it holds the engine.
 STORAGE_MAY_KNOW = {"flask.current_app", "flask_sqlalchemy.SQLAlchemy"}
 
-# Visitors and recipients have no account, and machines ask for our health.
+# Visitors and recipients have no account, and monitoring asks for health.
 OPEN = {"health.alive", "health.ready"} | {
     f"web.{view}"
     for view in (
-        *("asset", "press_room", "nearly", "back", "follow", "release"),
+        *("asset", "press_room", "redirect_to_slash", "redirect_to_room", "follow", "release"),
         *("embed", "follow_embedded", "embed_code", "feed", "privacy"),
-        *("robots", "sitemap", "part"),
+        *("robots", "sitemap", "sitemap_part"),
         *("confirm", "unsubscribe", "one_click", "manage", "your_data"),
     )
 }
 
 MODULE_CEILING = 300
+FOLDER_CEILING = 16
 FUNCTION_CEILING = 40
 FORBIDDEN_NAMES = {"common", "helper", "helpers", "manager", "misc", "util", "utils"}
 
@@ -82,8 +85,8 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def room_of(path: Path) -> str:
-    """Name the room of a module: a folder, or a module that stands alone."""
+def package_of(path: Path) -> str:
+    """Name the package of a module, or the module itself at the top level."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
@@ -124,8 +127,8 @@ def module(request: pytest.FixtureRequest) -> Path:
     return path
 
 
-def test_every_room_is_on_the_floor_plan() -> None:
-    assert {room_of(path) for path in MODULES} - {"__init__"} <= set(FLOORS)
+def test_every_package_has_a_layer() -> None:
+    assert {package_of(path) for path in MODULES} - {"__init__"} <= set(LAYERS)
 
 
 def test_the_map_imports_nothing() -> None:
@@ -133,21 +136,21 @@ def test_the_map_imports_nothing() -> None:
 
 
 def test_imports_only_go_down(module: Path) -> None:
-    own = room_of(module)
+    own = package_of(module)
     names = {name.split(".")[1] for name in imports(module) if name.startswith("mailer.")}
     wrong = {
-        room
-        for room in (names & set(FLOORS)) - {own}
-        if FLOORS[own] <= FLOORS[room] and (own, room) not in NEIGHBOURS
+        package
+        for package in (names & set(LAYERS)) - {own}
+        if LAYERS[own] <= LAYERS[package] and (own, package) not in NEIGHBOURS
     }
-    assert not wrong, f"{own} (floor {FLOORS[own]}) may not import {wrong}"
+    assert not wrong, f"{own} (layer {LAYERS[own]}) may not import {wrong}"
 
 
-def test_only_the_doors_know_flask(module: Path) -> None:
+def test_only_entry_points_know_flask(module: Path) -> None:
     names = {name for name in imports(module) if name.split(".")[0] in FLASK}
     if name_of(module) == "mailer/storage/database.py":
         names -= STORAGE_MAY_KNOW
-    assert not names or room_of(module) in KNOW_FLASK
+    assert not names or package_of(module) in KNOW_FLASK
 
 
 def test_no_module_or_function_outgrows_its_ceiling(module: Path) -> None:
@@ -167,6 +170,11 @@ def test_every_module_begins_with_a_sentence(path: Path) -> None:
     docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
     first = docstring.split("\n\n")[0]
     assert first.endswith((".", ":")), f"{name_of(path)} should say in a sentence what it is"
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=name_of)
+def test_no_folder_outgrows_its_ceiling(folder: Path) -> None:
+    assert len(list(folder.glob("*.py"))) <= FOLDER_CEILING, "it is usually two packages"
 
 
 def test_everything_public_is_explained(module: Path) -> None:
@@ -198,7 +206,7 @@ def test_job_names_are_the_contract_and_can_be_called() -> None:
         "releases": "mailer.fanout.jobs.drain_releases",
     }
     for name in JOBS.values():
-        assert not inspect.signature(resolve_name(name)).parameters, "a doorbell carries nothing"
+        assert not inspect.signature(resolve_name(name)).parameters, "a wake-up job carries nothing"
 
 
 @pytest.mark.parametrize("field", Settings.model_fields)

@@ -17,7 +17,7 @@ from tests.journeys.people import Page, PublishingSystem, Visitor, link
 from tests.processes import eventually
 from tests.relay import Relay
 from tests.service import Service, application
-from tests.web.house import Rows, house
+from tests.web.site import Rows, open_site
 
 WAYS = {"confirm", "manage", "unsubscribe", "one-click", "oya"}
 
@@ -31,8 +31,8 @@ class Mail:
 
     def rows(self) -> Rows:
         """Give everything in the database."""
-        with house(self.service.environment["DATABASE_URL"], furnished=True) as home:
-            return home.rows()
+        with open_site(self.service.environment["DATABASE_URL"], branded=True) as site:
+            return site.rows()
 
     def settled(self) -> Rows:
         """Wait until nothing is under way any more, and give everything in the database."""

@@ -15,18 +15,18 @@ def test_the_wheel_plays_the_demo(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     [wheel] = tmp_path.glob("*.whl")
-    home = tmp_path / "environment"
-    venv.create(home, with_pip=True)
-    python = str(home / "bin" / "python")
+    site = tmp_path / "environment"
+    venv.create(site, with_pip=True)
+    python = str(site / "bin" / "python")
     pip = [python, "-m", "pip", "install", "--quiet", "--no-deps", str(wheel)]
     subprocess.run(pip, check=True)
     # The dependencies are borrowed from here; an editable install is not seen by this way.
     elsewhere = complete({"PYTHONPATH": sysconfig.get_path("purelib")})
     where = [python, "-c", "import mailer; print(mailer.__file__)"]
     found = subprocess.run(where, env=elsewhere, cwd="/", capture_output=True, check=True)
-    assert found.stdout.decode().startswith(str(home))
+    assert found.stdout.decode().startswith(str(site))
     played = subprocess.run(
-        [home / "bin" / "mailer", "demo", "--once"],
+        [site / "bin" / "mailer", "demo", "--once"],
         env=elsewhere,
         cwd="/",
         capture_output=True,

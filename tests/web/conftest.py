@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.web.house import House, house
+from tests.web.site import Site, open_site
 
 
 @pytest.fixture
-def home(database_url: str) -> Iterator[House]:
+def site(database_url: str) -> Iterator[Site]:
     """One press room, on both kinds of database."""
-    with house(database_url) as home:
-        yield home
+    with open_site(database_url) as site:
+        yield site

@@ -16,7 +16,7 @@ from mailer.domain import publishers
 from tests.conftest import Databases
 from tests.servers import Redis
 from tests.service import application, contract
-from tests.web.house import FOLLOW, ROOM_DRAFT, house
+from tests.web.site import FOLLOW, ROOM_DRAFT, open_site
 
 OTHER = publishers.PublisherDraft("fjellavisa", "Fjellavisa", "presse@example.org", "nb")
 
@@ -102,8 +102,8 @@ def test_an_address_that_is_stopped_takes_nothing_from_its_domain(
             there.follow()
         there.follow("ola@example.org")
         there.follow("ada@example.org")
-    with house(plain["DATABASE_URL"], furnished=True) as home:
-        addresses = [row[1] for row in home.rows()["subscribers"]]
+    with open_site(plain["DATABASE_URL"], branded=True) as site:
+        addresses = [row[1] for row in site.rows()["subscribers"]]
     assert addresses == ["kari@example.org", "ola@example.org"]
 
 
@@ -126,16 +126,16 @@ def test_what_an_address_is_part_of_is_limited_in_silence(
             redis.kill()
         with door(variables, **{limit: 1}) as there:
             there.follow()
-            with house(url, furnished=True) as home:
-                before = home.rows()
+            with open_site(url, branded=True) as site:
+                before = site.rows()
                 answer = there.follow(typed, path=path)
-                assert home.rows() == before
+                assert site.rows() == before
             assert answer.status_code == 202
             assert "Retry-After" not in answer.headers
             # The others are not meant.
             there.follow("ada@third.example", path="/fjellavisa/follow")
-            with house(url, furnished=True) as home:
-                assert len(home.rows()["outbox"]) == 2
+            with open_site(url, branded=True) as site:
+                assert len(site.rows()["outbox"]) == 2
 
 
 def test_who_is_limited_in_silence_sees_what_everybody_sees(plain: dict[str, str]) -> None:

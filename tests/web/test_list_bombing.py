@@ -20,7 +20,7 @@ from mailer.domain import publishers
 from mailer.web import constant_time
 from tests.servers import Redis
 from tests.service import application, contract
-from tests.web.house import house
+from tests.web.site import open_site
 
 POSTS, PEOPLE, NETWORKS, ROOMS = 10_000, 500, 200, 10
 LETTERS_A_DAY = 5
@@ -83,8 +83,8 @@ def test_nobody_gets_more_than_five_letters(
                 publishers.PublisherDraft(f"room-{room}", "Avis", "presse@example.org", "nb")
             )
         assert bomb(app) == {202: POSTS}
-    with house(fast_database_url, furnished=True) as home:
-        rows = home.rows()
+    with open_site(fast_database_url, branded=True) as site:
+        rows = site.rows()
     person = {subscription[0]: subscription[1] for subscription in rows["subscriptions"]}
     letters = Counter(person[letter[2]] for letter in rows["outbox"])
     assert len(letters) == PEOPLE

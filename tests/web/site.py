@@ -47,7 +47,7 @@ Rows = dict[str, list[tuple[Any, ...]]]
 
 
 @dataclass(frozen=True)
-class House:
+class Site:
     """One press room behind a test client."""
 
     app: Flask
@@ -113,7 +113,7 @@ class House:
             publisher = publishers.find(SLUG)
             return publishing.retract(self.settings, publisher, release_id, note).id
 
-    def furnish(self, **branding: Any) -> None:
+    def add_branding(self, **branding: Any) -> None:
         """Change what readers see of the press room."""
         with self.app.app_context():
             publishers.change(SLUG, cast(Branding, branding))
@@ -181,16 +181,16 @@ def text(response: TestResponse) -> str:
 
 
 @contextmanager
-def house(database_url: str, *, furnished: bool = False, **variables: str) -> Iterator[House]:
+def open_site(database_url: str, *, branded: bool = False, **variables: str) -> Iterator[Site]:
     """Build the service on a migrated database, and open its press room."""
     environment = contract(database_url=database_url, redis_url="", smtp_url="smtp://127.0.0.1")
     settings = Settings.from_environment(environment | variables)
     app = create_app(settings)
     with app.app_context():
-        if not furnished:
+        if not branded:
             publishers.add(ROOM_DRAFT)
     try:
-        yield House(app, settings, Tokens(settings))
+        yield Site(app, settings, Tokens(settings))
     finally:
         with app.app_context():
             db.engine.dispose()
