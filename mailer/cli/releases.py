@@ -16,7 +16,7 @@ from mailer.domain.releases import lifecycle, previews, publishing, receipts
 from mailer.domain.releases.receipts import Receipt
 from mailer.domain.releases.release_body import ReleaseBody
 from mailer.errors import InvalidInput
-from mailer.mail.letters import PressRoom
+from mailer.mail.content import PressRoom
 
 _POLL_SECONDS = 0.5
 _AT_REST = ("done", "stopped", "paused", "scheduled", "held")

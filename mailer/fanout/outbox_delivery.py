@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from mailer.config import Settings
 from mailer.fanout.database_thread import Abandoned, DatabaseThread
 from mailer.fanout.release_letters import LetterComposer
-from mailer.fanout.replies import Verdict, classify, classify_rejection
+from mailer.fanout.replies import Verdict, classify
 from mailer.fanout.send_rate import SendRate
 from mailer.mail.content import PressRoom
 from mailer.mail.message import Composed, UnsafeValue, message_date
@@ -200,7 +200,7 @@ class OutboxDelivery:
             self._context.send_rate.spend()
             return classify("dot", await connection.content(mail))
         except Rejected as refusal:
-            return classify_rejection(refusal)
+            return classify(refusal.stage, refusal.reply)
         except Unanswered as loss:
             return _LOST if loss.stage == "dot" else _UNREACHED
 

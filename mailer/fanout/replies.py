@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mailer.mail.addresses import domain
-from mailer.mail.smtp_protocol import Rejected, Reply, Stage
+from mailer.mail.smtp_protocol import Reply, Stage
 
 Kind = Literal["accepted", "deferred", "refused", "skipped", "give_back", "pause"]
 
@@ -57,11 +57,6 @@ def classify(stage: Stage, reply: Reply) -> Verdict:
 def asks_to_slow_down(reply: Reply) -> bool:
     """Tell whether a reply asks for a lower rate, rather than being about one mailbox."""
     return reply.code in _SLOW_DOWN_CODES and not (reply.enhanced or "").startswith(_MAILBOX)
-
-
-def classify_rejection(refusal: Rejected) -> Verdict:
-    """Classify the reply that an exception carries."""
-    return classify(refusal.stage, refusal.reply)
 
 
 def _complaint(stage: Stage, reply: Reply) -> str:

@@ -13,14 +13,9 @@ from markupsafe import Markup
 
 from mailer.mail.colours import ACCENT, on_dark
 from mailer.mail.content import (
-    Contact,
-    Document,
-    Headline,
-    Image,
     Links,
     PressRoom,
     ReplacedVersion,
-    Source,
     Story,
     cleaned,
 )
@@ -29,19 +24,6 @@ from mailer.mail.html_width import fitted
 from mailer.mail.locales import available, best, direction, long_date, translations
 from mailer.mail.message import Composed, compose, slot
 from mailer.mail.plaintext import plain_text, wrap
-
-__all__ = [
-    "Contact",
-    "Document",
-    "Headline",
-    "Image",
-    "Letters",
-    "Links",
-    "PressRoom",
-    "ReplacedVersion",
-    "Source",
-    "Story",
-]
 
 _PREHEADER = 140
 _AUTOMATIC = ("Auto-Submitted", "auto-generated")  # RFC 3834: asks for no automatic reply

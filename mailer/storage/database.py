@@ -15,14 +15,12 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import (
     JSON,
     BigInteger,
-    ColumnElement,
     Connection,
     Dialect,
     Engine,
     FromClause,
     Label,
     RootTransaction,
-    SQLColumnExpression,
     String,
     Table,
     bindparam,
@@ -264,16 +262,6 @@ def json_rows(dialect_name: str, *names: str) -> FromClause:
     each = func.json_each(rows).table_valued("value")
     values = [func.json_extract(each.c.value, f"$.{name}", type_=BigInteger) for name in names]
     return select(*map(Label, names, values)).subquery("given")
-
-
-def as_json(dialect_name: str, *values: SQLColumnExpression[Any]) -> ColumnElement[Any]:
-    """Aggregate all rows into a JSON list of lists; without rows, None, or [] on SQLite.
-
-    sqlite3 releases the GIL for each row that it returns: fifty cost twice as much as one.
-    """
-    if dialect_name == "postgresql":
-        return func.json_agg(func.json_build_array(*values), type_=JSON)
-    return func.json_group_array(func.json_array(*values), type_=JSON)
 
 
 def identity(connection: Connection) -> str:

@@ -16,7 +16,7 @@ from mailer.domain.releases.release_body import ReleaseBody
 from mailer.domain.tokens import Tokens
 from mailer.fanout.batches import claim
 from mailer.fanout.freeze import freeze_next
-from mailer.mail import letters
+from mailer.mail import content, letters
 from mailer.mail.content import Links
 from mailer.mail.message import Composed
 from mailer.storage.database import transaction
@@ -60,7 +60,7 @@ def _compositions() -> Figures:
 
 
 def _compose(factory: letters.Letters) -> Composed:
-    room = letters.PressRoom(
+    room = content.PressRoom(
         name=samples.NAME,
         from_address=SENDER,
         locale="nb",

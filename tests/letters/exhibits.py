@@ -12,8 +12,8 @@ from typing import Any
 from mailer.config import TEMPLATES
 from mailer.demo import samples
 from mailer.domain.releases.release_body import ReleaseBody
-from mailer.mail.content import Links
-from mailer.mail.letters import Headline, Letters, PressRoom, ReplacedVersion
+from mailer.mail.content import Headline, Links, PressRoom, ReplacedVersion
+from mailer.mail.letters import Letters
 from mailer.mail.message import Composed
 from tests.mail.conftest import VALUES, parse, part
 

@@ -10,18 +10,18 @@ from email.message import EmailMessage
 import pytest
 
 from mailer.config import TEMPLATES
-from mailer.mail.letters import (
+from mailer.mail.content import (
     Contact,
     Document,
     Headline,
     Image,
-    Letters,
     Links,
     PressRoom,
     ReplacedVersion,
     Source,
     Story,
 )
+from mailer.mail.letters import Letters
 from mailer.mail.message import Composed
 
 KINDS = ("release", "correction", "retraction", "confirm", "welcome", "goodbye", "manage")

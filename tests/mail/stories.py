@@ -9,7 +9,7 @@ from html import escape
 
 from hypothesis import strategies as st
 
-from mailer.mail.letters import Contact, Document, Headline, Image, PressRoom, Source, Story
+from mailer.mail.content import Contact, Document, Headline, Image, PressRoom, Source, Story
 from tests.mail.texts import lines
 
 RECIPIENTS = (

@@ -12,7 +12,8 @@ from babel.messages.catalog import Catalog
 from babel.messages.pofile import write_po
 
 from mailer.config import TEMPLATES
-from mailer.mail.letters import Letters, PressRoom, Story
+from mailer.mail.content import PressRoom, Story
+from mailer.mail.letters import Letters
 from mailer.mail.locales import available, best, long_date, translations
 from tests.mail.conftest import KINDS, LINKS, NOTE, VALUES, parse, part, write
 from tests.mail.test_letters import Page

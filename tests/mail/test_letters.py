@@ -19,16 +19,8 @@ from hypothesis import strategies as st
 from jinja2 import UndefinedError
 
 from mailer.config import TEMPLATES
-from mailer.mail.letters import (
-    Contact,
-    Document,
-    Image,
-    Letters,
-    PressRoom,
-    ReplacedVersion,
-    Source,
-    Story,
-)
+from mailer.mail.content import Contact, Document, Image, PressRoom, ReplacedVersion, Source, Story
+from mailer.mail.letters import Letters
 from mailer.mail.locales import available, long_date
 from mailer.mail.message import Composed
 from mailer.mail.plaintext import plain_text

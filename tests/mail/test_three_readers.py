@@ -19,7 +19,8 @@ from fast_mail_parser import PyMimePart, parse_email, parse_email_tree
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mailer.mail.letters import Letters, PressRoom, ReplacedVersion, Story
+from mailer.mail.content import PressRoom, ReplacedVersion, Story
+from mailer.mail.letters import Letters
 from mailer.mail.locales import available
 from mailer.mail.message import message_date
 from tests.mail.conftest import VALUES

@@ -12,8 +12,8 @@ from mailer.config import TEMPLATES
 from mailer.domain.releases.lint import Remark, lint
 from mailer.domain.releases.release_body import ReleaseBody
 from mailer.mail.addresses import domain
-from mailer.mail.content import Links
-from mailer.mail.letters import Letters, PressRoom
+from mailer.mail.content import Links, PressRoom
+from mailer.mail.letters import Letters
 from mailer.mail.locales import available
 from mailer.mail.message import Composed, message_date
 from mailer.storage.types import now
