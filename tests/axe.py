@@ -1,4 +1,4 @@
-"""axe, which finds what keeps somebody from reading or using a page."""
+"""axe, which finds what keeps a visitor from reading or using a page."""
 
 from __future__ import annotations
 

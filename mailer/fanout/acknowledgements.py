@@ -222,12 +222,12 @@ def write(connection: Connection, together: Sequence[Progress], settings: Settin
     """
     states = _advance(connection, together, settings.lease_seconds)
     ours = [progress for progress in together if _key(progress.claim) in states]
-    telling = [progress for progress in ours if not progress.plain]
+    to_write = [progress for progress in ours if not progress.plain]
     # The process that took over a lost lease may have finished the batch, but not the release.
     ending = {one.claim.release_id for one in together if one.ends or _key(one.claim) not in states}
-    if telling or ending:
+    if to_write or ending:
         with Session(connection) as session:
-            for progress in telling:
+            for progress in to_write:
                 write_progress(session, progress, settings.retry_seconds)
             for release_id in sorted(ending):
                 settle(session, release_id)

@@ -1,1 +1,1 @@
-"""The door of the publishing system."""
+"""The API of the publishing system."""

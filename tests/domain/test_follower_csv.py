@@ -25,8 +25,8 @@ def test_a_follower_is_confirmed_as_of_then_and_gets_no_letter(room: PressRoom) 
     report = bring(f"{KARI},2024-05-17T12:00:00+02:00,nn")
     assert (report.added, report.already, report.refused) == (1, 0, {})
     [one] = room.open_subscriptions(KARI)
-    standing = subscriptions.look_up(one)
-    assert (standing.confirmed, standing.locale) == (True, "nn")
+    view = subscriptions.look_up(one)
+    assert (view.confirmed, view.locale) == (True, "nn")
     assert room.letters() == []
     assert room.proofs(one) == ["imported"]
 

@@ -57,7 +57,7 @@ def test_a_mailbox_that_does_not_exist_gets_no_letter(room: PressRoom) -> None:
 
 @pytest.mark.parametrize("past", ["new", "asked", "confirmed", "left", "suppressed"])
 def test_a_sign_up_never_tells_whether_the_address_was_known(room: PressRoom, past: str) -> None:
-    """Whatever the past, it returns, and returns nothing; the door answers all the same."""
+    """Whatever the past, it returns, and returns nothing; the page answers all the same."""
     if past != "new":
         one = room.sign_up(KARI) if past == "asked" else room.follow(KARI)
         if past == "left":

@@ -60,7 +60,7 @@ T = TypeVar("T")
 
 def crowd(number: int, domains: int = 3) -> list[str]:
     """Name so many people, spread over so many domains."""
-    return [f"follower{one:03}@house{one % domains}.example" for one in range(number)]
+    return [f"follower{one:03}@domain{one % domains}.example" for one in range(number)]
 
 
 @dataclass

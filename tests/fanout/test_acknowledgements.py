@@ -1,4 +1,4 @@
-"""The committer: many acknowledgements, one transaction, and none lost with the database."""
+"""Acknowledgements: many of them, one transaction, and none lost with the database."""
 
 from __future__ import annotations
 

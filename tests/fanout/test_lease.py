@@ -16,7 +16,7 @@ from tests.relay import SILENCE
 
 
 def written(room: PressRoom, *progresses: Progress) -> list[str]:
-    """Write progresses down as a committer does."""
+    """Write progresses as an AcknowledgementWriter does."""
     with transaction() as session:
         return write(session.connection(), progresses, room.settings)
 

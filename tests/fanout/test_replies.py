@@ -75,21 +75,21 @@ def test_a_dot_is_accepted_by_nothing_but_2yz() -> None:
     assert classify("dot", reply(354)).kind != "accepted"
 
 
-def tried(run: RefusalStreak, results: list[Verdict], domains: int = 3) -> list[int]:
-    """Give the verdicts to the run; returns at which of them it called for a pause."""
+def tried(streak: RefusalStreak, results: list[Verdict], domains: int = 3) -> list[int]:
+    """Add the verdicts to a streak; returns the numbers of those that pause the release."""
     return [
         number
         for number, verdict in enumerate(results, start=1)
-        if run.add(number, f"follower@house{number % domains}.example", verdict)
+        if streak.add(number, f"follower@domain{number % domains}.example", verdict)
     ]
 
 
 @pytest.mark.parametrize("verdict", [GONE, BLOCKED])
 def test_the_twentieth_equal_refusal_over_three_domains_is_our_own_fault(verdict: Verdict) -> None:
-    run = RefusalStreak()
-    assert tried(run, [verdict] * 20) == [20]
-    assert list(run.refused) == list(range(1, 21))
-    assert verdict.reason in run.sentence
+    streak = RefusalStreak()
+    assert tried(streak, [verdict] * 20) == [20]
+    assert list(streak.refused) == list(range(1, 21))
+    assert verdict.reason in streak.sentence
 
 
 @pytest.mark.parametrize("domains", [1, 2])

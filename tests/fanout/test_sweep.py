@@ -1,4 +1,4 @@
-"""The sweep: finds lost and overdue work in the rows, rings for it, and harms nothing."""
+"""The sweep: finds lost and overdue work in the rows, wakes workers for it, and harms nothing."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from tests.servers import EVERYWHERE, LOOPBACK, PostgreSQL, Redis
 from tests.service import Service, contract
 
 # Slow, so that one host alone does not reach the end during a cut.
-_PACE = 1 / 3
+_DELAY = 1 / 3
 
 
 class FarRelay(RelayProcess):
@@ -75,7 +75,7 @@ class HostTrial(Trial):
         there = parts.network.host("relay")
         with ExitStack() as stack:
             with there.entered():
-                relay = stack.enter_context(relay_class.open(parts.folder, seed, _PACE))
+                relay = stack.enter_context(relay_class.open(parts.folder, seed, _DELAY))
             places = contract(
                 database_url=parts.database_url,
                 redis_url=parts.redis.url,

@@ -27,11 +27,11 @@ class Postfix(RelayProcess):
 
     @classmethod
     @contextmanager
-    def open(cls, folder: Path, seed: str, pace: float) -> Iterator[Self]:
+    def open(cls, folder: Path, seed: str, delay: float) -> Iterator[Self]:
         """Run it in a folder that its many users may enter; its pace is its own."""
         with temporary_folder() as own:
             own.chmod(0o755)
-            with super().open(own, seed, pace) as relay:
+            with super().open(own, seed, delay) as relay:
                 yield relay
 
     @property

@@ -33,7 +33,7 @@ class Recorder:
         self._connections = 0
         self.mood = "well"
         self.share = 0.0
-        self.pace = 0.0
+        self.delay = 0.0
 
     def connected(self) -> int:
         """Count one more connection, and give its number (unique also after a restart)."""
@@ -42,8 +42,8 @@ class Recorder:
 
     def order(self, words: list[str]) -> None:
         """Follow an order: a mood with its share, or a pace in seconds a message."""
-        if words[0] == "PACE":
-            self.pace = float(words[1])
+        if words[0] == "DELAY":
+            self.delay = float(words[1])
         else:
             self.mood, self.share = words[0].lower(), float(words[1]) if words[1:] else 0.0
 
@@ -128,7 +128,7 @@ class _Session:
         message = await self._reader.readuntil(b"\r\n.\r\n")
         lost = self._recorder.write(self._number, self._client, self._recipient, message)
         self._recipient = ""
-        await asyncio.sleep(self._recorder.pace)
+        await asyncio.sleep(self._recorder.delay)
         if not lost:
             self._say("250 2.0.0 OK")
         return not lost

@@ -54,15 +54,15 @@ class RelayProcess:
         place = [self.LISTEN, str(self.port)]
         command = [sys.executable, str(_PROGRAM), *place, str(self._record), seed]
         self.process = Process(command, folder / "relay.log")
-        self._mood, self._pace = "well", 0.0
+        self._mood, self._delay = "well", 0.0
 
     @classmethod
     @contextmanager
-    def open(cls, folder: Path, seed: str, pace: float) -> Iterator[Self]:
+    def open(cls, folder: Path, seed: str, delay: float) -> Iterator[Self]:
         """Run a relay that takes so many seconds over each message."""
         relay = cls(folder, seed)
         try:
-            relay._pace = pace
+            relay._delay = delay
             relay.start()
             yield relay
         finally:
@@ -77,7 +77,7 @@ class RelayProcess:
         """Start it, also after a kill, on the same port, and in the same mood."""
         self.process.launch()
         self.process.ready(lambda: listens(self.port))
-        self.order(f"PACE {self._pace}")
+        self.order(f"DELAY {self._delay}")
         self.order(self._mood)
 
     def order(self, words: str) -> None:
@@ -86,7 +86,7 @@ class RelayProcess:
             # A busy one greets with 421, and listens all the same.
             client.connect("127.0.0.1", self.port)
             assert client.docmd("XMOOD", words)[0] == 250
-        if not words.startswith("PACE"):
+        if not words.startswith("DELAY"):
             self._mood = words
 
     def kill(self) -> None:

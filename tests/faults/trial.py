@@ -34,7 +34,7 @@ QUICK = {
     "WEB_CONCURRENCY": "1",
 }
 """The same protocol with a shorter breath, so that a trial takes seconds."""
-PACE = 0.005 if LONG else 0.01
+DELAY = 0.005 if LONG else 0.01
 """Seconds the relay takes over a message, so that what happens, happens in the middle."""
 _SLUG = "forsok"
 _PATIENCE_SECONDS = 180
@@ -99,7 +99,7 @@ class Trial:
         relay_class: type[RelayProcess] = RelayProcess,
     ) -> Iterator[Self]:
         """Set up the service, a relay that records, and a press room with followers."""
-        with relay_class.open(parts.folder, seed, PACE) as relay:
+        with relay_class.open(parts.folder, seed, DELAY) as relay:
             places = contract(
                 database_url=parts.database_url, redis_url=parts.redis.url, smtp_url=relay.url
             )

@@ -48,9 +48,9 @@ def kari(
 
 
 def ask_for_data(kari: Visitor) -> str:
-    """Go from the welcome letter to the choices, and from there by mail to what is known."""
-    choices = link(kari.letters(2)[1], "/manage/")
-    kari.post(choices, {"data": "link"})
+    """Go from the welcome letter to the preferences, and from there by mail to what is known."""
+    preferences = link(kari.letters(2)[1], "/manage/")
+    kari.post(preferences, {"data": "link"})
     return link(kari.letters(3)[2], "/your-data/")
 
 
@@ -87,21 +87,21 @@ def traces(service: Service, word: str) -> list[str]:
 def test_a_language_is_chosen_and_the_next_letter_speaks_it(
     kari: Visitor, press_office: PublishingSystem
 ) -> None:
-    choices = link(kari.letters(2)[1], "/manage/")
-    assert "Your mails from" in kari.post(choices, {"language": "en"}).html
+    preferences = link(kari.letters(2)[1], "/manage/")
+    assert "Your mails from" in kari.post(preferences, {"language": "en"}).html
     press_office.done(press_office.publish("brygga"))
     release = kari.letters(3)[2]
     assert release["Content-Language"] == "nb, en"
-    assert link(release, "/manage/") == choices
+    assert link(release, "/manage/") == preferences
 
 
 def test_who_pauses_gets_nothing_until_it_is_taken_up_again(
     kari: Visitor, press_office: PublishingSystem
 ) -> None:
-    choices = link(kari.letters(2)[1], "/manage/")
-    kari.post(choices, {"pause": "2"})
+    preferences = link(kari.letters(2)[1], "/manage/")
+    kari.post(preferences, {"pause": "2"})
     assert press_office.done(press_office.publish("brygga"))["total"] == 0
-    kari.post(choices, {"take-up": "now"})
+    kari.post(preferences, {"take-up": "now"})
     assert press_office.done(press_office.publish("ferja"))["accepted"] == 1
     assert [str(letter["Subject"]) for letter in kari.letters(3)][2] == "Brygga er åpen igjen"
 

@@ -165,9 +165,9 @@ def test_without_keys_nothing_is_signed(letter: Composed) -> None:
     ],
 )
 def test_the_nearest_domain_signs_with_all_its_keys(sender: str, selectors: list[str]) -> None:
-    ring = [
+    all_keys = [
         ed25519("example.org", "a"),
         ed25519("news.example.org", "news"),
         ed25519("example.org", "b"),
     ]
-    assert [key.selector for key in keys_for(ring, sender)] == selectors
+    assert [key.selector for key in keys_for(all_keys, sender)] == selectors

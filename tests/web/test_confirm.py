@@ -70,23 +70,23 @@ def test_an_old_link_has_expired(site: Site, method: str, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("door", "another"),
+    ("page_name", "another"),
     [("confirm", "unsubscribe"), ("unsubscribe", "one-click"), ("one-click", "confirm")],
 )
 def test_links_that_are_not_ours_get_one_answer(
-    site: Site, door: Purpose, another: Purpose
+    site: Site, page_name: Purpose, another: Purpose
 ) -> None:
     one = site.requested()
-    good = site.links.token(door, one)
+    good = site.links.token(page_name, one)
     middle = len(good) // 2
     forged = good[:middle] + ("B" if good[middle] == "A" else "A") + good[middle + 1 :]
     truncated = [good[:-5], good[:5]]
     nonsense = ["x", "%00", "%ff", "æ", "." * 50, "x" * 5000]
-    misplaced = [site.links.token(another, one), site.links.token(door, 10**6)]
+    misplaced = [site.links.token(another, one), site.links.token(page_name, 10**6)]
     before = site.rows()
     for method in ("GET", "POST"):
         answers = [
-            site.client.open(f"/{door}/{token}", method=method)
+            site.client.open(f"/{page_name}/{token}", method=method)
             for token in (forged, *truncated, *nonsense, *misplaced)
         ]
         assert {answer.status_code for answer in answers} == {400}

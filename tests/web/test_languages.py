@@ -57,13 +57,13 @@ def test_every_page_without_a_token_offers_the_languages_by_their_own_names(
     assert re.findall(r'lang="(\w+)"[^>]*aria-current="true"', page) == ["nn"]
 
 
-@pytest.mark.parametrize("door", ["confirm", "unsubscribe"])
-def test_behind_a_token_it_is_the_reader_s_own_language(site: Site, door: Purpose) -> None:
-    token = site.links.token(door, site.requested(locale="nn"))
-    page = text(site.client.get(f"/{door}/{token}", headers={"Accept-Language": "en"}))
+@pytest.mark.parametrize("page_name", ["confirm", "unsubscribe"])
+def test_behind_a_token_it_is_the_reader_s_own_language(site: Site, page_name: Purpose) -> None:
+    token = site.links.token(page_name, site.requested(locale="nn"))
+    page = text(site.client.get(f"/{page_name}/{token}", headers={"Accept-Language": "en"}))
     assert '<html lang="nn"' in page
     assert "hreflang" not in page
-    assert "hreflang" not in text(site.client.get(f"/{door}/wrong"))
+    assert "hreflang" not in text(site.client.get(f"/{page_name}/wrong"))
 
 
 def test_a_page_of_a_list_stays_when_the_language_changes(site: Site) -> None:

@@ -22,7 +22,7 @@ OTHER = publishers.PublisherDraft("fjellavisa", "Fjellavisa", "presse@example.or
 
 
 @dataclass(frozen=True)
-class Door:
+class Signups:
     """The follow boxes of two press rooms, and whoever comes to them."""
 
     app: Flask
@@ -44,13 +44,13 @@ class Door:
 
 
 @contextmanager
-def door(environment: dict[str, str], **limits: int) -> Iterator[Door]:
+def signups(environment: dict[str, str], **limits: int) -> Iterator[Signups]:
     """Open two press rooms with these limits."""
     variables = {f"MAILER_FOLLOWS_{name}": str(number) for name, number in limits.items()}
     with application(environment | variables) as app:
         for draft in (ROOM_DRAFT, OTHER):
             publishers.add(draft)
-        yield Door(app)
+        yield Signups(app)
 
 
 @pytest.fixture
@@ -61,13 +61,13 @@ def plain(databases: Databases, redis: Redis) -> Iterator[dict[str, str]]:
 
 
 def test_one_network_is_asked_to_wait(environment: dict[str, str]) -> None:
-    with door(environment, A_MINUTE=2) as there:
+    with signups(environment, A_MINUTE=2) as there:
         answers = there.statuses("192.0.2.1", "192.0.2.2", "192.0.2.3", "198.51.100.1")
     assert answers == [202, 202, 429, 202]
 
 
 def test_what_is_no_form_counts_as_well(plain: dict[str, str]) -> None:
-    with door(plain, A_MINUTE=1) as there:
+    with signups(plain, A_MINUTE=1) as there:
         ask = there.app.test_client()
         form = "application/x-www-form-urlencoded"
         assert ask.post(FOLLOW, data=b"address=%FF", content_type=form).status_code == 400
@@ -75,13 +75,13 @@ def test_what_is_no_form_counts_as_well(plain: dict[str, str]) -> None:
 
 
 def test_an_ipv6_network_is_one_visitor(plain: dict[str, str]) -> None:
-    with door(plain, A_MINUTE=2) as there:
+    with signups(plain, A_MINUTE=2) as there:
         assert there.statuses("2001:db8::1", "2001:db8::2", "2001:db8::3") == [202, 202, 429]
         assert int(there.follow(at="2001:db8::4").headers["Retry-After"]) > 0
 
 
 def test_all_networks_together_are_asked_to_wait(plain: dict[str, str]) -> None:
-    with door(plain, A_MINUTE_IN_ALL=2) as there:
+    with signups(plain, A_MINUTE_IN_ALL=2) as there:
         assert there.statuses("192.0.2.1", "198.51.100.1", "203.0.113.1") == [202, 202, 429]
         answer = there.follow(at="203.0.113.1")
     assert int(answer.headers["Retry-After"]) > 0
@@ -89,7 +89,7 @@ def test_all_networks_together_are_asked_to_wait(plain: dict[str, str]) -> None:
 
 
 def test_a_network_that_is_stopped_takes_nothing_from_the_others(plain: dict[str, str]) -> None:
-    with door(plain, A_MINUTE=1, A_MINUTE_IN_ALL=2) as there:
+    with signups(plain, A_MINUTE=1, A_MINUTE_IN_ALL=2) as there:
         answers = there.statuses("192.0.2.1", "192.0.2.1", "192.0.2.1", "198.51.100.1")
     assert answers == [202, 429, 429, 202]
 
@@ -97,7 +97,7 @@ def test_a_network_that_is_stopped_takes_nothing_from_the_others(plain: dict[str
 def test_an_address_that_is_stopped_takes_nothing_from_its_domain(
     plain: dict[str, str],
 ) -> None:
-    with door(plain, AN_HOUR_FOR_ADDRESS=1, AN_HOUR_FOR_DOMAIN=2) as there:
+    with signups(plain, AN_HOUR_FOR_ADDRESS=1, AN_HOUR_FOR_DOMAIN=2) as there:
         for _ in range(3):
             there.follow()
         there.follow("ola@example.org")
@@ -124,7 +124,7 @@ def test_what_an_address_is_part_of_is_limited_in_silence(
         variables = contract(database_url=url, redis_url=redis.url, smtp_url="smtp://127.0.0.1")
         if redis_is == "gone":
             redis.kill()
-        with door(variables, **{limit: 1}) as there:
+        with signups(variables, **{limit: 1}) as there:
             there.follow()
             with open_site(url, branded=True) as site:
                 before = site.rows()
@@ -139,7 +139,7 @@ def test_what_an_address_is_part_of_is_limited_in_silence(
 
 
 def test_who_is_limited_in_silence_sees_what_everybody_sees(plain: dict[str, str]) -> None:
-    with door(plain, AN_HOUR_FOR_ADDRESS=1) as there:
+    with signups(plain, AN_HOUR_FOR_ADDRESS=1) as there:
         first, second = there.follow(), there.follow()
     assert first.status_code == second.status_code == 202
     assert first.data == second.data
@@ -149,7 +149,7 @@ def test_who_is_limited_in_silence_sees_what_everybody_sees(plain: dict[str, str
 def test_no_address_is_kept_in_redis_or_named_in_the_log(
     plain: dict[str, str], redis: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.DEBUG), door(plain, AN_HOUR_FOR_ADDRESS=1) as there:
+    with caplog.at_level(logging.DEBUG), signups(plain, AN_HOUR_FOR_ADDRESS=1) as there:
         there.follow("kari-hemmelig@example.org")
         there.follow("kari-hemmelig@example.org")
     assert "stopped at the limit by address" in caplog.text
@@ -162,5 +162,5 @@ def test_no_address_is_kept_in_redis_or_named_in_the_log(
 
 def test_the_limits_hold_without_redis(environment: dict[str, str], redis: Redis) -> None:
     redis.kill()
-    with door(environment, A_MINUTE=2) as there:
+    with signups(environment, A_MINUTE=2) as there:
         assert there.statuses("192.0.2.1", "192.0.2.2", "192.0.2.3") == [202, 202, 429]

@@ -1,4 +1,4 @@
-"""The choices: language, pause, the other press rooms, and the link to what is known."""
+"""The preferences: language, pause, the other press rooms, and the link to what is known."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KARI = "kari@example.org"
 
 
 def path_of(site: Site, subscription_id: int) -> str:
-    """Return where somebody finds their choices: the token is that of the way out."""
+    """Return the path of a follower's preferences page; its token is the unsubscribe link's."""
     return f"/manage/{site.links.token('unsubscribe', subscription_id)}"
 
 

@@ -46,7 +46,7 @@ def test_every_response_is_protected(site: Site, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("door", "purpose"),
+    ("page_name", "purpose"),
     [
         ("confirm", "confirm"),
         ("unsubscribe", "unsubscribe"),
@@ -55,9 +55,14 @@ def test_every_response_is_protected(site: Site, path: str) -> None:
         ("your-data", "access"),
     ],
 )
-def test_nothing_passes_a_token_on(site: Site, door: str, purpose: Purpose) -> None:
+def test_nothing_passes_a_token_on(site: Site, page_name: str, purpose: Purpose) -> None:
     good = site.links.token(purpose, site.requested())
-    for path in (f"/{door}/{good}", f"/{door}/wrong", f"/{door}/{good}/", f"/{door}//{good}"):
+    for path in (
+        f"/{page_name}/{good}",
+        f"/{page_name}/wrong",
+        f"/{page_name}/{good}/",
+        f"/{page_name}//{good}",
+    ):
         headers = site.client.get(path).headers
         assert headers["Referrer-Policy"] == "no-referrer"
         assert headers["Cache-Control"] == "no-store"

@@ -56,5 +56,5 @@ def test_robots_read_pages_and_leave_the_links_of_people_alone(site: Site) -> No
     robots.parse(answer.text.splitlines())
     assert robots.site_maps() == [f"{base}/sitemap.xml"]
     assert robots.can_fetch("anyone", f"{base}{ROOM}1")
-    for door in ("confirm", "unsubscribe", "one-click"):
-        assert not robots.can_fetch("anyone", f"{base}/{door}/token")
+    for page_name in ("confirm", "unsubscribe", "one-click"):
+        assert not robots.can_fetch("anyone", f"{base}/{page_name}/token")

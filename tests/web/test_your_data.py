@@ -82,13 +82,13 @@ def test_deleting_leaves_nothing_and_may_come_again(site: Site) -> None:
     assert "Vi vet ikke lenger noe om deg" in text(site.client.get(path))
 
 
-@pytest.mark.parametrize("door", ["unsubscribe", "manage"])
-def test_the_links_of_old_letters_still_answer_after_that(site: Site, door: str) -> None:
+@pytest.mark.parametrize("page_name", ["unsubscribe", "manage"])
+def test_the_links_of_old_letters_still_answer_after_that(site: Site, page_name: str) -> None:
     one = site.confirmed(KARI)
     site.client.post(path_of(site, one), data={"action": "erase"})
-    path = f"/{door}/{site.links.token('unsubscribe', one)}"
+    path = f"/{page_name}/{site.links.token('unsubscribe', one)}"
     assert site.client.get(path).status_code == 200
-    fields = {} if door == "unsubscribe" else {"data": "link"}
+    fields = {} if page_name == "unsubscribe" else {"data": "link"}
     assert site.client.post(path, data=fields).status_code == 200
     undo = site.client.post(
         f"/unsubscribe/{site.links.token('unsubscribe', one)}", data={"action": "undo"}
