@@ -1,6 +1,7 @@
-"""Acknowledgements: one transaction for what all connections of a process learned, and leases.
+"""Acknowledgements: one transaction records what became of the messages of all connections.
 
-A position alone is written by one hand-written statement; everything else goes through the ORM.
+It prolongs their leases, too. Positions alone are written by one hand-written statement, all else
+by the ORM.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from mailer.config import Settings
-from mailer.domain.releases.lifecycle import settle
+from mailer.domain.releases.lifecycle import finish_if_complete
 from mailer.fanout.batches import Claim, renew
 from mailer.fanout.database_thread import DatabaseThread
 from mailer.fanout.outcomes import Progress, write_progress
@@ -230,7 +231,7 @@ def write(connection: Connection, together: Sequence[Progress], settings: Settin
             for progress in to_write:
                 write_progress(session, progress, settings.retry_seconds)
             for release_id in sorted(ending):
-                settle(session, release_id)
+                finish_if_complete(session, release_id)
             states = _states(session, ours)
     return [states.get(_key(progress.claim), FENCED) for progress in together]
 

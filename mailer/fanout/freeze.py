@@ -9,7 +9,7 @@ from itertools import chain, islice
 from sqlalchemy import Connection, Row, Select, and_, bindparam, exists, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from mailer.domain.releases.lifecycle import settle
+from mailer.domain.releases.lifecycle import finish_if_complete
 from mailer.fanout.batches import LARGEST_BATCH, SMALL_RELEASE, add_batches
 from mailer.storage.database import database_timestamp, identity
 from mailer.storage.models import (
@@ -68,7 +68,7 @@ def freeze_next(session: Session, connections: int) -> int | None:
     release.state = "sending"
     release.frozen_at = now()
     session.flush()
-    settle(session, release.id)
+    finish_if_complete(session, release.id)
     return release.id
 
 

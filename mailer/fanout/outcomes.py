@@ -57,7 +57,7 @@ class Progress:
 
     @property
     def finished(self) -> bool:
-        """Whether every member has had its turn."""
+        """Whether every member of the batch has been handled."""
         return self.position == len(self.claim.members)
 
     @property
@@ -84,7 +84,7 @@ def write_progress(session: Session, progress: Progress, retry_seconds: int) -> 
 def write_findings(
     session: Session, claim: Claim, findings: Iterable[Finding], retry_seconds: int
 ) -> None:
-    """Write, change or delete the outcome rows of recipients whose turn has come."""
+    """Insert, update or delete the outcome rows of the recipients that were handled."""
     for finding in findings:
         key = (claim.release_id, finding.subscription_id)
         if finding.verdict.kind == "accepted":

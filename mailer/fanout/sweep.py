@@ -11,8 +11,8 @@ from sqlalchemy.exc import InternalError, OperationalError
 from sqlalchemy.orm import Session
 
 from mailer.config import Settings
-from mailer.domain.followers.retention import keep_no_longer
-from mailer.domain.releases.lifecycle import pause, settle
+from mailer.domain.followers.retention import apply_retention
+from mailer.domain.releases.lifecycle import finish_if_complete, pause
 from mailer.fanout.batches import releases_waiting
 from mailer.fanout.freeze import release_is_due
 from mailer.fanout.outbox_delivery import free_lost_messages, messages_are_waiting
@@ -35,10 +35,10 @@ def sweep(settings: Settings, *, thorough: bool = False) -> None:
             _in_one_transaction(chore)
         for release_id in _running():
             _in_one_transaction(partial(retry_due, release_id=release_id))
-            _in_one_transaction(partial(settle, release_id=release_id))
+            _in_one_transaction(partial(finish_if_complete, release_id=release_id))
         _wake_where_needed(settings)
         if thorough:
-            keep_no_longer(settings)
+            apply_retention(settings)
     # InternalError: PostgreSQL ended the transaction while this host was frozen.
     except (OperationalError, InternalError) as error:
         log.warning("The database does not answer: %s. Trying on.", type(error).__name__)

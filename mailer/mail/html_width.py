@@ -12,15 +12,15 @@ _TAG = re.compile(r'<(/?)([a-z0-9]+)((?: [a-z]+="[^"]*")*)>')
 _ATTRIBUTE = re.compile(r' ([a-z]+)="([^"]*)"')
 
 
-def fitted(html: str) -> str:
+def fit_to_column(html: str) -> str:
     """Return sanitised HTML with no picture wider than the column, and with tables that scroll.
 
     Every picture has an alt text, if an empty one: else screen readers read out its address.
     """
-    return _TAG.sub(_fitted, html)
+    return _TAG.sub(_fit_tag, html)
 
 
-def _fitted(tag: re.Match[str]) -> str:
+def _fit_tag(tag: re.Match[str]) -> str:
     closing, name, attributes = tag.groups()
     if name == "img":
         return _picture(dict(_ATTRIBUTE.findall(attributes)))

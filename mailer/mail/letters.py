@@ -20,7 +20,7 @@ from mailer.mail.content import (
     cleaned,
 )
 from mailer.mail.formats import file_description, mailto, share_links, tel
-from mailer.mail.html_width import fitted
+from mailer.mail.html_width import fit_to_column
 from mailer.mail.locales import available, best, direction, long_date, translations
 from mailer.mail.message import Composed, compose, slot
 from mailer.mail.plaintext import plain_text, wrap
@@ -110,7 +110,7 @@ class Letters:
             [*headers, ("Precedence", "list"), ("Feedback-ID", _feedback(press_room, story))],
             language=story.language,
             story=story,
-            body=Markup(fitted(story.body_html)),  # noqa: S704 - sanitised before it was stored
+            body=Markup(fit_to_column(story.body_html)),  # noqa: S704 - sanitised before it was stored
             body_text=body_text,
             preheader=story.lead or _beginning(body_text),
             share=share_links(story.title, story.web_url) if story.web_url else None,

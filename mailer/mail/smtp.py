@@ -105,7 +105,7 @@ class SmtpConnection:
             if self._ahead is None:
                 self._write(*self._commands(mail))
             self._ahead = None
-            await self._judge_together()
+            await self._read_envelope_replies()
         else:
             for stage, command in zip(_ENVELOPE, self._commands(mail), strict=True):
                 reply = await self._command(stage, command)
@@ -145,10 +145,10 @@ class SmtpConnection:
         self._protocol.abort()
 
     async def _greet(self, relay: Relay, starttls: ssl.SSLContext | None) -> None:
-        self._good("connect", await self._reply("connect"))
+        self._expect("connect", await self._reply("connect"))
         await self._hello()
         if starttls is not None:
-            self._good("connect", await self._command("connect", "STARTTLS"))
+            self._expect("connect", await self._command("connect", "STARTTLS"))
             await self._encrypt(relay.host, starttls)
             await self._hello()
         if relay.user is not None:
@@ -172,7 +172,7 @@ class SmtpConnection:
     async def _hello(self) -> None:
         reply = await self._command("connect", f"EHLO {_OUR_NAME}")
         if not reply.positive:
-            reply = self._good("connect", await self._command("connect", f"HELO {_OUR_NAME}"))
+            reply = self._expect("connect", await self._command("connect", f"HELO {_OUR_NAME}"))
         lines = (line.partition(" ") for line in reply.text.splitlines()[1:])
         self.extensions = {keyword.upper(): rest for keyword, _, rest in lines}
 
@@ -180,11 +180,11 @@ class SmtpConnection:
         """Authenticate by PLAIN (RFC 4616), or by LOGIN if the server offers only that."""
         if "LOGIN" in self.extensions.get("AUTH", "") and "PLAIN" not in self.extensions["AUTH"]:
             for command in ("AUTH LOGIN", _base64(user)):
-                self._good("auth", await self._command("auth", command))
+                self._expect("auth", await self._command("auth", command))
             last = _base64(password)
         else:
             last = f"AUTH PLAIN {_base64(chr(0).join(('', user, password)))}"
-        reply = self._good("auth", await self._command("auth", last))
+        reply = self._expect("auth", await self._command("auth", last))
         self._fits("auth", reply)
 
     def _commands(self, mail: Mail) -> tuple[str, str, str]:
@@ -193,7 +193,7 @@ class SmtpConnection:
             parameters += " SMTPUTF8"
         return f"MAIL FROM:<{mail.sender}>{parameters}", f"RCPT TO:<{mail.recipient}>", "DATA"
 
-    async def _judge_together(self) -> None:
+    async def _read_envelope_replies(self) -> None:
         """Read the replies to MAIL, RCPT and DATA; raises the first refusal, or Unanswered."""
         refusal: Rejected | None = None
         asked_for_content = False
@@ -238,7 +238,7 @@ class SmtpConnection:
         return reply.positive
 
     @staticmethod
-    def _good(stage: Stage, reply: Reply) -> Reply:
+    def _expect(stage: Stage, reply: Reply) -> Reply:
         if not reply.positive:
             raise Rejected(stage, reply)
         return reply

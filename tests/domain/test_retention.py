@@ -31,11 +31,11 @@ def test_a_request_that_nobody_confirms_is_kept_for_thirty_days(
 ) -> None:
     one, other = room.sign_up(KARI), room.follow(OLA)
     time_passes(30 * DAY - timedelta(minutes=1))
-    retention.keep_no_longer(room.settings)
+    retention.apply_retention(room.settings)
     assert reason(one) == (None, True)
     time_passes(30 * DAY + timedelta(minutes=1))
     for _ in range(2):
-        retention.keep_no_longer(room.settings)
+        retention.apply_retention(room.settings)
     assert reason(one) == ("expired", False)
     assert reason(other) == (None, True)
     assert (room.count(Subscriber), room.count(Erased)) == (1, 1)
@@ -48,10 +48,10 @@ def test_who_has_left_is_remembered_as_long_as_is_set(
     one = room.follow(KARI)
     room.leave(one)
     time_passes(60 * DAY - timedelta(minutes=1))
-    retention.keep_no_longer(settings)
+    retention.apply_retention(settings)
     assert reason(one) == ("unsubscribed: page", True)
     time_passes(60 * DAY + timedelta(minutes=1))
-    retention.keep_no_longer(settings)
+    retention.apply_retention(settings)
     assert reason(one) == ("unsubscribed: page", False)
     assert room.count(Subscriber) == 0
     key = settings.erasure_key
@@ -74,7 +74,7 @@ def test_who_has_something_else_here_is_remembered_with_all_of_it(
     if other == "left lately":
         room.leave(two)
     time_passes(731 * DAY)
-    retention.keep_no_longer(room.settings)
+    retention.apply_retention(room.settings)
     assert reason(one) == ("unsubscribed: page", True)
     assert reason(asked) == ("expired", True)
     assert room.count(Erased) == 0
@@ -83,7 +83,7 @@ def test_who_has_something_else_here_is_remembered_with_all_of_it(
 def test_without_a_key_people_go_without_a_hash(room: PressRoom, time_passes: TimePasses) -> None:
     one = room.sign_up(KARI)
     time_passes(31 * DAY)
-    retention.keep_no_longer(room.settings.model_copy(update={"erasure_key": None}))
+    retention.apply_retention(room.settings.model_copy(update={"erasure_key": None}))
     assert reason(one) == ("expired", False)
     assert (room.count(Subscriber), room.count(Erased)) == (0, 0)
 
@@ -108,7 +108,7 @@ def test_a_crowd_goes_in_pieces_and_nobody_is_left_out(
         session.execute(insert(Subscriber), people)
         session.execute(insert(Subscription), asked)
     time_passes(31 * DAY)
-    retention.keep_no_longer(room.settings)
+    retention.apply_retention(room.settings)
     assert (room.count(Subscriber), room.count(Erased)) == (0, len(people))
     with read_transaction() as session:
         assert set(session.scalars(select(Subscription.ended_reason))) == {"expired"}

@@ -8,7 +8,7 @@ from collections import Counter
 
 from sqlalchemy import event
 
-from mailer.domain.releases.lifecycle import settle
+from mailer.domain.releases.lifecycle import finish_if_complete
 from mailer.fanout.acknowledgements import FENCED, GO_ON, AcknowledgementWriter
 from mailer.fanout.batches import Claim
 from mailer.fanout.database_thread import DatabaseThread
@@ -142,7 +142,7 @@ def test_two_processes_that_finish_a_release_together_do_not_deadlock(
         with transaction() as session:
             write_findings(session, taken, [busy], 300)
             written.wait()
-            settle(session, taken.release_id)
+            finish_if_complete(session, taken.release_id)
 
     together(lambda: finish(first), lambda: finish(second))
 

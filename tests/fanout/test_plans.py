@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from mailer.domain.releases.lifecycle import settle
+from mailer.domain.releases.lifecycle import finish_if_complete
 from mailer.fanout.acknowledgements import CLOSE_IN_SQLITE, MOVE_ON, write
 from mailer.fanout.batches import claim, releases_waiting, renew
 from mailer.fanout.freeze import release_is_due
@@ -37,7 +37,7 @@ def _renew(session: Session, _room: PressRoom) -> object:
 
 
 def _settle(session: Session, _room: PressRoom) -> None:
-    settle(session, 1)
+    finish_if_complete(session, 1)
 
 
 def _retry(session: Session, _room: PressRoom) -> object:

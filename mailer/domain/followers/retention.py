@@ -20,7 +20,7 @@ _AT_ONCE = 1_000
 _OTHER = aliased(Subscription)
 
 
-def keep_no_longer(settings: Settings) -> None:
+def apply_retention(settings: Settings) -> None:
     """Expire old unconfirmed subscriptions, and erase subscribers without an open or recent one.
 
     Transactions are small, so that no visitor waits for them. Idempotent. Without an erasure key,

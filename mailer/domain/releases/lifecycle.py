@@ -29,7 +29,7 @@ def stop(settings: Settings, publisher: Publisher, release_id: int) -> Release:
         if release.state != "stopped":
             release.state = "stopping"
             session.flush()
-            settle(session, release.id)
+            finish_if_complete(session, release.id)
     return release
 
 
@@ -86,7 +86,7 @@ def locked(session: Session, release_id: int) -> Release:
     """Lock a release's row until the commit, and return it as it is now.
 
     FOR NO KEY UPDATE allows the KEY SHARE lock that every outcome's foreign key takes: two
-    processes that each write outcomes and then settle would otherwise wait for each other.
+    processes that write outcomes and then finish a release would otherwise wait for each other.
     """
     return session.get_one(
         Release, release_id, with_for_update={"key_share": True}, populate_existing=True
@@ -120,7 +120,7 @@ def initial_state(moment: datetime, published_at: datetime, starts_at: datetime)
     return "held" if starts_at > moment else "sending"
 
 
-def settle(session: Session, release_id: int) -> None:
+def finish_if_complete(session: Session, release_id: int) -> None:
     """Finish a release if its work is complete; may be called at any moment.
 
     `sending` becomes `done` when every batch is closed and no recipient is deferred; `stopping`

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from mailer.config import Settings
-from mailer.domain.releases.lifecycle import initial_state, locked_for, settle
+from mailer.domain.releases.lifecycle import finish_if_complete, initial_state, locked_for
 from mailer.domain.releases.release_body import ReleaseBody
 from mailer.errors import Conflict, InvalidInput, ReferenceTaken
 from mailer.mail.addresses import domain
@@ -110,7 +110,7 @@ def _replace(
     if old.finished_at is None:
         old.state = "stopping"
         session.flush()
-        settle(session, old.id)
+        finish_if_complete(session, old.id)
     return new
 
 
