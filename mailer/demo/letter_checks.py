@@ -47,10 +47,10 @@ def find_link(mail: Mail, beginning: str) -> str:
 
 def one_click(mail: Mail) -> tuple[str, bytes]:
     """Return the address and the data with which mail programs unsubscribe (RFC 8058)."""
-    names = ("List-Unsubscribe", "List-Unsubscribe-Post")
-    link, data = (str(mail.message[name]) for name in names)
+    headers = {name: mail.message[name] for name in ("List-Unsubscribe", "List-Unsubscribe-Post")}
+    link, data = (str(value) for value in headers.values())
     if not link.startswith("<http") or data != "List-Unsubscribe=One-Click":
-        raise StepFailed(f"“{mail.message['Subject']}” has the headers {link!r} and {data!r}.")
+        raise StepFailed(f"“{mail.message['Subject']}” has the headers {headers}.")
     return link.strip("<>"), data.encode()
 
 

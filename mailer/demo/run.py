@@ -83,7 +83,7 @@ def _stay_up(services: Services, publisher: Publisher) -> None:
 def _explain(failed: StepFailed, services: Services) -> None:
     """Print what failed, and the end of the log: of the process that has ended, or of all."""
     line(str(failed), mark=click.style("  ✗ ", "red", bold=True))
-    ended = services.ended_process(1)
+    ended = services.ended_process(3)
     sentence = f"The process “{ended}” has ended by itself. Its log ends so:"
     heading(sentence if ended else "The log ends so:")
     line(services.log(ended))
