@@ -1,11 +1,11 @@
 """The demo: the whole service on this machine with nothing to install, and a story that tests it.
 
-- `run`: starts the services, runs the story, keeps everything up until Ctrl-C
-- `story`: what a press room and its followers do, step by step, over HTTP and SMTP only
-- `publisher`: the press room's commands and its calls of the API
+- `run`: runs the story, keeps everything up until Ctrl-C, and clears away
+- `story`: the list of steps, seen from outside over HTTP and SMTP only
+- `followers` and `publisher`: what each of them does in a step
 - `samples`: the releases that are published
-- `services`: the processes of the Procfile and Valkey, run by honcho
-- `inbox`: an SMTP server that keeps every mail; `inbox_pages` shows them in the browser
+- `services`: the processes of the Procfile and Valkey, run by honcho, and their addresses
+- `inbox`: an SMTP server that keeps every mail, and the pages that show them
 - `http_client`: requests, and what is on the pages and in the letters
 - `console_output`: what the terminal shows
 """

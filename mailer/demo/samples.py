@@ -19,6 +19,7 @@ NAME = "Vindvik kystmuseum"
 FROM = "presse@example.org"
 
 _DELAYING = {"notify", "hold_minutes"}
+_NOT_SHOWN = {"reference", "language", "body_html", "note", "published_at"}
 
 Release = dict[str, Any]
 
@@ -46,3 +47,12 @@ def news(release: Release, site_url: str) -> Release:
     """Return a release that is mailed at once: placed, dated now, not held back."""
     sent = {name: value for name, value in release.items() if name not in _DELAYING}
     return placed(sent, site_url) | {"published_at": datetime.now(UTC).isoformat()}
+
+
+def texts(value: Any) -> list[str]:
+    """Return every text and link of a release that its letters show, without its body."""
+    if isinstance(value, dict):
+        value = [part for name, part in value.items() if name not in _NOT_SHOWN]
+    if isinstance(value, list):
+        return [text for part in value for text in texts(part)]
+    return [value] if isinstance(value, str) else []

