@@ -4,7 +4,8 @@
 - `story`: the list of steps, seen from outside over HTTP and SMTP only
 - `followers` and `publisher`: what each of them does in a step
 - `samples`: the releases that are published
-- `services`: the processes of the Procfile and Valkey, run by honcho, and their addresses
+- `services`: the processes of the Procfile and Valkey, run by honcho, and their addresses;
+  `die_with_parent` ties each to the one that started it
 - `inbox`: an SMTP server that keeps every mail, and the pages that show them
 - `http_client`: requests, and what is on the pages and in the letters
 - `console_output`: what the terminal shows

@@ -17,11 +17,10 @@ import click
 from mailer.demo import samples
 from mailer.demo.console_output import StepFailed, heading, line, run_steps
 from mailer.demo.publisher import Publisher
-from mailer.demo.services import Services
+from mailer.demo.services import ENDING_SIGNALS, Services
 from mailer.demo.story import steps
 
 _INTERRUPTED = 130
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run_demo(*, once: bool, release: Path | None) -> int:
@@ -30,7 +29,7 @@ def run_demo(*, once: bool, release: Path | None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal that cannot show an å is no reason to stop.
         sys.stdout.reconfigure(errors="replace")
-    for number in _SIGNALS:
+    for number in ENDING_SIGNALS:
         signal.signal(number, signal.default_int_handler)
     with (
         suppress(KeyboardInterrupt),
@@ -48,7 +47,7 @@ def run_demo(*, once: bool, release: Path | None) -> int:
             _explain(failed, services)
         finally:
             # A second Ctrl-C would leave behind what the first is clearing away.
-            signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+            signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
             line("Clearing away: no process and no file stays behind.")
     return status
 

