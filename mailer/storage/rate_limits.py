@@ -34,6 +34,7 @@ end
 return 0
 """
 
+# These keys keep their names: during a deploy, processes of both versions share them.
 PROCESSES = "mailer:pace:processes"
 SCHEDULE = "mailer:pace:schedule"
 

@@ -40,6 +40,7 @@ class Release(Base):
     body_sha256: Mapped[str] = mapped_column(String(64))
     content: Mapped[dict[str, Any]]
     state: Mapped[str] = mapped_column(String(12))
+    # The column keeps its first name: during a deploy, processes of both versions use it.
     initial_state: Mapped[str] = mapped_column("first_state", String(12))
     """The state in the answer to the publish call; a repeated call gets the same answer."""
     paused_because: Mapped[str | None] = mapped_column(String(500))
@@ -47,6 +48,7 @@ class Release(Base):
     published_at: Mapped[datetime]
     starts_at: Mapped[datetime]
     frozen_at: Mapped[datetime | None]
+    # This column keeps its first name likewise.
     database_identity: Mapped[str | None] = mapped_column("kept_in", String(80))
     """The database in which it was published or last resumed; any other is a restored copy."""
     resumed_at: Mapped[int | None] = mapped_column(BigInteger)
