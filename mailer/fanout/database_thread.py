@@ -48,7 +48,7 @@ class DatabaseThread:
     async def run_in_session(self, work: Callable[[Session], T]) -> T:
         """Run `work` with a session in one transaction, and return its result.
 
-        However long it takes; raises Abandoned if the database is still away at shutdown.
+        Retries while the database is away; raises Abandoned if it still is at shutdown.
         """
         return await self.run_in_transaction(partial(_in_session, work))
 
