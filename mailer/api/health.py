@@ -19,7 +19,7 @@ def alive() -> Response:
 
 @health.get("/readyz")
 def ready() -> tuple[Response, int]:
-    """Answer 200 if the database answers and is migrated, else 503."""
+    """Answer 200 if the database answers and has its tables, else 503."""
     try:
         with read_transaction() as session:
             session.execute(text("SELECT 1 FROM publishers LIMIT 1"))

@@ -76,7 +76,7 @@ def recipient(release_id: int) -> Response:
 @api.post("/releases/<int:release_id>/stop")
 def stop(release_id: int) -> Response:
     """Cancel a release that has not started, or end one that is being sent."""
-    release = lifecycle.stop(_settings(), _publisher("publish"), release_id)
+    release = lifecycle.stop(_publisher("publish"), release_id)
     return jsonify(_described(release, release.state))
 
 

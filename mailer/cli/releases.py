@@ -106,9 +106,9 @@ def receipt(_settings: Settings, release_id: int, *, as_json: bool) -> None:
 @release.command("stop")
 @click.argument("release_id", type=int)
 @with_settings
-def stop(settings: Settings, release_id: int) -> None:
+def stop(_settings: Settings, /, release_id: int) -> None:
     """Cancel a release that has not started, or end one that is going out."""
-    stopped = lifecycle.stop(settings, lifecycle.publisher_of(release_id), release_id)
+    stopped = lifecycle.stop(lifecycle.publisher_of(release_id), release_id)
     click.echo(f"Release {release_id} is {stopped.state}.")
 
 

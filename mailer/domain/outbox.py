@@ -36,7 +36,7 @@ def queue_letter(session: Session, kind: LetterKind, subscription: Subscription)
 
 
 def under_letter_limit(session: Session, subscription: Subscription) -> bool:
-    """Tell whether the subscriber was queued fewer than LETTERS_A_DAY letters in 24 hours."""
+    """Tell whether fewer than LETTERS_A_DAY letters to the subscriber were queued in 24 hours."""
     today = (
         select(func.count())
         .select_from(OutboxMessage)

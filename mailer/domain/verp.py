@@ -88,7 +88,9 @@ class ReturnPaths:
 
 def _keyed(secret: str, purpose: Purpose) -> HMAC:
     """Set up an HMAC with the key derived for a purpose; it is copied for every address."""
-    return HMAC(hmac.digest(secret.encode(), f"mailbox {purpose}".encode(), sha256), SHA256())
+    # With another label, no address in a letter that was already sent would verify.
+    label = f"mailbox {purpose}".encode()
+    return HMAC(hmac.digest(secret.encode(), label, sha256), SHA256())
 
 
 def _mac(keyed: HMAC, payload: bytes) -> bytes:

@@ -1,7 +1,7 @@
 """Acknowledgements: one transaction records what became of the messages of all connections.
 
-It prolongs their leases, too. Positions alone are written by one hand-written statement, all else
-by the ORM.
+The transaction also renews the leases of their batches. Where only positions change, hand-written
+SQL writes them (`move_on`); everything else goes through SQLAlchemy (`write`).
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ class AcknowledgementWriter:
             self._leased[progress.claim] = asked
 
     def _count_refusals(self, progress: Progress) -> None:
-        """Count equal refusals in a row; a streak pauses the release, and is undone."""
+        """Count equal refusals in a row; a long streak pauses the release, and is undone."""
         if progress.accepted:
             self._streaks.pop(progress.claim.release_id, None)
         for finding in progress.findings:
@@ -197,7 +197,7 @@ class AcknowledgementWriter:
 def move_on(connection: Connection, together: Sequence[Progress], lease_seconds: int) -> bool:
     """Advance the positions of batches and renew their leases; close batches that are finished.
 
-    Returns False if any did not advance, because its lease is lost or its release is halted;
+    Returns False if any did not advance, because its lease is lost or its release is not sending;
     then all of them have still to be written by `write`.
     """
     lease = lease_seconds * 1000

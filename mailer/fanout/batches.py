@@ -18,7 +18,7 @@ from mailer.storage.models import Batch, BatchMembers, Release, ReleaseKind
 
 LARGEST_BATCH = 1_000
 SMALL_RELEASE = 1_000
-"""A release with fewer recipients than this never waits for a larger one."""
+"""A release with fewer recipients may use the connection that is reserved for small releases."""
 _FREE = (
     Batch.open,
     Batch.lease_until.is_(None),
@@ -85,7 +85,9 @@ def add_batches(
         [_row(release_id, kind, piece, letter) for piece in pieces],
     ).all()
     members = zip(ids, pieces, strict=True)
-    session.execute(insert(BatchMembers), [{"batch_id": one, "ids": ids} for one, ids in members])
+    session.execute(
+        insert(BatchMembers), [{"batch_id": one, "ids": piece} for one, piece in members]
+    )
     return ids
 
 

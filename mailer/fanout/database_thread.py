@@ -53,11 +53,11 @@ class DatabaseThread:
         return await self.run_in_transaction(partial(_in_session, work))
 
     async def run_in_transaction(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` with a connection in one transaction; likewise."""
+        """Run `work` with a connection in one transaction, retried as in `run_in_session`."""
         return await self._until_done(partial(self._transaction, work))
 
     async def run_statement(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` on a connection in autocommit mode, for single statements; likewise."""
+        """Run `work` on a connection in autocommit mode, for single statements, retried too."""
         return await self._until_done(partial(self._statement, work))
 
     async def _until_done(self, work: Callable[[], T]) -> T:

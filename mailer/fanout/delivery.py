@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mailer.config import Settings
+from mailer.fanout import replies
 from mailer.fanout.acknowledgements import GO_ON, AcknowledgementWriter
 from mailer.fanout.batches import Claim, claim
 from mailer.fanout.database_thread import DatabaseThread
 from mailer.fanout.outcomes import Finding, Progress
 from mailer.fanout.recipients import EMPTY, RecipientLoader
-from mailer.fanout.replies import ACCEPTED, Verdict, asks_to_slow_down, classify
+from mailer.fanout.replies import ACCEPTED, Verdict
 from mailer.fanout.send_rate import SendRate
 from mailer.mail.smtp import Mail, SmtpConnection
 from mailer.mail.smtp_protocol import Rejected, Reply, Stage, Unanswered
@@ -25,8 +26,6 @@ _REST_SECONDS = 10
 _AWAY_SECONDS = 2
 """How long a batch rests if the relay does not answer: a restarted relay is soon back."""
 _TURN_SECONDS = 5
-_LOST = Verdict("deferred", "4.4.2")
-_UNANSWERED = Verdict("give_back", "4.4.1")
 _BROKEN = Verdict("pause", "", "Something broke on our side; the log of the worker says what.")
 
 log = logging.getLogger(__name__)
@@ -83,10 +82,10 @@ class DeliveryContext:
 
     def classify(self, stage: Stage, reply: Reply) -> Verdict:
         """Classify a reply, and adapt the send rate to it."""
-        verdict = classify(stage, reply)
+        verdict = replies.classify(stage, reply)
         if verdict is ACCEPTED:
             self.send_rate.accepted()
-        elif asks_to_slow_down(reply):
+        elif replies.asks_to_slow_down(reply):
             self.send_rate.slow_down()
         return verdict
 
@@ -133,9 +132,9 @@ class BatchDelivery:
             self.connection.abort()
             self.connection = None
 
-    def drop_if_engaged(self) -> None:
+    def drop_if_sent_ahead(self) -> None:
         """Close the connection if the relay waits for a message that will not follow."""
-        if self.connection is not None and self.connection.engaged:
+        if self.connection is not None and self.connection.envelope_sent_ahead:
             self.drop()
 
     async def quit(self) -> None:
@@ -147,10 +146,7 @@ class BatchDelivery:
 
 @dataclass(slots=True)
 class NextMessage:
-    """The next message of a batch, and the recipients before it who are skipped.
-
-    `position` is the message's place in the batch; `mail` is None at the end of the batch.
-    """
+    """The next message of a batch, None at its end, and the recipients skipped before it."""
 
     skipped: list[Finding]
     position: int
@@ -188,11 +184,12 @@ class BatchRun:
 
     async def hand_back(self, verdict: Verdict | None = None) -> None:
         """Record the position and what was found up to it, and free the batch's lease."""
-        self._delivery.drop_if_engaged()
+        self._delivery.drop_if_sent_ahead()
         progress = self._progress()
         progress.hand_back = True
         if verdict is not None and verdict.kind == "give_back":
-            progress.rest_seconds = _AWAY_SECONDS if verdict is _UNANSWERED else _REST_SECONDS
+            away = verdict is replies.NO_CONNECTION
+            progress.rest_seconds = _AWAY_SECONDS if away else _REST_SECONDS
         elif verdict is not None:
             progress.pause_because = verdict.sentence
         await self._context.acknowledgements.record(progress)
@@ -232,14 +229,14 @@ class BatchRun:
                 # RFC 5321 section 3.8: a lost connection is a 451, and the same message follows.
                 self._delivery.drop()
                 if loss.stage in ("connect", "auth"):
-                    return _UNANSWERED
+                    return replies.NO_CONNECTION
                 if loss.stage == "dot":
                     self._uncertain.append(self._claim.members[self._position])
                 continue
             if verdict.kind in ("give_back", "pause"):
                 self._delivery.drop()
             return verdict
-        return _LOST
+        return replies.CONNECTION_LOST
 
     async def _hand_over(self, mail: Mail) -> Verdict:
         """Send envelope and content; the content waits for earlier messages to be durable."""
@@ -255,7 +252,9 @@ class BatchRun:
         return self._context.classify("dot", await connection.content(mail, following))
 
     async def _gate(self) -> None:
-        """Wait until every earlier recipient is durable; raises Halted if the batch is not ours.
+        """Wait until every earlier recipient is durable.
+
+        Raises Halted if the release is not being sent any more, or the batch's lease is lost.
 
         Skipped recipients count: after a crash, only the recipient at the recorded position may
         have the message already.
@@ -277,7 +276,7 @@ class BatchRun:
         self._position += 1
 
     def _has_to_end(self) -> bool:
-        """Tell whether the batch goes back: shutdown, a halt, or the turn of other releases."""
+        """Tell whether to hand back: shutdown, a halt, too many connections, other releases."""
         context, durable = self._context, self._durable
         halted = durable is not None and durable.done() and durable.result() != GO_ON
         if halted or context.shutdown.is_set():

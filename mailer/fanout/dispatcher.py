@@ -1,4 +1,4 @@
-"""The dispatcher: as many connections as allowed, for as long as a batch is free."""
+"""The dispatcher claims free batches for as many SMTP connections as are allowed."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class ConnectionPool:
                 self._busy[self._start(delivery.deliver(claimed))] = delivery, claimed
 
     async def _housekeeping(self) -> None:
-        """Drop connections whose lease is lost or that are too many, and wake another worker."""
+        """Drop connections that are too many or whose batch is lost, and wake another worker."""
         if time.monotonic() < self._next_housekeeping:
             return
         self._next_housekeeping = time.monotonic() + _HOUSEKEEPING_SECONDS
@@ -161,7 +161,7 @@ class ConnectionPool:
         return {task for task in self._busy if task.done()}
 
     async def _wait_for_all(self) -> set[asyncio.Task[None]]:
-        """Wait for the messages being sent; a relay that stays silent is dropped."""
+        """Wait for the messages being sent; connections still busy after 7 seconds are dropped."""
         done, late = await asyncio.wait(self._busy, timeout=_SHUTDOWN_SECONDS)
         for task in late:
             task.cancel()

@@ -31,14 +31,16 @@ _MOST_BATCHES_A_CONNECTION = 4
 _MANY_BATCHES = 128
 
 _BEFORE = aliased(Release)
-_WAITED = and_(Release.state.in_(("scheduled", "held")), Release.starts_at <= database_timestamp())
+_STARTS_NOW = and_(
+    Release.state.in_(("scheduled", "held")), Release.starts_at <= database_timestamp()
+)
 _DUE = (
     select(Release)
     .where(
         Release.finished_at.is_(None),
         Release.frozen_at.is_(None),
         Release.database_identity == bindparam("here"),
-        or_(Release.state == "sending", _WAITED),
+        or_(Release.state == "sending", _STARTS_NOW),
         # The version before must be finished: its outcomes decide which letter a recipient gets.
         or_(
             Release.replaces_id.is_(None),
@@ -115,9 +117,9 @@ def _pieces(ids: Iterator[int], size: int) -> Iterator[Sequence[int]]:
 def audience(session: Session, release: Release) -> Mapping[ReleaseKind, Iterable[int]]:
     """Return the ids of the subscriptions for each letter, sorted.
 
-    A first version is for every confirmed follower who has not paused. A later version is for the
-    audience of the version before: a recipient who has that gets a correction or a retraction, one
-    who was skipped by the stop gets the newer version as a release.
+    The first version with an audience is for every confirmed follower who has not paused. A
+    correction is for recipients who have the version before, and as a release for those whom its
+    stop skipped; a retraction is for the former alone.
     """
     before = _before(session, release)
     if before is None and release.letter == "retraction":
@@ -125,7 +127,7 @@ def audience(session: Session, release: Release) -> Mapping[ReleaseKind, Iterabl
     if before is None:
         followers = _followers(release.publisher_id)
         return {"release": session.scalars(followers.execution_options(yield_per=_IDS_A_READ))}
-    have_it, stopped = _account(session, before)
+    have_it, stopped = _split_audience(session, before)
     if release.letter == "retraction":
         return {"retraction": have_it}
     return {release.letter: have_it, "release": stopped}
@@ -140,7 +142,7 @@ def _before(session: Session, release: Release) -> Release | None:
     return None
 
 
-def _account(session: Session, before: Release) -> tuple[array[int], array[int]]:
+def _split_audience(session: Session, before: Release) -> tuple[array[int], array[int]]:
     """Return, of a finished version's audience, those who have a version and those stopped before.
 
     Recipients who were refused, or skipped for another reason, are in neither.
@@ -155,13 +157,13 @@ def _account(session: Session, before: Release) -> tuple[array[int], array[int]]
     }
     have_it, stopped = array("q"), array("q")
     for batch in session.execute(_batches(before.id)):
-        for one, sent in _turns(batch, outcomes):
+        for one, sent in _accepted_or_stopped(batch, outcomes):
             # The recipient of a correction or retraction has the version before that.
             (have_it if sent or batch.letter != "release" else stopped).append(one)
     return array("q", sorted(have_it)), array("q", sorted(stopped))
 
 
-def _turns(
+def _accepted_or_stopped(
     batch: Row[int, ReleaseKind, Sequence[int]], outcomes: Mapping[int, tuple[str, str]]
 ) -> Iterator[tuple[int, bool]]:
     """Yield members of a batch, each with whether the message was accepted or stopped before."""

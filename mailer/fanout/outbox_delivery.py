@@ -1,4 +1,4 @@
-"""Delivery of the outbox: letters to one person each, over connections of their own."""
+"""Delivery of the outbox: letters to one subscriber each, over connections of their own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from mailer.config import Settings
 from mailer.fanout.database_thread import Abandoned, DatabaseThread
 from mailer.fanout.release_letters import LetterComposer
-from mailer.fanout.replies import Verdict, classify
+from mailer.fanout.replies import CONNECTION_LOST, NO_CONNECTION, Verdict, classify
 from mailer.fanout.send_rate import SendRate
 from mailer.mail.content import PressRoom
 from mailer.mail.message import Composed, UnsafeValue, message_date
@@ -30,8 +30,6 @@ _TRIED_AT_MOST = timedelta(hours=48)
 _LONGEST_WAIT_SECONDS = 3600
 _SYSTEM_WAIT_SECONDS = 10
 _WAITS = ("deferred", "give_back", "pause")
-_UNREACHED = Verdict("give_back", "4.4.1")
-_LOST = Verdict("deferred", "4.4.2")
 _BROKEN = Verdict("deferred", "broken")
 
 log = logging.getLogger(__name__)
@@ -179,7 +177,7 @@ class OutboxDelivery:
         try:
             return await asyncio.wait_for(self._deliver(claimed), seconds)
         except TimeoutError:
-            return _LOST
+            return CONNECTION_LOST
         except Exception:
             # A mistake of ours defers this message; the other messages go on.
             log.exception("Outbox message %d broke.", claimed.outbox_id)
@@ -202,7 +200,7 @@ class OutboxDelivery:
         except Rejected as refusal:
             return classify(refusal.stage, refusal.reply)
         except Unanswered as loss:
-            return _LOST if loss.stage == "dot" else _UNREACHED
+            return CONNECTION_LOST if loss.stage == "dot" else NO_CONNECTION
 
     async def _open(self) -> SmtpConnection:
         if self._connection is None:

@@ -118,7 +118,7 @@ def note_uncertain(
 
 
 def undo_refusals(session: Session, release_id: int, subscription_ids: Sequence[int]) -> None:
-    """Turn refusals that were our own mistake into deferrals that are due at once."""
+    """Defer recipients who were refused by our mistake, due at once, and lift their suppression."""
     if not subscription_ids:
         return
     session.execute(
@@ -201,7 +201,7 @@ def _refusals_to_undo(session: Session, progress: Progress) -> list[int]:
 
 
 def _by_letter(outcomes: Iterable[Outcome]) -> Mapping[ReleaseKind, Sequence[Outcome]]:
-    """Group outcomes by the kind of letter: a batch has one kind."""
+    """Group outcomes by letter: the members of a batch all get the same one."""
     parts: defaultdict[ReleaseKind, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         parts[outcome.letter].append(outcome)

@@ -52,9 +52,9 @@ class MessageIds:
 
     def of(self, subscription_id: int) -> str:
         """Return the identifier of the message to one recipient, without angle brackets."""
-        numbering = self._keyed.copy()
-        numbering.update(b"%d" % subscription_id)
-        return f"{numbering.finalize()[:_MESSAGE_ID_OCTETS].hex()}@{self._domain}"
+        mac = self._keyed.copy()
+        mac.update(b"%d" % subscription_id)
+        return f"{mac.finalize()[:_MESSAGE_ID_OCTETS].hex()}@{self._domain}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class ReleaseLetter:
 
 
 class LetterComposer:
-    """Composes letters for one process, and keeps those of releases that are being sent."""
+    """Composes letters for one drain, and keeps each release letter until the drain ends."""
 
     def __init__(self, settings: Settings) -> None:
         self.tokens = Tokens(settings)

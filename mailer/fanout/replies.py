@@ -34,6 +34,8 @@ class Verdict:
 
 
 ACCEPTED = Verdict("accepted")
+CONNECTION_LOST = Verdict("deferred", "4.4.2")
+NO_CONNECTION = Verdict("give_back", "4.4.1")
 
 
 def classify(stage: Stage, reply: Reply) -> Verdict:

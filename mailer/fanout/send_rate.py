@@ -128,11 +128,11 @@ class SendRate:
             seconds = self._own.book(self._permits, time.monotonic())
         self._good_from = time.monotonic() + seconds
 
-    async def _ask(self, question: Callable[[int], Permit]) -> Permit | None:
+    async def _ask(self, call: Callable[[int], Permit]) -> Permit | None:
         """Call Redis, which is a heartbeat too; returns None if Redis is away."""
         spent, self._spent = self._spent, 0
         try:
-            self._share = await asyncio.to_thread(question, spent)
+            self._share = await asyncio.to_thread(call, spent)
         except RedisError as error:
             if not self._alone:
                 log.warning("Redis shares out no rate: %s.", type(error).__name__)

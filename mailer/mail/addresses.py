@@ -10,7 +10,7 @@ from mailer.errors import InvalidAddress
 
 _OCTETS = 254
 _LOCAL_OCTETS = 64
-_ONE = "Enter one valid email address."
+_INVALID = "Enter one valid email address."
 _UNREACHABLE = "Our mail system cannot reach this address."
 _WELL_KNOWN = (
     *("gmail.com", "googlemail.com", "hotmail.com", "hotmail.no", "outlook.com", "live.com"),
@@ -32,17 +32,17 @@ def canonical(text: str, *, smtputf8: bool = True) -> str:
     text = text.strip(" ")
     # U+FFFD replaces a letter that was decoded wrongly.
     if any(unicodedata.category(one) in ("Cc", "Cf", "Cs") or one == "\ufffd" for one in text):
-        raise InvalidAddress(_ONE)
+        raise InvalidAddress(_INVALID)
     try:
         parsed = validate_email(text, check_deliverability=False, test_environment=True)
     except EmailNotValidError:
-        raise InvalidAddress(_ONE) from None
+        raise InvalidAddress(_INVALID) from None
     if "." not in parsed.ascii_domain:
-        raise InvalidAddress(_ONE)
+        raise InvalidAddress(_INVALID)
     local = unicodedata.normalize("NFC", parsed.local_part.lower())
     address = f"{local}@{parsed.ascii_domain.lower()}"
     if len(local.encode()) > _LOCAL_OCTETS or len(address.encode()) > _OCTETS:
-        raise InvalidAddress(_ONE)
+        raise InvalidAddress(_INVALID)
     if not local.isascii() and not smtputf8:
         raise InvalidAddress(_UNREACHABLE)
     return address

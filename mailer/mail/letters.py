@@ -154,7 +154,7 @@ class Letters:
         html = environment.get_template(f"{letter}/body.html").render(context, subject=subject)
         sender = f"{press_room.name} <{press_room.from_address}>"
         languages = dict.fromkeys((language or locale, locale))
-        envelope = [
+        common_headers = [
             ("From", sender),
             ("To", f"<{slot('to')}>"),
             ("Subject", subject),
@@ -165,7 +165,7 @@ class Letters:
         ]
         if letter in _TO_FOLLOWERS:
             headers = [*self._list_headers(press_room), *headers]
-        return compose([*envelope, *headers], _tidy_text(text), self._tidy_html(html))
+        return compose([*common_headers, *headers], _tidy_text(text), self._tidy_html(html))
 
     def _list_headers(self, press_room: PressRoom) -> Headers:
         """Return the headers that name the list and how to unsubscribe (RFC 2919, 2369, 8058)."""

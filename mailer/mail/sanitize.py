@@ -47,8 +47,8 @@ _REFUSED = {
     *("iframe", "frame", "object", "embed", "applet", "audio", "video", "canvas", "svg", "math"),
 }
 """Elements that are refused; those that embed a film or the like become links before that."""
-_LINKS = {"http", "https", "mailto", "tel"}
-_ELSEWHERE = {"javascript", "vbscript", "data", "file", "blob", "ftp"}
+_KEPT_SCHEMES = {"http", "https", "mailto", "tel"}
+_REFUSED_SCHEMES = {"javascript", "vbscript", "data", "file", "blob", "ftp"}
 _ADDRESSES = {"href", "src", "action", "formaction", "xlink:href", "poster", "background"}
 
 _ANY = re.compile(r"<(?:iframe|video|audio|embed|object)\b", re.IGNORECASE)
@@ -63,7 +63,7 @@ _PIECE = re.compile(
 _ADDRESS = re.compile(r' (?:src|data)="((?:https?:)?//[^"\s]+)"', re.IGNORECASE)
 _INNER = re.compile(rf"<(?:source|embed){_ATTRIBUTES}>")
 _TITLE = re.compile(r' title="([^"]*)"')
-_RUNS = re.compile(r' on[^\s=]*="')
+_EVENT = re.compile(r' on[^\s=]*="')
 
 
 def refused(html: str) -> list[str]:
@@ -86,7 +86,7 @@ def well_formed(html: str) -> str:
         clean_content_tags=set(),
         attributes={"*": _ADDRESSES.union({"data", "title"}, *KEPT.values())},
         generic_attribute_prefixes={"on"},
-        url_schemes=_LINKS | _ELSEWHERE,
+        url_schemes=_KEPT_SCHEMES | _REFUSED_SCHEMES,
         link_rel=None,
     )
 
@@ -103,7 +103,7 @@ def _kept(html: str) -> str:
         tags=set(KEPT),
         # Without the star, ammonia adds `lang` and `title` everywhere.
         attributes={"*": set(), **{tag: names for tag, names in KEPT.items() if names}},
-        url_schemes=_LINKS,
+        url_schemes=_KEPT_SCHEMES,
         link_rel=None,
         strip_comments=True,
     )
@@ -131,15 +131,15 @@ class _Finder(HTMLParser):
         for name, value in attrs:
             if name.startswith("on"):
                 self.found.append(f"{name}=")
-            elif name in _ADDRESSES and not _leads_somewhere(value or ""):
+            elif name in _ADDRESSES and not _has_kept_scheme(value or ""):
                 self.found.append(f"{name}={(value or '')[:40]!r}")
 
 
-def _leads_somewhere(address: str) -> bool:
+def _has_kept_scheme(address: str) -> bool:
     """Tell whether a link has a scheme that is kept; browsers ignore white space in schemes."""
     squeezed = "".join(address.split()).lower()
     scheme, colon, _ = squeezed.partition(":")
-    return bool(colon) and scheme in _LINKS
+    return bool(colon) and scheme in _KEPT_SCHEMES
 
 
 def linked(html: str) -> str:
@@ -165,7 +165,7 @@ class _Linking:
             return found[0]
         attributes, inside = found[2] or found[4] or "", found["inside"] or ""
         address = _address(attributes, inside)
-        if address is None or _RUNS.search(attributes) or refused(_INNER.sub("", inside)):
+        if address is None or _EVENT.search(attributes) or refused(_INNER.sub("", inside)):
             return found[0]
         title = _TITLE.search(attributes)
         text = escape((" ".join(unescape(title[1]).split()) if title else "") or address)

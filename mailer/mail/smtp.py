@@ -87,7 +87,7 @@ class SmtpConnection:
         return "SMTPUTF8" in self.extensions
 
     @property
-    def engaged(self) -> bool:
+    def envelope_sent_ahead(self) -> bool:
         """Whether the envelope of a message left, whose content the server now waits for."""
         return self._ahead is not None
 

@@ -115,7 +115,7 @@ def _session(*, writes: bool) -> Iterator[Session]:
 
 @contextmanager
 def _sqlite_write_lock(connection: Connection, *, writes: bool) -> Iterator[None]:
-    """Let the threads of this process write to SQLite one after another.
+    """Let the threads that call `transaction` write to SQLite one after another.
 
     SQLite has no queue of writers: each sleeps between attempts, and seldom wakes in time.
     """

@@ -12,7 +12,8 @@ from uuid import uuid4
 
 from mailer.storage.queues import quick_connection
 
-_KEY = "mailer:lately"
+# This key keeps its name: during a deploy, processes of both versions count by it.
+_SIGNUP_KEY = "mailer:lately"
 
 # One hash for each limit: the number of the present window of time, and the counts in it and in
 # the window before. The clock is Redis's, so that clocks of other machines do not matter.
@@ -106,7 +107,7 @@ class SharedCounter:
         Raises RedisError.
         """
         answer = self._script(
-            keys=[f"{_KEY}:{one.kind}:{one.name}" for one in limits],
+            keys=[f"{_SIGNUP_KEY}:{one.kind}:{one.name}" for one in limits],
             args=[number for one in limits for number in (one.most, one.seconds)],
         )
         index = cast("int", answer)
@@ -126,7 +127,7 @@ class OwnCounter:
         with self._lock:
             for one in limits:
                 windows = self._windows(one.seconds, int(now // one.seconds))
-                if windows.lately(one, now) >= one.most:
+                if windows.weighted_count(one, now) >= one.most:
                     return one
                 windows.this[one.kind, one.name] += 1
         return None
@@ -147,7 +148,7 @@ class _Windows:
     before: Counter[tuple[str, str]]
     this: Counter[tuple[str, str]] = field(default_factory=Counter)
 
-    def lately(self, limit: Limit, now: float) -> float:
+    def weighted_count(self, limit: Limit, now: float) -> float:
         key, passed = (limit.kind, limit.name), now % limit.seconds / limit.seconds
         return self.this[key] + self.before[key] * (1 - passed)
 

@@ -23,7 +23,7 @@ def manage(token: str) -> Response:
     subscription_id = tokens.read("unsubscribe", token)
     view = subscriptions.look_up(subscription_id)
     set_locale_of(view)
-    if view.forgotten:
+    if view.erased:
         return render_page("forgotten.html", publisher=view.publisher)
     done = _choose(subscription_id) if request.method == "POST" else None
     chosen = preferences.look_up(subscription_id)

@@ -22,9 +22,9 @@ def your_data(token: str) -> Response:
     view = subscriptions.look_up(subscription_id)
     set_locale_of(view)
     action = form().get("action") if request.method == "POST" else "show"
-    known = personal_data.for_owner_of(subscription_id)
+    known = personal_data.for_subscriber_of(subscription_id)
     if known is not None and action == "erase" and _erasable():
-        erasure.erase_owner(settings(), subscription_id)
+        erasure.erase_subscriber_of(settings(), subscription_id)
         known = None
     if known is None:
         return render_page("forgotten.html", publisher=view.publisher)

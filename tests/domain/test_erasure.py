@@ -107,7 +107,7 @@ def test_without_a_key_nobody_is_erased(room: PressRoom) -> None:
     with pytest.raises(Misconfigured, match="MAILER_ERASURE_KEY"):
         erasure.erase(keyless, KARI)
     with pytest.raises(Misconfigured):
-        erasure.erase_owner(keyless, one)
+        erasure.erase_subscriber_of(keyless, one)
     assert room.open_subscriptions(KARI) == [one]
 
 
@@ -152,7 +152,7 @@ def test_an_erasure_beside_something_else_is_before_or_after_it(
         one = room.follow(address)
         if other == "undo":
             room.leave(one)
-        erasing = partial(erasure.erase_owner, room.settings, one)
+        erasing = partial(erasure.erase_subscriber_of, room.settings, one)
         beside: dict[str, Callable[[], object]] = {
             "sign up": partial(
                 subscriptions.sign_up, room.settings, publishers.find(SLUG), address, PROOF

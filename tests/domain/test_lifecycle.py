@@ -48,7 +48,7 @@ def test_the_same_content_again_is_the_same_release(room: PressRoom) -> None:
 
 def test_the_answer_stays_the_first_whatever_has_happened_since(room: PressRoom) -> None:
     first = publish(room, hold_minutes=10)
-    lifecycle.stop(room.settings, room.publisher, first.id)
+    lifecycle.stop(room.publisher, first.id)
     again = publish(room, hold_minutes=10)
     assert (again.id, again.initial_state) == (first.id, "held")
 
@@ -133,7 +133,7 @@ def test_what_has_not_been_sent_is_stopped_at_once_and_for_good(
 ) -> None:
     one = publish(room, **changes)
     for _ in range(2):
-        assert lifecycle.stop(room.settings, room.publisher, one.id).state == "stopped"
+        assert lifecycle.stop(room.publisher, one.id).state == "stopped"
     with pytest.raises(Conflict, match="stopped cannot be resumed"):
         lifecycle.resume(room.settings, room.publisher, one.id)
 
@@ -166,7 +166,7 @@ def test_there_is_nothing_to_resume(room: PressRoom, state: str) -> None:
 def test_what_is_done_cannot_be_stopped(room: PressRoom) -> None:
     one = publish(room, notify=False)
     with pytest.raises(Conflict, match="done"):
-        lifecycle.stop(room.settings, room.publisher, one.id)
+        lifecycle.stop(room.publisher, one.id)
 
 
 @pytest.mark.parametrize("act", [lifecycle.stop, lifecycle.resume])

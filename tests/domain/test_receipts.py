@@ -91,7 +91,7 @@ def test_after_a_stop_who_was_spared_is_skipped(room: PressRoom) -> None:
     one = publish(room)
     frozen(one, [1, 2, 3, 4], position=2)
     outcome(one, 2, "deferred", "4.2.2")
-    lifecycle.stop(room.settings, room.publisher, one)
+    lifecycle.stop(room.publisher, one)
     account = receipts.receipt(room.publisher, one)
     assert account.state == "stopped"
     assert account.total == balance(account) == 4

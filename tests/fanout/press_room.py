@@ -160,7 +160,7 @@ class PressRoom:
 
     def stop(self, release_id: int) -> str:
         """Stop a release, and return its state."""
-        return lifecycle.stop(self.settings, self.publisher, release_id).state
+        return lifecycle.stop(self.publisher, release_id).state
 
     def resume(self, release_id: int) -> str:
         """Resume a release, and return its state."""

@@ -22,6 +22,10 @@ def test_the_wheel_plays_the_demo(tmp_path: Path) -> None:
     subprocess.run(pip, check=True)
     # The dependencies are borrowed from here; an editable install is not seen by this way.
     elsewhere = complete({"PYTHONPATH": sysconfig.get_path("purelib")})
+    # The script of gunicorn beside ours runs by this Python, and so with the code of the wheel.
+    gunicorn = site / "bin" / "gunicorn"
+    gunicorn.write_text(f"#!{python}\nfrom gunicorn.app.wsgiapp import run\nrun()\n")
+    gunicorn.chmod(0o755)
     where = [python, "-c", "import mailer; print(mailer.__file__)"]
     found = subprocess.run(where, env=elsewhere, cwd="/", capture_output=True, check=True)
     assert found.stdout.decode().startswith(str(site))

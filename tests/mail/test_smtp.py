@@ -266,9 +266,9 @@ def test_the_next_envelope_leaves_with_the_dot_before_the_dot_is_answered() -> N
             await connection.envelope(first)
             server.quiet = (".", "DATA")
             reply = await connection.content(first, second)
-            assert (reply.code, connection.engaged) == (250, True)
+            assert (reply.code, connection.envelope_sent_ahead) == (250, True)
             await connection.envelope(second)
-            assert not connection.engaged
+            assert not connection.envelope_sent_ahead
             connection.abort()
             return server.heard
 

@@ -31,7 +31,7 @@ def erase(settings: Settings, address: str) -> None:
         erase_subscribers(session, settings, [person])
 
 
-def erase_owner(settings: Settings, subscription_id: int) -> None:
+def erase_subscriber_of(settings: Settings, subscription_id: int) -> None:
     """Erase the subscriber of a subscription, if it still has one; raises Misconfigured."""
     _require_key(settings)
     with transaction() as session:
@@ -62,7 +62,7 @@ def erase_subscribers(session: Session, settings: Settings, ids: Sequence[int]) 
 def lock_subscribers(session: Session, ids: Sequence[int]) -> None:
     """Lock the rows of subscribers and their subscriptions until the commit.
 
-    Lock order: table `erased`, then subscribers, then subscriptions, as in a sign-up.
+    Lock order: table `erased`, then subscribers, then subscriptions; a sign-up takes the last two.
     """
     _lock_erased(session, "ROW EXCLUSIVE")
     for column, subscriber_id in (
@@ -103,7 +103,7 @@ def _lock_erased(session: Session, mode: Literal["ROW EXCLUSIVE", "SHARE"]) -> N
 
 
 def _anonymise(session: Session, subscriptions: Sequence[int]) -> None:
-    """End subscriptions, and remove all that could lead from them to their subscribers."""
+    """End subscriptions, and take their subscribers out; sent letters keep their Message-IDs."""
     ended = update(Subscription).where(Subscription.id.in_(subscriptions))
     session.execute(
         ended.where(Subscription.ended_at.is_(None)).values(ended_at=now(), ended_reason="erased")

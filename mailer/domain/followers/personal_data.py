@@ -1,4 +1,4 @@
-"""Personal data: everything that is stored about one address (GDPR, 15 and 20)."""
+"""Personal data: what is stored about one address (GDPR, 15 and 20)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def for_address(address: str) -> PersonalData:
         return _of_person(session, person)
 
 
-def for_owner_of(subscription_id: int) -> PersonalData | None:
+def for_subscriber_of(subscription_id: int) -> PersonalData | None:
     """Return all that is stored about a subscription's subscriber; None once they are erased."""
     with read_transaction() as session:
         person = session.scalar(
@@ -87,15 +87,15 @@ def _of_releases(session: Session, one: Subscription) -> Sequence[PersonalData]:
     """Return the releases with an outcome or an uncertain row for the subscription."""
     outcomes = select(Outcome, Release).join(Release, Release.id == Outcome.release_id)
     uncertain = select(Uncertain, Release).join(Release, Release.id == Uncertain.release_id)
-    late = session.execute(outcomes.where(Outcome.subscription_id == one.id)).all()
-    twice = session.execute(uncertain.where(Uncertain.subscription_id == one.id)).all()
+    outcome_rows = session.execute(outcomes.where(Outcome.subscription_id == one.id)).all()
+    uncertain_rows = session.execute(uncertain.where(Uncertain.subscription_id == one.id)).all()
     return [
         {
             "release": release.content["title"],
             "outcome": row.kind if isinstance(row, Outcome) else "uncertain",
             **_columns(row, "reason", "at"),
         }
-        for row, release in (*late, *twice)
+        for row, release in (*outcome_rows, *uncertain_rows)
     ]
 
 

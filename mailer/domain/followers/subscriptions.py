@@ -42,7 +42,7 @@ class SubscriptionView:
     locale: str
     confirmed: bool
     ended: bool
-    forgotten: bool
+    erased: bool
     """Whether its subscriber has been deleted."""
 
 
@@ -54,7 +54,7 @@ def sign_up(settings: Settings, publisher: Publisher, address: str, evidence: Ev
     """
     address = canonical(address, smtputf8=settings.smtputf8)
     with transaction() as session:
-        ask_to_confirm(session, publisher, address, _proof("requested", evidence))
+        ask_to_confirm(session, publisher, address, _consent_values("requested", evidence))
     wake(settings.redis_url, "letters")
 
 
@@ -147,7 +147,7 @@ def view_of(session: Session, subscription: Subscription) -> SubscriptionView:
         locale=subscription.locale,
         confirmed=subscription.confirmed_at is not None,
         ended=subscription.ended_at is not None,
-        forgotten=subscription.subscriber_id is None,
+        erased=subscription.subscriber_id is None,
     )
 
 
@@ -159,11 +159,11 @@ def record_consent(
     message_id: str | None,
 ) -> None:
     """Add a consent row, which is proof of one step of a subscription."""
-    proof = _proof(step, evidence)
+    proof = _consent_values(step, evidence)
     session.add(Consent(subscription_id=subscription.id, message_id=message_id, **proof))
 
 
-def _proof(step: str, evidence: Evidence) -> dict[str, Any]:
+def _consent_values(step: str, evidence: Evidence) -> dict[str, Any]:
     return {
         "step": step,
         "at": now(),

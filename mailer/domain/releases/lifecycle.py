@@ -17,7 +17,7 @@ from mailer.storage.types import now
 _LARGEST_ID = 2**63 - 1
 
 
-def stop(settings: Settings, publisher: Publisher, release_id: int) -> Release:
+def stop(publisher: Publisher, release_id: int) -> Release:
     """Cancel a release that has not started, or end a running fan-out. Idempotent.
 
     Raises NotFound, and Conflict for a release that is already done.

@@ -40,15 +40,15 @@ class Remark:
 
 def lint(body: ReleaseBody) -> tuple[Remark, ...]:
     """Return warnings about the subject, pictures, links, long words and lack of text."""
-    story = _Story()
-    story.feed(body.body_html)
-    story.close()
+    reader = _BodyReader()
+    reader.feed(body.body_html)
+    reader.close()
     return (
         *_about_subject(body),
-        *_about_pictures(body, story),
-        *_about_links(body, story),
-        *_about_words(body, story),
-        *_about_text(story),
+        *_about_pictures(body, reader),
+        *_about_links(body, reader),
+        *_about_words(body, reader),
+        *_about_text(reader),
     )
 
 
@@ -61,13 +61,13 @@ def _about_subject(body: ReleaseBody) -> Iterator[Remark]:
         )
 
 
-def _about_pictures(body: ReleaseBody, story: _Story) -> Iterator[Remark]:
+def _about_pictures(body: ReleaseBody, reader: _BodyReader) -> Iterator[Remark]:
     for field, image in _pictures(body).items():
         if not _describes(image.alt):
             yield Remark(
                 f"{field}.alt", "This does not say what the picture shows, to those who see none."
             )
-    if silent := [url for url, alt in story.pictures if not _describes(alt)]:
+    if silent := [url for url, alt in reader.pictures if not _describes(alt)]:
         yield Remark(
             "body_html",
             f"A picture has no alternative text that says what it shows: {_named(silent)}",
@@ -89,7 +89,7 @@ def _describes(alternative: str | None) -> bool:
     )
 
 
-def _about_links(body: ReleaseBody, story: _Story) -> Iterator[Remark]:
+def _about_links(body: ReleaseBody, reader: _BodyReader) -> Iterator[Remark]:
     in_fields = {
         **{f"{field}.url": image.url for field, image in _pictures(body).items()},
         "source.url": body.source.url if body.source else None,
@@ -99,10 +99,10 @@ def _about_links(body: ReleaseBody, story: _Story) -> Iterator[Remark]:
     for field, url in in_fields.items():
         if url is not None and _in_the_clear(url):
             yield Remark(field, f"This address does not begin with https://: {_named([url])}")
-    in_story = [url for url, _ in (*story.links, *story.pictures)]
-    if clear := [url for url in in_story if _in_the_clear(url)]:
+    in_body = [url for url, _ in (*reader.links, *reader.pictures)]
+    if clear := [url for url in in_body if _in_the_clear(url)]:
         yield Remark("body_html", f"An address does not begin with https://: {_named(clear)}")
-    if empty := [url or "nowhere" for url, label in story.links if not (url and label.strip())]:
+    if empty := [url or "nowhere" for url, label in reader.links if not (url and label.strip())]:
         yield Remark(
             "body_html", f"A link has no text to click on, or leads nowhere: {_named(empty)}"
         )
@@ -112,11 +112,11 @@ def _in_the_clear(url: str) -> bool:
     return url.lower().startswith("http://")
 
 
-def _about_words(body: ReleaseBody, story: _Story) -> Iterator[Remark]:
+def _about_words(body: ReleaseBody, reader: _BodyReader) -> Iterator[Remark]:
     texts = {
         "title": body.title,
         "lead": body.lead,
-        "body_html": story.text,
+        "body_html": reader.text,
         **{f"{field}.caption": image.caption for field, image in _pictures(body).items()},
         **{f"documents.{place}.title": one.title for place, one in enumerate(body.documents)},
     }
@@ -125,8 +125,8 @@ def _about_words(body: ReleaseBody, story: _Story) -> Iterator[Remark]:
             yield Remark(field, f"A word is too long for the line of a phone: {_named(long)}")
 
 
-def _about_text(story: _Story) -> Iterator[Remark]:
-    if sum(map(str.isalpha, story.text)) < _LETTERS_WORTH_READING:
+def _about_text(reader: _BodyReader) -> Iterator[Remark]:
+    if sum(map(str.isalpha, reader.text)) < _LETTERS_WORTH_READING:
         yield Remark("body_html", "There is hardly any text, for those who see no pictures.")
 
 
@@ -136,7 +136,7 @@ def _named(found: list[str]) -> str:
     return f"{first}, and {len(found) - 1} more." if len(found) > 1 else f"{first}."
 
 
-class _Story(HTMLParser):
+class _BodyReader(HTMLParser):
     """Reads the text, the links with their labels, and the pictures of a cleaned body."""
 
     def __init__(self) -> None:

@@ -1,0 +1,1 @@
+"""What tests of several packages share: a clock that can be turned, and a scripted relay."""
