@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.random_worlds import play
 
+
 @pytest.mark.parametrize("seed", [1, 3, 4, 8])
 def test_a_seed_is_one_world(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     endings = []
