@@ -7,14 +7,14 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from mailer.domain.branding import Branding, checked
+from mailer.domain.branding import Branding, BrandingField, checked
 from mailer.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthorized
 from mailer.mail.addresses import canonical
 from mailer.mail.content import PressRoom
@@ -48,19 +48,6 @@ class PublisherDraft:
     contacts: Sequence[Mapping[str, Any]] | None = None
     privacy: str | None = None
 
-    @property
-    def branding(self) -> Branding:
-        """What readers see of the press room."""
-        return {
-            "name": self.name,
-            "website_url": self.website_url,
-            "logo_url": self.logo_url,
-            "accent": self.accent,
-            "about": self.about,
-            "contacts": self.contacts,
-            "privacy": self.privacy,
-        }
-
 
 def add(draft: PublisherDraft) -> str:
     """Create a press room and return its first API key, of which only a digest is kept.
@@ -76,7 +63,7 @@ def add(draft: PublisherDraft) -> str:
         locale=draft.locale,
         hold_minutes=draft.hold_minutes,
         created_at=now(),
-        **checked(draft.branding),
+        **checked({field: getattr(draft, field) for field in get_args(BrandingField)}),
     )
     try:
         with transaction() as session:

@@ -68,8 +68,6 @@ class DeliveryContext:
 
     async def permit(self) -> None:
         """Wait until the rate limit permits one more message; raises Halted at shutdown."""
-        if self.send_rate.unlimited:
-            return
         permit = asyncio.create_task(self.send_rate.permit())
         shutdown = asyncio.create_task(self.shutdown.wait())
         try:
