@@ -2,7 +2,7 @@ PYTHON ?= python3
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo test letters gallery faults bench lint check lock clean
+.PHONY: help install demo test quick mutants letters gallery faults bench lint check lock clean
 
 help: ## list what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -15,6 +15,12 @@ demo: install ## try everything on this machine; options in ARGS, as in ARGS=--o
 test: install ## run every test, against real servers; options in ARGS, as in ARGS='-k receipt'
 	@tests/apt-parts.sh
 	@.venv/bin/pytest $(ARGS)
+
+quick: install ## run the tests that need no other process, in about a minute and a half
+	@.venv/bin/pytest --quick $(ARGS)
+
+mutants: install ## write 60 small faults, and tell which tests find them (an hour)
+	@.venv/bin/python -m tests.mutants $(ARGS)
 
 letters: install ## generate 5,000 letters, and parse each with three readers (some minutes)
 	@LETTERS_EXAMPLES=$${LETTERS_EXAMPLES:-5000} .venv/bin/pytest tests/mail/test_three_readers.py \
@@ -53,7 +59,7 @@ lock: install ## renew requirements.lock to the newest versions pyproject.toml a
 		--custom-compile-command 'make lock' --output-file requirements.lock
 
 clean: ## remove .venv and everything the tools left behind
-	@rm -rf .venv .node gallery .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	@rm -rf .venv .node .mutants gallery .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The lock also has the package that builds this one (hatchling): hence no build isolation.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import subprocess
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,32 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+
+# What `--quick` leaves out: tests that ask for one of these, and those marked `processes`.
+OTHER_PROCESSES = {"postgresql_server", "redis_server", "service", "browser", "clerk", "operator"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--quick`, by which only tests are run that need no other process."""
+    parser.addoption("--quick", action="store_true", help="only tests that need no other process")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect what needs another process, for `--quick`."""
+    if config.getoption("--quick"):
+        left_out = [item for item in items if _needs_processes(item)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+
+
+def _needs_processes(item: pytest.Item) -> bool:
+    asked = set(getattr(item, "fixturenames", ()))
+    parameters = getattr(item, "callspec", None)
+    return (
+        bool(asked & OTHER_PROCESSES)
+        or item.get_closest_marker("processes") is not None
+        or (parameters is not None and "postgresql" in parameters.params.values())
+    )
 
 
 @pytest.hookimpl(wrapper=True)
@@ -52,11 +79,26 @@ def _no_skip(report: Report, name: str) -> Report:
 
 
 @pytest.fixture(autouse=True)
+def alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """See that no test starts a program under `--quick`."""
+
+    def refuse(*arguments: object, **_: object) -> None:
+        raise AssertionError(f"mark this test `processes`: it starts {arguments}")
+
+    if request.config.getoption("--quick"):
+        monkeypatch.setattr(subprocess, "Popen", refuse)
+
+
+@pytest.fixture(autouse=True)
 def silence() -> Iterator[Canary]:
     """See that no test makes us log an address."""
     with canary() as listening:
         yield listening
     assert not listening.heard, "an address is in the log"
+
+
+on_both_databases = pytest.mark.parametrize("database_kind", ["sqlite", "postgresql"])
+"""Marks a test whose promise is kept by the database: by a constraint, a lock or a plan."""
 
 
 class Databases:
@@ -162,17 +204,24 @@ def databases(
     return Databases(tmp_path_factory.mktemp("databases"), request)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, databases: Databases) -> Iterator[str]:
-    """A fresh, migrated database; every test that asks for it runs on both kinds."""
-    with databases.fresh(request.param) as url:
+@pytest.fixture
+def database_kind() -> str:
+    """The kind of `database_url`; folders and tests of which a database matters want both."""
+    return "sqlite"
+
+
+@pytest.fixture
+def database_url(database_kind: str, databases: Databases) -> Iterator[str]:
+    """A fresh, migrated database."""
+    with databases.fresh(database_kind) as url:
         yield url
 
 
 @pytest.fixture
-def environment(database_url: str, redis: Redis, relay: Relay) -> dict[str, str]:
-    """The contract's environment for one test."""
-    return contract(database_url=database_url, redis_url=redis.url, smtp_url=relay.url)
+def environment(request: pytest.FixtureRequest, database_url: str, relay: Relay) -> dict[str, str]:
+    """The contract's environment for one test, with Redis if the test asks for Redis."""
+    redis_url = request.getfixturevalue("redis").url if "redis" in request.fixturenames else ""
+    return contract(database_url=database_url, redis_url=redis_url, smtp_url=relay.url)
 
 
 @pytest.fixture(scope="module")
@@ -181,19 +230,25 @@ def own_settings() -> dict[str, str]:
     return {}
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module")
+def service_database() -> str:
+    """The kind of database of `service`; a module may want another, or both."""
+    return "sqlite"
+
+
+@pytest.fixture(scope="module")
 def service(
-    request: pytest.FixtureRequest,
     databases: Databases,
+    service_database: str,
     redis_server: Redis,
     relay_server: Relay,
     own_settings: dict[str, str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Service]:
-    """The whole service, running, one for all tests of a module, on both kinds of database."""
+    """The whole service, running, one for all tests of a module."""
     redis_server.start()
     relay_server.reset()
-    with databases.fresh(request.param) as url:
+    with databases.fresh(service_database) as url:
         variables = contract(
             database_url=url, redis_url=redis_server.url, smtp_url=relay_server.url
         )

@@ -6,22 +6,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.api.client import ApiClient, client
 from tests.conftest import Databases
-from tests.service import contract
+from tests.support.press_room import PressRoom, open_press_room
 
 
 @pytest.fixture
-def both(environment: dict[str, str]) -> Iterator[ApiClient]:
-    """A publishing system and its key, on both kinds of database, with a real Redis."""
-    with client(environment) as one:
-        yield one
+def room(environment: dict[str, str]) -> Iterator[PressRoom]:
+    """A press room on both kinds of database, with a real Redis."""
+    with open_press_room(environment["DATABASE_URL"], **environment) as room:
+        yield room
 
 
 @pytest.fixture(scope="module")
-def quick(databases: Databases) -> Iterator[ApiClient]:
-    """A publishing system on SQLite, one for all tests of a module: for what is never saved."""
-    with databases.fresh("sqlite") as url:
-        variables = contract(database_url=url, redis_url="", smtp_url="smtp://127.0.0.1")
-        with client(variables) as one:
-            yield one
+def shared_room(databases: Databases) -> Iterator[PressRoom]:
+    """A press room on SQLite, one for all tests of a module: for what is never saved."""
+    with databases.fresh("sqlite") as url, open_press_room(url) as room:
+        yield room

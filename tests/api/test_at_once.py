@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.api.client import RELEASES
-from tests.domain.press_room import ROOM, SLUG, release
 from tests.processes import PATIENCE_SECONDS
 from tests.service import Service, complete
+from tests.support.press_room import DRAFT, SLUG
+from tests.support.publishing_system import RELEASES
+from tests.support.releases import release
 
 AT_ONCE = 50
 
@@ -66,7 +67,7 @@ def system(service: Service) -> System:
     """Open a press room in the running service, as an operator does."""
     command = [sys.executable, "-m", "mailer", "publisher", "add", SLUG, "--json"]
     opened = subprocess.run(
-        [*command, "--name", ROOM.name, "--from", ROOM.from_address],
+        [*command, "--name", DRAFT.name, "--from", DRAFT.from_address],
         env=complete(service.environment),
         capture_output=True,
         check=True,

@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.api.client import ApiClient
-from tests.domain.press_room import RELEASE
+from tests.support.press_room import PressRoom
+from tests.support.releases import RELEASE
 
 ANSWERS = {202, 400, 409, 413, 415, 422}
 
@@ -75,9 +75,9 @@ def changed(wishes: list[tuple[tuple[str | int, ...], Any]]) -> dict[str, Any]:
     return content
 
 
-def see(client: ApiClient, body: bytes) -> None:
+def see(client: PressRoom, body: bytes) -> None:
     """Send it, and see that the answer is one of those the contract knows."""
-    answer = client.send(body)
+    answer = client.post_body(body)
     assert answer.status_code in ANSWERS, answer.text
     told = answer.get_json()
     assert answer.status_code == 202 or (told["status"] == answer.status_code and told["detail"])
@@ -93,26 +93,28 @@ quickly = settings(
 
 @settings(quickly)
 @given(values.map(lambda value: json.dumps(value).encode()))
-def test_any_json_is_answered(quick: ApiClient, body: bytes) -> None:
-    see(quick, body)
+def test_any_json_is_answered(shared_room: PressRoom, body: bytes) -> None:
+    see(shared_room, body)
 
 
 @settings(quickly, max_examples=1_000)
 @given(changes.map(changed).map(lambda content: json.dumps(content).encode()))
-def test_a_release_with_anything_in_any_place_is_answered(quick: ApiClient, body: bytes) -> None:
-    see(quick, body)
+def test_a_release_with_anything_in_any_place_is_answered(
+    shared_room: PressRoom, body: bytes
+) -> None:
+    see(shared_room, body)
 
 
 @settings(quickly, max_examples=250)
 @given(st.binary(max_size=40), st.integers(0, len(json.dumps(RELEASE))), st.integers(0, 40))
 def test_a_release_with_any_bytes_in_it_is_answered(
-    quick: ApiClient, noise: bytes, place: int, lost: int
+    shared_room: PressRoom, noise: bytes, place: int, lost: int
 ) -> None:
     body = json.dumps(RELEASE).encode()
-    see(quick, body[:place] + noise + body[place + lost :])
+    see(shared_room, body[:place] + noise + body[place + lost :])
 
 
 @settings(quickly, max_examples=250)
 @given(markup)
-def test_a_release_with_any_markup_is_answered(quick: ApiClient, html: str) -> None:
-    see(quick, json.dumps({**RELEASE, "body_html": html}).encode())
+def test_a_release_with_any_markup_is_answered(shared_room: PressRoom, html: str) -> None:
+    see(shared_room, json.dumps({**RELEASE, "body_html": html}).encode())

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.api.client import RELEASES, ApiClient, problem
-from tests.domain.press_room import RELEASE
+from tests.api.problems import problem
+from tests.support.press_room import PressRoom
+from tests.support.publishing_system import RELEASES
+from tests.support.releases import RELEASE
 
 EVIL = {
     "NUL": "\0",
@@ -59,7 +61,7 @@ def holding(evil: str, place: tuple[str | int, ...]) -> dict[str, Any]:
     return content
 
 
-def refused(client: ApiClient, content: dict[str, Any], field: str) -> None:
+def refused(client: PressRoom, content: dict[str, Any], field: str) -> None:
     """See that this is answered, by publishing as by previewing, with the one field's name."""
     for path in (RELEASES, f"{RELEASES}/preview"):
         told = problem(client.call("POST", path, json=content), 422)
@@ -73,24 +75,26 @@ def test_the_release_has_a_text_in_every_field() -> None:
 @pytest.mark.parametrize("evil", EVIL.values(), ids=EVIL)
 @pytest.mark.parametrize("place", PLACES, ids=NAMES)
 def test_no_text_takes_a_control_character(
-    quick: ApiClient, place: tuple[str | int, ...], evil: str
+    shared_room: PressRoom, place: tuple[str | int, ...], evil: str
 ) -> None:
-    refused(quick, holding(evil, place), ".".join(map(str, place)))
+    refused(shared_room, holding(evil, place), ".".join(map(str, place)))
 
 
 @pytest.mark.parametrize("evil", BETWEEN_LINES.values(), ids=BETWEEN_LINES)
 @pytest.mark.parametrize("place", PLACES, ids=NAMES)
 def test_no_line_takes_what_would_break_or_turn_it(
-    quick: ApiClient, place: tuple[str | int, ...], evil: str
+    shared_room: PressRoom, place: tuple[str | int, ...], evil: str
 ) -> None:
     if place != ("body_html",):
-        refused(quick, holding(evil, place), ".".join(map(str, place)))
+        refused(shared_room, holding(evil, place), ".".join(map(str, place)))
 
 
 @pytest.mark.parametrize("written", ["&#1;", "&#x1b;", "&#127;", "&#x9d;"])
-def test_no_control_character_comes_in_written_as_a_number(quick: ApiClient, written: str) -> None:
+def test_no_control_character_comes_in_written_as_a_number(
+    shared_room: PressRoom, written: str
+) -> None:
     html = f"<p>SØRØYA — Bøttene {written} er fulle.</p>"
-    refused(quick, {**CONTENT, "body_html": html}, "body_html")
+    refused(shared_room, {**CONTENT, "body_html": html}, "body_html")
 
 
 @settings(
@@ -103,12 +107,14 @@ def test_no_control_character_comes_in_written_as_a_number(quick: ApiClient, wri
     st.characters(categories=["Cc", "Cs"]).filter(lambda one: one not in "\t\r\n"),
 )
 def test_no_text_takes_any_other_either(
-    quick: ApiClient, place: tuple[str | int, ...], evil: str
+    shared_room: PressRoom, place: tuple[str | int, ...], evil: str
 ) -> None:
-    refused(quick, holding(evil, place), ".".join(map(str, place)))
+    refused(shared_room, holding(evil, place), ".".join(map(str, place)))
 
 
 @pytest.mark.parametrize("evil", EVIL.values(), ids=EVIL)
-def test_no_field_is_known_by_a_name_with_a_control_character(quick: ApiClient, evil: str) -> None:
-    told = problem(quick.call("POST", RELEASES, json={**CONTENT, f"title{evil}": "a"}), 422)
+def test_no_field_is_known_by_a_name_with_a_control_character(
+    shared_room: PressRoom, evil: str
+) -> None:
+    told = problem(shared_room.call("POST", RELEASES, json={**CONTENT, f"title{evil}": "a"}), 422)
     assert len(told["errors"]) == 1

@@ -6,45 +6,44 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.api.client import RELEASES, ApiClient, client, problem
+from tests.api.problems import problem
 from tests.conftest import Databases
-from tests.domain.press_room import RELEASE
 from tests.servers import PostgreSQL
-from tests.service import contract
+from tests.support.press_room import PressRoom, open_press_room
+from tests.support.publishing_system import RELEASES
+from tests.support.releases import RELEASE
 
 
 @pytest.fixture
-def on_postgresql(databases: Databases, postgresql: PostgreSQL) -> Iterator[ApiClient]:
-    with databases.fresh("postgresql") as url:
-        variables = contract(database_url=url, redis_url="", smtp_url="smtp://127.0.0.1")
-        with client(variables) as one:
-            yield one
+def on_postgresql(databases: Databases, postgresql: PostgreSQL) -> Iterator[PressRoom]:
+    with databases.fresh("postgresql") as url, open_press_room(url) as room:
+        yield room
 
 
 def test_a_call_is_asked_to_come_again_and_then_works(
-    on_postgresql: ApiClient, postgresql: PostgreSQL
+    on_postgresql: PressRoom, postgresql: PostgreSQL
 ) -> None:
-    first = on_postgresql.publish()
+    first = on_postgresql.post_release()
     postgresql.stop()
     for path in ("/1", "/1/receipt"):
         problem(on_postgresql.call("GET", f"{RELEASES}{path}"), 503)
-    answer = on_postgresql.publish()
+    answer = on_postgresql.post_release()
     problem(answer, 503)
     assert int(answer.headers["Retry-After"]) > 0
     postgresql.start()
-    again = on_postgresql.publish()
+    again = on_postgresql.post_release()
     assert (again.status_code, again.data) == (202, first.data)
 
 
-def test_nothing_of_the_database_is_told(on_postgresql: ApiClient, postgresql: PostgreSQL) -> None:
+def test_nothing_of_the_database_is_told(on_postgresql: PressRoom, postgresql: PostgreSQL) -> None:
     postgresql.stop()
-    answer = on_postgresql.publish()
+    answer = on_postgresql.post_release()
     for inside in ("psycopg", "postgres", "127.0.0.1", str(postgresql.port), RELEASE["title"]):
         assert inside not in answer.text
 
 
 def test_the_process_lives_without_its_database_and_says_that_it_is_not_ready(
-    on_postgresql: ApiClient, postgresql: PostgreSQL
+    on_postgresql: PressRoom, postgresql: PostgreSQL
 ) -> None:
     assert on_postgresql.call("GET", "/readyz").status_code == 200
     postgresql.stop()
@@ -55,9 +54,9 @@ def test_the_process_lives_without_its_database_and_says_that_it_is_not_ready(
 
 
 def test_a_connection_that_was_cut_is_nobodys_business(
-    on_postgresql: ApiClient, postgresql: PostgreSQL
+    on_postgresql: PressRoom, postgresql: PostgreSQL
 ) -> None:
-    first = on_postgresql.publish()
+    first = on_postgresql.post_release()
     postgresql.stop()
     postgresql.start()
-    assert on_postgresql.publish().data == first.data
+    assert on_postgresql.post_release().data == first.data

@@ -9,14 +9,16 @@ import pytest
 from mailer.mail.locales import available
 from mailer.storage.database import read_transaction
 from mailer.storage.models import Release
-from tests.api.client import RELEASES, ApiClient, problem
-from tests.domain.press_room import RELEASE, ROOM, SLUG, release
+from tests.api.problems import problem
+from tests.support.press_room import DRAFT, SLUG, PressRoom
+from tests.support.publishing_system import RELEASES
+from tests.support.releases import RELEASE, release
 
 PREVIEW = f"{RELEASES}/preview"
 
 
-def test_a_preview_is_the_letter_in_every_language(quick: ApiClient) -> None:
-    answer = quick.call("POST", PREVIEW, json=RELEASE)
+def test_a_preview_is_the_letter_in_every_language(shared_room: PressRoom) -> None:
+    answer = shared_room.call("POST", PREVIEW, json=RELEASE)
     assert answer.status_code == 200
     told = answer.get_json()
     assert set(told["letters"]) == set(available())
@@ -25,45 +27,45 @@ def test_a_preview_is_the_letter_in_every_language(quick: ApiClient) -> None:
         assert letter["subject"] == RELEASE["title"]
         assert RELEASE["lead"] in letter["html"]
         assert RELEASE["lead"] in letter["text"]
-        assert letter["eml"].startswith(f'From: "{ROOM.name}" <{ROOM.from_address}>\r\n')
+        assert letter["eml"].startswith(f'From: "{DRAFT.name}" <{DRAFT.from_address}>\r\n')
         assert letter["html_octets"] == len(letter["html"].encode())
         assert letter["message_octets"] == len(letter["eml"].encode())
 
 
-def test_what_readers_would_stumble_over_is_said_field_by_field(quick: ApiClient) -> None:
+def test_what_readers_would_stumble_over_is_said_field_by_field(shared_room: PressRoom) -> None:
     long, clear = "Rekordår for blåbær " * 5, "http://example.org/blabaer"
-    told = quick.call("POST", PREVIEW, json=release(title=long, web_url=clear)).get_json()
+    told = shared_room.call("POST", PREVIEW, json=release(title=long, web_url=clear)).get_json()
     assert [one["field"] for one in told["warnings"]] == ["title", "web_url"]
     assert all(one["message"].endswith(".") for one in told["warnings"])
 
 
-def test_nothing_is_stored(both: ApiClient) -> None:
+def test_nothing_is_stored(room: PressRoom) -> None:
     for _ in range(2):
-        assert both.call("POST", PREVIEW, json=RELEASE).status_code == 200
-    with both.app.app_context(), read_transaction() as session:
+        assert room.call("POST", PREVIEW, json=RELEASE).status_code == 200
+    with room.app.app_context(), read_transaction() as session:
         assert session.query(Release).count() == 0
 
 
-def test_what_would_not_be_published_is_not_shown(quick: ApiClient) -> None:
-    told = problem(quick.call("POST", PREVIEW, json=release(title="", colour="blue")), 422)
+def test_what_would_not_be_published_is_not_shown(shared_room: PressRoom) -> None:
+    told = problem(shared_room.call("POST", PREVIEW, json=release(title="", colour="blue")), 422)
     assert {one["field"] for one in told["errors"]} == {"title", "colour"}
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b"{", b'{"title": "\\u0000"}'])
-def test_what_is_no_release_is_a_problem(quick: ApiClient, body: bytes) -> None:
-    answer = quick.call("POST", PREVIEW, data=body, content_type="application/json")
+def test_what_is_no_release_is_a_problem(shared_room: PressRoom, body: bytes) -> None:
+    answer = shared_room.call("POST", PREVIEW, data=body, content_type="application/json")
     assert answer.status_code in (400, 422)
     problem(answer, answer.status_code)
 
 
-def test_the_largest_release_is_shown_too(quick: ApiClient) -> None:
+def test_the_largest_release_is_shown_too(shared_room: PressRoom) -> None:
     html = "<p>Bøttene er fulle.</p>" * 40_000
-    answer = quick.call("POST", PREVIEW, json=release(body_html=html))
+    answer = shared_room.call("POST", PREVIEW, json=release(body_html=html))
     assert answer.status_code == 200
     assert [one["field"] for one in answer.get_json()["warnings"]] == ["body_html"]
 
 
-def test_no_address_in_a_release_is_asked_for_anything(quick: ApiClient) -> None:
+def test_no_address_in_a_release_is_asked_for_anything(shared_room: PressRoom) -> None:
     """It may lead to what only our machine reaches, such as http://169.254.169.254/."""
     with socket.create_server(("127.0.0.1", 0)) as inside:
         url = f"http://127.0.0.1:{inside.getsockname()[1]}/"
@@ -75,10 +77,12 @@ def test_no_address_in_a_release_is_asked_for_anything(quick: ApiClient) -> None
             documents=[{"title": "x", "url": url}],
             web_url=url,
         )
-        assert quick.call("POST", PREVIEW, json=everywhere).status_code == 200
-        published = quick.publish(**everywhere)
+        assert shared_room.call("POST", PREVIEW, json=everywhere).status_code == 200
+        published = shared_room.post_release(**everywhere)
         assert published.status_code == 202
-        assert quick.app.test_client().get(f"/{SLUG}/{published.get_json()['id']}").status_code
+        assert (
+            shared_room.app.test_client().get(f"/{SLUG}/{published.get_json()['id']}").status_code
+        )
         inside.setblocking(False)
         with pytest.raises(BlockingIOError):
             inside.accept()

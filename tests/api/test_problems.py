@@ -10,8 +10,10 @@ import re
 import pytest
 
 from mailer.api.releases import LARGEST_RELEASE
-from tests.api.client import RELEASES, ApiClient, problem
-from tests.domain.press_room import RELEASE, release
+from tests.api.problems import problem
+from tests.support.press_room import PressRoom
+from tests.support.publishing_system import RELEASES
+from tests.support.releases import RELEASE, release
 
 GUARDED = [
     ("POST", RELEASES),
@@ -26,8 +28,8 @@ PLAIN = json.dumps(RELEASE, ensure_ascii=False)
 
 
 @pytest.mark.parametrize(("method", "path"), GUARDED)
-def test_without_a_key_nothing_is_told(quick: ApiClient, method: str, path: str) -> None:
-    answer = quick.call(method, path, None)
+def test_without_a_key_nothing_is_told(shared_room: PressRoom, method: str, path: str) -> None:
+    answer = shared_room.call(method, path, None)
     problem(answer, 401)
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
 
@@ -47,25 +49,25 @@ def test_without_a_key_nothing_is_told(quick: ApiClient, method: str, path: str)
         "Bearer x {key}",
     ],
 )
-def test_what_is_no_key_of_ours_opens_nothing(quick: ApiClient, authorization: str) -> None:
-    header = {"Authorization": authorization.format(key=quick.key)}
-    problem(quick.call("POST", RELEASES, None, headers=header, json=RELEASE), 401)
+def test_what_is_no_key_of_ours_opens_nothing(shared_room: PressRoom, authorization: str) -> None:
+    header = {"Authorization": authorization.format(key=shared_room.key)}
+    problem(shared_room.call("POST", RELEASES, None, headers=header, json=RELEASE), 401)
 
 
-def test_bearer_is_written_in_any_case(quick: ApiClient) -> None:
-    header = {"Authorization": f"bearer {quick.key}"}
-    problem(quick.call("GET", f"{RELEASES}/4711", None, headers=header), 404)
+def test_bearer_is_written_in_any_case(shared_room: PressRoom) -> None:
+    header = {"Authorization": f"bearer {shared_room.key}"}
+    problem(shared_room.call("GET", f"{RELEASES}/4711", None, headers=header), 404)
 
 
 @pytest.mark.parametrize(
     ("method", "path"), [(method, path) for method, path in GUARDED if method == "POST"]
 )
-def test_a_key_for_reading_may_not_act(quick: ApiClient, method: str, path: str) -> None:
-    problem(quick.call(method, path, quick.reading_key(), json=RELEASE), 403)
+def test_a_key_for_reading_may_not_act(shared_room: PressRoom, method: str, path: str) -> None:
+    problem(shared_room.call(method, path, shared_room.add_key("read"), json=RELEASE), 403)
 
 
-def test_a_key_for_reading_reads(quick: ApiClient) -> None:
-    problem(quick.call("GET", f"{RELEASES}/4711", quick.reading_key()), 404)
+def test_a_key_for_reading_reads(shared_room: PressRoom) -> None:
+    problem(shared_room.call("GET", f"{RELEASES}/4711", shared_room.add_key("read")), 404)
 
 
 @pytest.mark.parametrize(
@@ -82,8 +84,8 @@ def test_a_key_for_reading_reads(quick: ApiClient) -> None:
         "/api/%00",
     ],
 )
-def test_an_unknown_path_is_not_found(quick: ApiClient, path: str) -> None:
-    problem(quick.call("GET", path), 404)
+def test_an_unknown_path_is_not_found(shared_room: PressRoom, path: str) -> None:
+    problem(shared_room.call("GET", path), 404)
 
 
 @pytest.mark.parametrize(
@@ -97,9 +99,9 @@ def test_an_unknown_path_is_not_found(quick: ApiClient, path: str) -> None:
     ],
 )
 def test_a_wrong_method_names_the_right_one(
-    quick: ApiClient, method: str, path: str, allowed: str
+    shared_room: PressRoom, method: str, path: str, allowed: str
 ) -> None:
-    answer = quick.call(method, path)
+    answer = shared_room.call(method, path)
     problem(answer, 405)
     assert allowed in answer.headers["Allow"]
 
@@ -108,21 +110,21 @@ def test_a_wrong_method_names_the_right_one(
     "content_type",
     ["", "text/plain", "text/json", "application/x-www-form-urlencoded", "multipart/form-data"],
 )
-def test_a_release_comes_as_json(quick: ApiClient, content_type: str) -> None:
-    problem(quick.send(PLAIN.encode(), content_type), 415)
+def test_a_release_comes_as_json(shared_room: PressRoom, content_type: str) -> None:
+    problem(shared_room.post_body(PLAIN.encode(), content_type), 415)
 
 
-def test_a_release_may_say_that_it_is_utf_8(quick: ApiClient) -> None:
-    answer = quick.send(PLAIN.encode(), "application/json; charset=utf-8")
+def test_a_release_may_say_that_it_is_utf_8(shared_room: PressRoom) -> None:
+    answer = shared_room.post_body(PLAIN.encode(), "application/json; charset=utf-8")
     assert answer.status_code == 202
 
 
-def test_a_release_too_large_is_refused(quick: ApiClient) -> None:
-    problem(quick.send(b" " * (LARGEST_RELEASE + 1)), 413)
+def test_a_release_too_large_is_refused(shared_room: PressRoom) -> None:
+    problem(shared_room.post_body(b" " * (LARGEST_RELEASE + 1)), 413)
 
 
-def test_a_release_too_large_of_unknown_length_is_refused_too(quick: ApiClient) -> None:
-    answer = quick.call(
+def test_a_release_too_large_of_unknown_length_is_refused_too(shared_room: PressRoom) -> None:
+    answer = shared_room.call(
         "POST",
         RELEASES,
         input_stream=io.BytesIO(b" " * (LARGEST_RELEASE + 1)),
@@ -132,8 +134,8 @@ def test_a_release_too_large_of_unknown_length_is_refused_too(quick: ApiClient) 
     problem(answer, 413)
 
 
-def test_a_release_of_unknown_length_is_accepted(quick: ApiClient) -> None:
-    answer = quick.call(
+def test_a_release_of_unknown_length_is_accepted(shared_room: PressRoom) -> None:
+    answer = shared_room.call(
         "POST",
         RELEASES,
         input_stream=io.BytesIO(json.dumps(release(reference="in-pieces")).encode()),
@@ -169,18 +171,18 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_what_is_not_json_in_utf_8_is_refused(quick: ApiClient, kind: str) -> None:
-    problem(quick.send(BROKEN[kind]), 400)
+def test_what_is_not_json_in_utf_8_is_refused(shared_room: PressRoom, kind: str) -> None:
+    problem(shared_room.post_body(BROKEN[kind]), 400)
 
 
 @pytest.mark.parametrize("body", [b"null", b"[]", b'"release"', b"1", b"true", b"1e999"])
-def test_json_that_is_no_object_is_no_release(quick: ApiClient, body: bytes) -> None:
-    problem(quick.send(body), 422)
+def test_json_that_is_no_object_is_no_release(shared_room: PressRoom, body: bytes) -> None:
+    problem(shared_room.post_body(body), 422)
 
 
-def test_a_byte_order_mark_is_answered(quick: ApiClient) -> None:
+def test_a_byte_order_mark_is_answered(shared_room: PressRoom) -> None:
     """A JSON text must not begin with one, and a reader may ignore it (RFC 8259)."""
-    assert quick.send(b"\xef\xbb\xbf" + PLAIN.encode()).status_code in (202, 400)
+    assert shared_room.post_body(b"\xef\xbb\xbf" + PLAIN.encode()).status_code in (202, 400)
 
 
 @pytest.mark.parametrize(
@@ -202,30 +204,30 @@ def test_a_byte_order_mark_is_answered(quick: ApiClient) -> None:
     ],
 )
 def test_what_is_wrong_with_a_release_is_said_field_by_field(
-    quick: ApiClient, changes: dict[str, object], fields: list[str]
+    shared_room: PressRoom, changes: dict[str, object], fields: list[str]
 ) -> None:
-    told = problem(quick.publish(**changes), 422)
+    told = problem(shared_room.post_release(**changes), 422)
     assert sorted(one["field"] for one in told["errors"]) == fields
     assert all(one["detail"].endswith(".") for one in told["errors"])
 
 
-def test_what_is_refused_in_the_text_is_listed(quick: ApiClient) -> None:
+def test_what_is_refused_in_the_text_is_listed(shared_room: PressRoom) -> None:
     html = "<form></form><script>a()</script><p onclick=b()><a href='javascript:c()'>d</a></p>"
-    told = problem(quick.publish(body_html=html), 422)
+    told = problem(shared_room.post_release(body_html=html), 422)
     [one] = told["errors"]
     assert one["field"] == "body_html"
     for found in ("<form>", "<script>", "onclick=", "javascript:c()"):
         assert found in one["detail"]
 
 
-def test_of_a_key_given_twice_the_last_counts(quick: ApiClient) -> None:
+def test_of_a_key_given_twice_the_last_counts(shared_room: PressRoom) -> None:
     """As every JSON reader does that does not refuse it; a bad one is not hidden by it."""
     body = re.sub(r"^\{", '{"title": "Først", ', json.dumps(release(title="")))
-    told = problem(quick.send(body.encode()), 422)
+    told = problem(shared_room.post_body(body.encode()), 422)
     assert [one["field"] for one in told["errors"]] == ["title"]
 
 
-def test_a_problem_does_not_repeat_what_was_sent(quick: ApiClient) -> None:
-    answer = quick.publish(contacts=[{"name": "Ada", "email": "ada@hemmelig"}])
+def test_a_problem_does_not_repeat_what_was_sent(shared_room: PressRoom) -> None:
+    answer = shared_room.post_release(contacts=[{"name": "Ada", "email": "ada@hemmelig"}])
     problem(answer, 422)
     assert "hemmelig" not in answer.text

@@ -8,14 +8,16 @@ from urllib.parse import quote
 import pytest
 
 from mailer.domain import publishers
-from tests.api.client import RELEASES, ApiClient, problem
-from tests.domain.press_room import ADA, KARI, RELEASE, ROOM
+from tests.api.problems import problem
+from tests.support.press_room import ADA, DRAFT, KARI, PressRoom
+from tests.support.publishing_system import RELEASES
+from tests.support.releases import RELEASE
 
 ACCOUNT = ("total", "accepted", "refused", "skipped", "deferred", "waiting", "uncertain")
 
 
-def test_a_release_is_accepted_with_its_state_and_links(both: ApiClient) -> None:
-    answer = both.publish()
+def test_a_release_is_accepted_with_its_state_and_links(room: PressRoom) -> None:
+    answer = room.post_release()
     assert answer.status_code == 202
     told = answer.get_json()
     itself = f"{RELEASES}/{told['id']}"
@@ -26,25 +28,25 @@ def test_a_release_is_accepted_with_its_state_and_links(both: ApiClient) -> None
         assert told["links"][name] == f"{itself}/{name}"
 
 
-def test_every_link_leads_somewhere(both: ApiClient) -> None:
-    links = both.publish(hold_minutes=10).get_json()["links"]
-    assert both.call("GET", links["self"]).status_code == 200
-    assert both.call("GET", links["receipt"]).status_code == 200
-    problem(both.call("GET", f"{links['recipients']}?address={KARI}"), 404)
-    assert both.call("POST", links["resume"]).status_code == 200
-    assert both.call("POST", links["stop"]).status_code == 200
+def test_every_link_leads_somewhere(room: PressRoom) -> None:
+    links = room.post_release(hold_minutes=10).get_json()["links"]
+    assert room.call("GET", links["self"]).status_code == 200
+    assert room.call("GET", links["receipt"]).status_code == 200
+    problem(room.call("GET", f"{links['recipients']}?address={KARI}"), 404)
+    assert room.call("POST", links["resume"]).status_code == 200
+    assert room.call("POST", links["stop"]).status_code == 200
 
 
-def test_the_same_call_again_gets_the_same_answer(both: ApiClient) -> None:
-    first = both.publish(hold_minutes=10)
-    both.call("POST", first.get_json()["links"]["stop"])
-    again = both.publish(hold_minutes=10)
+def test_the_same_call_again_gets_the_same_answer(room: PressRoom) -> None:
+    first = room.post_release(hold_minutes=10)
+    room.call("POST", first.get_json()["links"]["stop"])
+    again = room.post_release(hold_minutes=10)
     assert (again.status_code, again.data) == (first.status_code, first.data)
 
 
-def test_other_content_is_a_conflict_that_names_the_release_and_the_way(both: ApiClient) -> None:
-    first = both.publish().get_json()["id"]
-    told = problem(both.publish(title="En annen nyhet"), 409)
+def test_other_content_is_a_conflict_that_names_the_release_and_the_way(room: PressRoom) -> None:
+    first = room.post_release().get_json()["id"]
+    told = problem(room.post_release(title="En annen nyhet"), 409)
     assert told["release"] == first
     assert str(first) in told["detail"]
     assert "correct" in told["detail"]
@@ -60,62 +62,62 @@ def test_other_content_is_a_conflict_that_names_the_release_and_the_way(both: Ap
     ],
 )
 def test_what_is_not_sent_now_says_so(
-    both: ApiClient, changes: dict[str, object], state: str
+    room: PressRoom, changes: dict[str, object], state: str
 ) -> None:
-    assert both.publish(**changes).get_json()["state"] == state
+    assert room.post_release(**changes).get_json()["state"] == state
 
 
-def test_progress_and_receipt_of_a_new_release(both: ApiClient) -> None:
-    links = both.publish(hold_minutes=10).get_json()["links"]
-    progress = both.call("GET", links["self"]).get_json()
+def test_progress_and_receipt_of_a_new_release(room: PressRoom) -> None:
+    links = room.post_release(hold_minutes=10).get_json()["links"]
+    progress = room.call("GET", links["self"]).get_json()
     assert (progress["state"], progress["total"], progress["accepted"]) == ("held", 0, 0)
-    receipt = both.call("GET", links["receipt"]).get_json()
+    receipt = room.call("GET", links["receipt"]).get_json()
     assert [receipt[name] for name in ACCOUNT] == [0] * len(ACCOUNT)
     assert receipt["state"] == "held"
 
 
-def test_a_held_release_goes_on_or_is_stopped_and_again_is_fine(both: ApiClient) -> None:
-    links = both.publish(hold_minutes=10).get_json()["links"]
+def test_a_held_release_goes_on_or_is_stopped_and_again_is_fine(room: PressRoom) -> None:
+    links = room.post_release(hold_minutes=10).get_json()["links"]
     for _ in range(2):
-        assert both.call("POST", links["resume"]).get_json()["state"] == "sending"
+        assert room.call("POST", links["resume"]).get_json()["state"] == "sending"
     for _ in range(2):
-        assert both.call("POST", links["stop"]).get_json()["state"] == "stopped"
+        assert room.call("POST", links["stop"]).get_json()["state"] == "stopped"
 
 
-def test_what_contradicts_is_a_conflict(both: ApiClient) -> None:
-    done = both.publish(notify=False).get_json()
-    problem(both.call("POST", done["links"]["stop"]), 409)
-    problem(both.call("POST", done["links"]["resume"]), 409)
+def test_what_contradicts_is_a_conflict(room: PressRoom) -> None:
+    done = room.post_release(notify=False).get_json()
+    problem(room.call("POST", done["links"]["stop"]), 409)
+    problem(room.call("POST", done["links"]["resume"]), 409)
 
 
-def test_the_release_of_another_press_room_is_not_there(both: ApiClient) -> None:
-    links = both.publish(hold_minutes=10).get_json()["links"]
-    with both.app.app_context():
-        other = publishers.add(replace(ROOM, slug="fjellavisa"))
+def test_the_release_of_another_press_room_is_not_there(room: PressRoom) -> None:
+    links = room.post_release(hold_minutes=10).get_json()["links"]
+    with room.app.app_context():
+        other = publishers.add(replace(DRAFT, slug="fjellavisa"))
     for name in ("self", "receipt"):
-        problem(both.call("GET", links[name], other), 404)
-    problem(both.call("GET", f"{links['recipients']}?address={KARI}", other), 404)
+        problem(room.call("GET", links[name], other), 404)
+    problem(room.call("GET", f"{links['recipients']}?address={KARI}", other), 404)
     for name in ("stop", "resume"):
-        problem(both.call("POST", links[name], other), 404)
-    assert both.call("GET", links["self"]).get_json()["state"] == "held"
+        problem(room.call("POST", links[name], other), 404)
+    assert room.call("GET", links["self"]).get_json()["state"] == "held"
 
 
 @pytest.mark.parametrize("number", ["0", "4711", str(2**63), "9" * 30])
 @pytest.mark.parametrize("more", ["", "/receipt", f"/recipients?address={ADA}"])
-def test_a_number_of_no_release_is_not_found(both: ApiClient, number: str, more: str) -> None:
-    problem(both.call("GET", f"{RELEASES}/{number}{more}"), 404)
+def test_a_number_of_no_release_is_not_found(room: PressRoom, number: str, more: str) -> None:
+    problem(room.call("GET", f"{RELEASES}/{number}{more}"), 404)
 
 
 @pytest.mark.parametrize("act", ["stop", "resume"])
-def test_nothing_is_done_to_a_number_of_no_release(both: ApiClient, act: str) -> None:
-    problem(both.call("POST", f"{RELEASES}/{2**63}/{act}"), 404)
+def test_nothing_is_done_to_a_number_of_no_release(room: PressRoom, act: str) -> None:
+    problem(room.call("POST", f"{RELEASES}/{2**63}/{act}"), 404)
 
 
 @pytest.mark.parametrize(
     "address", ["", "kari", "kari@example.org\n", "a\0b@example.org", "\ud800"]
 )
-def test_what_is_no_address_is_no_recipient(both: ApiClient, address: str) -> None:
-    links = both.publish(notify=False).get_json()["links"]
+def test_what_is_no_address_is_no_recipient(room: PressRoom, address: str) -> None:
+    links = room.post_release(notify=False).get_json()["links"]
     written = quote(address, errors="surrogatepass")
-    told = problem(both.call("GET", f"{links['recipients']}?address={written}"), 422)
+    told = problem(room.call("GET", f"{links['recipients']}?address={written}"), 422)
     assert [one["field"] for one in told["errors"]] == ["address"]

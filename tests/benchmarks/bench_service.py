@@ -8,14 +8,12 @@ from __future__ import annotations
 import json
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from sqlalchemy import create_engine, text
@@ -30,6 +28,7 @@ from tests.processes import Process, eventually, free_port, listens
 from tests.relay import Relay
 from tests.servers import PostgreSQL, Redis, temporary_folder
 from tests.service import NAMES, Service, application, complete, contract
+from tests.support.publishing_system import PublishingSystem
 
 SENDER = "presse@example.org"
 CONNECTIONS = 16
@@ -138,14 +137,9 @@ class BenchService:
 
     def ask(self, slug: str, path: str, body: object = None) -> Figures:
         """Call the API for a press room."""
-        request = urllib.request.Request(
-            self.service.url + path,
-            None if body is None else json.dumps(body).encode(),
-            {"Authorization": f"Bearer {self._keys[slug]}", "Content-Type": "application/json"},
+        return PublishingSystem(self.service.url, self._keys[slug], _PATIENCE_SECONDS).call(
+            path, body
         )
-        with urllib.request.urlopen(request, timeout=600) as answer:
-            found: dict[str, Any] = json.load(answer)
-            return found
 
     def until_done(self, slug: str, path: str) -> Figures:
         """Wait for the end of a release, at which nobody is lost; returns how it stands."""

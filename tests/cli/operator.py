@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.domain.press_room import ROOM, SLUG, release
 from tests.processes import PATIENCE_SECONDS
 from tests.service import complete
+from tests.support.press_room import DRAFT, SLUG
+from tests.support.releases import release
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Operator:
 
     def opens_a_room(self, slug: str = SLUG) -> str:
         """Open a press room, and give its key."""
-        options = ("--name", ROOM.name, "--from", ROOM.from_address, "--json")
+        options = ("--name", DRAFT.name, "--from", DRAFT.from_address, "--json")
         key: str = self.does("publisher", "add", slug, *options).json["api_key"]
         return key
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.operator import Operator
-from tests.domain.press_room import ROOM, SLUG
+from tests.support.press_room import DRAFT, SLUG
 
 LOGO = "https://example.org/logo.png"
 
@@ -15,7 +15,7 @@ LOGO = "https://example.org/logo.png"
 def test_a_press_room_is_opened_with_its_logo_and_colour(operator: Operator) -> None:
     look = ("--logo", LOGO, "--accent", "#7a1f3d")
     said = operator.does(
-        "publisher", "add", SLUG, "--name", ROOM.name, "--from", ROOM.from_address, *look
+        "publisher", "add", SLUG, "--name", DRAFT.name, "--from", DRAFT.from_address, *look
     )
     assert "mailer_" in said.out
 

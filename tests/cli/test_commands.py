@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.cli.operator import Operator
-from tests.domain.press_room import ADA, KARI, OLA, SLUG
+from tests.support.press_room import ADA, KARI, OLA, SLUG
 
 
 def number(said: str) -> str:

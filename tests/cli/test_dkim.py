@@ -13,7 +13,7 @@ import pytest
 from dns.rdtypes.ANY.TXT import TXT
 
 from tests.cli.operator import Operator
-from tests.domain.press_room import SLUG
+from tests.support.press_room import SLUG
 
 NAME = "MAILER_DKIM_KEYS"
 

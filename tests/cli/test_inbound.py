@@ -12,8 +12,8 @@ from mailer.domain.verp import Purpose, ReturnPaths
 from mailer.storage.database import read_transaction
 from mailer.storage.models import Subscription
 from tests.cli.operator import Operator, Said
-from tests.domain.press_room import KARI, PressRoom, press_room
 from tests.processes import free_port
+from tests.support.press_room import KARI, PressRoom, open_press_room
 
 DOMAIN = "in.example.org"
 LETTER = b"From: kari@example.org\r\nSubject: unsubscribe\r\n\r\n\xff\0\r\n"
@@ -44,18 +44,19 @@ class Postmaster:
 def postmaster(operator: Operator) -> Iterator[Postmaster]:
     """A postmaster, on both kinds of database."""
     environment = {**operator.environment, "MAILER_MAIL_DOMAIN": DOMAIN}
-    with press_room(environment["DATABASE_URL"], **environment) as room:
+    url = environment["DATABASE_URL"]
+    with open_press_room(url, **environment) as room, room.app.app_context():
         yield Postmaster(room, Operator(environment, operator.folder))
 
 
 def test_a_message_to_leave_by_ends_the_subscription_once(postmaster: Postmaster) -> None:
-    one = postmaster.room.follow(KARI)
+    one = postmaster.room.confirmed(KARI)
     for _ in range(2):
         recipient = postmaster.address("unsubscribe", one).upper()
         said = postmaster.receive(LETTER, "--recipient", recipient)
         assert said.status == 0
         assert f"Subscription {one} has ended, by mail." in said.err
-    assert postmaster.room.proofs(one) == [*BEFORE, "unsubscribed"]
+    assert postmaster.room.steps(one) == [*BEFORE, "unsubscribed"]
     assert postmaster.room.letters() == ["confirm", "welcome", "goodbye"]
     with read_transaction() as session:
         assert session.get_one(Subscription, one).ended_reason == "unsubscribed: mailto"
@@ -65,14 +66,14 @@ def test_a_message_to_leave_by_ends_the_subscription_once(postmaster: Postmaster
 def test_without_an_envelope_the_header_says_whom_it_is_for(
     postmaster: Postmaster, name: str
 ) -> None:
-    one = postmaster.room.follow(KARI)
+    one = postmaster.room.confirmed(KARI)
     field = f"{name}: <{postmaster.address('unsubscribe', one)}>\r\n"
     assert postmaster.receive(field.encode() + LETTER).status == 0
     assert postmaster.room.open_subscriptions(KARI) == []
 
 
 def test_the_envelope_counts_more_than_the_header(postmaster: Postmaster) -> None:
-    one = postmaster.room.follow(KARI)
+    one = postmaster.room.confirmed(KARI)
     field = f"To: <{postmaster.address('unsubscribe', one)}>\r\n"
     said = postmaster.receive(field.encode() + LETTER, "--recipient", f"postmaster@{DOMAIN}")
     assert said.status == os.EX_NOUSER
@@ -81,24 +82,24 @@ def test_the_envelope_counts_more_than_the_header(postmaster: Postmaster) -> Non
 
 @pytest.mark.parametrize("field", [b"Auto-Submitted: auto-replied", b"Return-Path: <>"])
 def test_an_answering_machine_ends_nothing(postmaster: Postmaster, field: bytes) -> None:
-    one = postmaster.room.follow(KARI)
+    one = postmaster.room.confirmed(KARI)
     recipient = postmaster.address("unsubscribe", one)
     said = postmaster.receive(field + b"\r\n" + LETTER, "--recipient", recipient)
     assert said.status == 0
     assert "nothing follows" in said.err
-    assert postmaster.room.proofs(one) == BEFORE
+    assert postmaster.room.steps(one) == BEFORE
 
 
 def test_a_letter_that_comes_back_is_taken_and_ends_nothing(postmaster: Postmaster) -> None:
-    one = postmaster.room.follow(KARI)
+    one = postmaster.room.confirmed(KARI)
     said = postmaster.receive(LETTER, "--recipient", postmaster.address("bounce", one))
     assert said.status == 0
     assert f"subscription {one} came back" in said.err
-    assert postmaster.room.proofs(one) == BEFORE
+    assert postmaster.room.steps(one) == BEFORE
 
 
 def test_what_was_not_made_here_has_no_mailbox(postmaster: Postmaster) -> None:
-    one = postmaster.room.follow(KARI)
+    one = postmaster.room.confirmed(KARI)
     own = postmaster.address("unsubscribe", one)
     nobodys = postmaster.address("unsubscribe", one + 1)
     for recipient in (
@@ -111,16 +112,16 @@ def test_what_was_not_made_here_has_no_mailbox(postmaster: Postmaster) -> None:
         said = postmaster.receive(LETTER, "--recipient", recipient)
         assert (said.status, said.err) == (os.EX_NOUSER, "No mailbox has this address.\n")
     assert postmaster.receive(LETTER).status == os.EX_NOUSER
-    assert postmaster.room.proofs(one) == BEFORE
+    assert postmaster.room.steps(one) == BEFORE
 
 
 @pytest.mark.parametrize("message", [b"", b"\0\xff" * 1_000, b"no header\r\n", b"a" * 1_000_000])
 def test_what_is_no_message_is_refused(postmaster: Postmaster, message: bytes) -> None:
-    one = postmaster.room.follow(KARI)
+    one = postmaster.room.confirmed(KARI)
     said = postmaster.receive(message, "--recipient", postmaster.address("unsubscribe", one))
     assert said.status == os.EX_DATAERR
     assert said.err.count("\n") == 1
-    assert postmaster.room.proofs(one) == BEFORE
+    assert postmaster.room.steps(one) == BEFORE
 
 
 @pytest.mark.parametrize(
@@ -134,7 +135,7 @@ def test_what_is_no_message_is_refused(postmaster: Postmaster, message: bytes) -
 def test_while_the_database_is_away_the_mail_server_keeps_the_message(
     postmaster: Postmaster, url: str
 ) -> None:
-    recipient = postmaster.address("unsubscribe", postmaster.room.follow(KARI))
+    recipient = postmaster.address("unsubscribe", postmaster.room.confirmed(KARI))
     away = url.format(port=free_port(), folder=postmaster.operator.folder)
     said = postmaster.receive(LETTER, "--recipient", recipient, DATABASE_URL=away)
     assert said.status == os.EX_TEMPFAIL
@@ -142,7 +143,7 @@ def test_while_the_database_is_away_the_mail_server_keeps_the_message(
 
 
 def test_a_setting_that_is_missing_is_named_and_the_message_kept(postmaster: Postmaster) -> None:
-    recipient = postmaster.address("unsubscribe", postmaster.room.follow(KARI))
+    recipient = postmaster.address("unsubscribe", postmaster.room.confirmed(KARI))
     for name in ("MAILER_MAIL_DOMAIN", "BASE_URL"):
         said = postmaster.receive(LETTER, "--recipient", recipient, **{name: ""})
         assert said.status == os.EX_TEMPFAIL

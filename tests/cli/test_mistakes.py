@@ -11,8 +11,9 @@ import pytest
 from mailer.cli import commands
 from mailer.config import Settings
 from tests.cli.operator import Operator
-from tests.domain.press_room import KARI, SLUG, release
 from tests.processes import free_port
+from tests.support.press_room import KARI, SLUG
+from tests.support.releases import release
 
 COMMANDS = commands.list_commands(click.Context(commands))
 REQUIRED = [field.alias for field in Settings.model_fields.values() if field.is_required()]

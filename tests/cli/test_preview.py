@@ -9,7 +9,8 @@ import pytest
 
 from mailer.mail.locales import available
 from tests.cli.operator import Operator
-from tests.domain.press_room import RELEASE, ROOM, SLUG
+from tests.support.press_room import DRAFT, SLUG
+from tests.support.releases import RELEASE
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_a_publishers_own_release_comes_from_the_publisher(operator: Operator) -
     operator.does("release", "preview", operator.release_file(), *options)
     message = message_from_bytes((folder / "nb.eml").read_bytes(), policy=policy.default)
     [sender] = message["From"].addresses
-    assert (sender.display_name, sender.addr_spec) == (ROOM.name, ROOM.from_address)
+    assert (sender.display_name, sender.addr_spec) == (DRAFT.name, DRAFT.from_address)
 
 
 def test_a_publisher_that_is_not_there_is_one_sentence(operator: Operator) -> None:

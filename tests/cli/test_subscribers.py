@@ -14,8 +14,8 @@ from mailer.storage.database import transaction
 from mailer.storage.models import Subscription
 from mailer.storage.types import now
 from tests.cli.operator import Operator
-from tests.domain.press_room import ADA, KARI, OLA, PROOF, SLUG
 from tests.service import application
+from tests.support.press_room import ADA, EVIDENCE, KARI, NAME, OLA, SLUG
 
 FILE = (
     "address,confirmed_at,locale\n"
@@ -46,7 +46,7 @@ def test_a_press_room_without_followers_has_a_header_alone(operator: Operator) -
 def test_the_dossier_is_readable_and_json(operator: Operator) -> None:
     bring(operator)
     said = operator.does("subscriber", "show", KARI.upper())
-    for word in (KARI, "Fjordavisa", "2024-05-17", "imported"):
+    for word in (KARI, NAME, "2024-05-17", "imported"):
         assert word in said.out
     assert OLA not in said.out
     known = operator.does("subscriber", "show", KARI, "--json").json
@@ -102,7 +102,7 @@ def test_the_sweep_forgets_who_never_confirmed(operator: Operator) -> None:
     with application(operator.environment) as app:
         for address, age in ((KARI, timedelta(days=31)), (OLA, timedelta(days=29))):
             settings = app.extensions["settings"]
-            subscriptions.sign_up(settings, publishers.find(SLUG), address, PROOF)
+            subscriptions.sign_up(settings, publishers.find(SLUG), address, EVIDENCE)
             with transaction() as session:
                 old = update(Subscription).where(Subscription.requested_at > now() - timedelta(1))
                 session.execute(old.values(requested_at=now() - age))

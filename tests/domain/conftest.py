@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
 
 from mailer.storage import types
-from tests.domain.press_room import PressRoom, TimePasses, press_room
+from tests.support.press_room import PressRoom, open_press_room
+
+TimePasses = Callable[[timedelta], None]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """Both kinds, because what is tested here is SQL."""
+    return str(request.param)
 
 
 @pytest.fixture
 def room(database_url: str) -> Iterator[PressRoom]:
     """The press room, on both kinds of database."""
-    with press_room(database_url) as room:
+    with open_press_room(database_url) as room, room.app.app_context():
         yield room
 
 

@@ -9,13 +9,13 @@ import pytest
 from mailer.domain import publishers
 from mailer.domain.branding import BrandingField, checked
 from mailer.errors import InvalidInput, NotFound
-from tests.domain.press_room import ROOM, SLUG, PressRoom
+from tests.support.press_room import DRAFT, SLUG, PressRoom
 
 LOGO = "https://example.org/logo.png"
 
 
 def test_a_press_room_is_opened_with_its_logo_and_colour(room: PressRoom) -> None:
-    publishers.add(replace(ROOM, slug="fjellavisa", logo_url=LOGO, accent="#7A1F3D "))
+    publishers.add(replace(DRAFT, slug="fjellavisa", logo_url=LOGO, accent="#7A1F3D "))
     found = publishers.find("fjellavisa")
     assert (found.logo_url, found.accent) == (LOGO, "#7a1f3d")
 
@@ -26,14 +26,14 @@ def test_a_press_room_can_change_what_readers_see_and_nothing_else(room: PressRo
     found = publishers.find(SLUG)
     assert (found.name, found.website_url) == ("Fjord og fjell", "https://example.org/")
     assert (found.logo_url, found.accent) == (None, "#000000")
-    assert (found.from_address, found.locale) == (ROOM.from_address, ROOM.locale)
+    assert (found.from_address, found.locale) == (DRAFT.from_address, DRAFT.locale)
 
 
 def test_a_press_room_says_who_it_is_and_whom_to_ask(room: PressRoom) -> None:
     ada = {"name": "Ada Ås", "title": None, "email": "ada@example.org", "phone": "+47 00 00 00 00"}
     about = " Kysten.\r\n \r\nHavet. \n"
     publishers.add(
-        replace(ROOM, slug="fjellavisa", about=about, privacy="Spør oss.", contacts=[ada])
+        replace(DRAFT, slug="fjellavisa", about=about, privacy="Spør oss.", contacts=[ada])
     )
     found = publishers.find("fjellavisa")
     assert (found.about, found.privacy, found.contacts) == (
@@ -89,7 +89,7 @@ def test_what_cannot_be_shown_is_refused_by_name(
         publishers.change(SLUG, {field: value})
     assert list(refusal.value.problems) == [field.removesuffix("_url")]
     found = publishers.find(SLUG)
-    assert (found.name, found.logo_url, found.accent) == (ROOM.name, None, None)
+    assert (found.name, found.logo_url, found.accent) == (DRAFT.name, None, None)
 
 
 def test_a_colour_that_is_too_light_is_told_by_how_much() -> None:

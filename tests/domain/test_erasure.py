@@ -26,7 +26,7 @@ from mailer.storage.models import (
     Subscription,
 )
 from mailer.storage.types import now
-from tests.domain.press_room import KARI, OLA, PROOF, SLUG, PressRoom
+from tests.support.press_room import EVIDENCE, KARI, OLA, SLUG, PressRoom
 
 SEEN = Evidence(language="nb", page="https://follow.example.org/kari", network="192.0.2.0/24")
 
@@ -47,11 +47,11 @@ def everything() -> str:
 
 def test_only_bare_rows_and_a_hash_are_left(room: PressRoom) -> None:
     publishers.add(PublisherDraft("fjellavisa", "Fjellavisa", "presse@example.org", "nn"))
-    left = room.follow(KARI)
-    room.leave(left)
+    left = room.confirmed(KARI)
+    room.unsubscribe(left)
     subscriptions.sign_up(room.settings, publishers.find(SLUG), KARI, SEEN)
     [asked] = room.open_subscriptions(KARI)
-    other = room.sign_up(KARI, "fjellavisa")
+    other = room.sign_up(KARI, slug="fjellavisa")
     erasure.erase(room.settings, " KARI@example.org")
     text = everything()
     for trace in ("kari", SEEN.page, str(SEEN.network)):
@@ -69,7 +69,7 @@ def test_only_bare_rows_and_a_hash_are_left(room: PressRoom) -> None:
 
 
 def test_letters_on_their_way_are_dropped_and_those_sent_stay_counted(room: PressRoom) -> None:
-    room.follow(KARI)
+    room.confirmed(KARI)
     with transaction() as session:
         first = select(OutboxMessage.id).order_by(OutboxMessage.id).limit(1).scalar_subquery()
         sent = update(OutboxMessage).where(OutboxMessage.id == first)
@@ -94,7 +94,7 @@ def test_another_key_makes_another_hash(room: PressRoom) -> None:
 def test_who_is_not_here_is_not_erased(
     room: PressRoom, address: str, error: type[Exception]
 ) -> None:
-    room.follow(KARI)
+    room.confirmed(KARI)
     with pytest.raises(error):
         erasure.erase(room.settings, address)
     assert room.count(Erased) == 0
@@ -102,7 +102,7 @@ def test_who_is_not_here_is_not_erased(
 
 
 def test_without_a_key_nobody_is_erased(room: PressRoom) -> None:
-    one = room.follow(KARI)
+    one = room.confirmed(KARI)
     keyless = room.settings.model_copy(update={"erasure_key": None})
     with pytest.raises(Misconfigured, match="MAILER_ERASURE_KEY"):
         erasure.erase(keyless, KARI)
@@ -112,7 +112,7 @@ def test_without_a_key_nobody_is_erased(room: PressRoom) -> None:
 
 
 def test_no_file_brings_them_back_until_they_have_confirmed_anew(room: PressRoom) -> None:
-    room.follow(KARI)
+    room.confirmed(KARI)
     erasure.erase(room.settings, KARI)
     for _ in range(2):
         report = bring(room, OLA, KARI)
@@ -121,15 +121,15 @@ def test_no_file_brings_them_back_until_they_have_confirmed_anew(room: PressRoom
     one = room.sign_up(KARI)
     assert "only they may come back" in bring(room, KARI).refused[2]
     assert room.count(Erased) == 1
-    subscriptions.confirm(room.settings, one, PROOF)
+    subscriptions.confirm(room.settings, one, EVIDENCE)
     assert room.count(Erased) == 0
-    room.leave(one)
+    room.unsubscribe(one)
     assert "left" in bring(room, KARI).refused[2]
 
 
 def test_an_import_that_cannot_tell_who_was_erased_brings_nobody(room: PressRoom) -> None:
     assert import_followers(SLUG, ["address", OLA], locales=("nb",)).added == 1
-    room.follow(KARI)
+    room.confirmed(KARI)
     erasure.erase(room.settings, KARI)
     with pytest.raises(Misconfigured, match="MAILER_ERASURE_KEY"):
         import_followers(SLUG, ["address", KARI], locales=("nb",))
@@ -149,17 +149,17 @@ def test_an_erasure_beside_something_else_is_before_or_after_it(
 
     for number in range(8):
         address = f"kari{number}@example.org"
-        one = room.follow(address)
+        one = room.confirmed(address)
         if other == "undo":
-            room.leave(one)
+            room.unsubscribe(one)
         erasing = partial(erasure.erase_subscriber_of, room.settings, one)
         beside: dict[str, Callable[[], object]] = {
             "sign up": partial(
-                subscriptions.sign_up, room.settings, publishers.find(SLUG), address, PROOF
+                subscriptions.sign_up, room.settings, publishers.find(SLUG), address, EVIDENCE
             ),
             "import": partial(bring, room, address),
-            "leave": partial(room.leave, one),
-            "undo": partial(subscriptions.resume, one, PROOF),
+            "leave": partial(room.unsubscribe, one),
+            "undo": partial(subscriptions.resume, one, EVIDENCE),
             "ask": partial(preferences.ask_for_link, room.settings, one),
             "erase": erasing,
         }

@@ -8,7 +8,7 @@ from mailer.domain.followers import subscriptions
 from mailer.domain.followers.follower_csv import ImportReport, import_followers
 from mailer.errors import InvalidInput, NotFound
 from mailer.storage.models import Subscriber, Subscription
-from tests.domain.press_room import ADA, KARI, OLA, SLUG, PressRoom
+from tests.support.press_room import ADA, KARI, OLA, SLUG, PressRoom
 
 ONE = "Enter one valid email address."
 LOCALES = ("nb", "nn", "en")
@@ -28,7 +28,7 @@ def test_a_follower_is_confirmed_as_of_then_and_gets_no_letter(room: PressRoom) 
     view = subscriptions.look_up(one)
     assert (view.confirmed, view.locale) == (True, "nn")
     assert room.letters() == []
-    assert room.proofs(one) == ["imported"]
+    assert room.steps(one) == ["imported"]
 
 
 def test_the_press_rooms_own_language_is_the_default(room: PressRoom) -> None:
@@ -67,7 +67,7 @@ def test_a_confirmation_is_a_moment_in_the_past_with_its_zone(room: PressRoom, m
 
 
 def test_who_has_left_stays_away(room: PressRoom) -> None:
-    room.leave(room.follow(KARI))
+    room.unsubscribe(room.confirmed(KARI))
     report = bring(f"{KARI},,", f"{OLA},,")
     assert report.added == 1
     assert "left" in report.refused[2]

@@ -18,7 +18,9 @@ from mailer.errors import Conflict, NotFound, ReferenceTaken
 from mailer.storage.database import transaction
 from mailer.storage.models import Release
 from mailer.storage.types import now
-from tests.domain.press_room import ROOM, SLUG, PressRoom, TimePasses, release
+from tests.domain.conftest import TimePasses
+from tests.support.press_room import DRAFT, SLUG, PressRoom
+from tests.support.releases import release
 
 
 def publish(room: PressRoom, **changes: Any) -> Release:
@@ -74,7 +76,7 @@ def test_the_first_content_stays(room: PressRoom) -> None:
 
 
 def test_another_press_room_may_use_the_same_reference(room: PressRoom) -> None:
-    publishers.add(replace(ROOM, slug="fjellavisa"))
+    publishers.add(replace(DRAFT, slug="fjellavisa"))
     ours = publish(room)
     body = ReleaseBody.read(release(title="Rekordår i fjellet"))
     theirs = publishing.publish(room.settings, publishers.find("fjellavisa"), body)
@@ -107,7 +109,7 @@ def test_what_becomes_of_it_at_first(room: PressRoom, changes: dict[str, Any], s
 def test_a_press_room_holds_its_releases_unless_one_says_otherwise(
     room: PressRoom, own: int, asked: int | None, state: str
 ) -> None:
-    publishers.add(replace(ROOM, slug="fjellavisa", hold_minutes=own))
+    publishers.add(replace(DRAFT, slug="fjellavisa", hold_minutes=own))
     body = ReleaseBody.read(release(hold_minutes=asked))
     one = publishing.publish(room.settings, publishers.find("fjellavisa"), body)
     assert one.state == state
@@ -166,7 +168,7 @@ def test_what_is_done_cannot_be_stopped(room: PressRoom) -> None:
 
 
 def test_the_release_of_another_press_room_is_not_there(room: PressRoom) -> None:
-    publishers.add(replace(ROOM, slug="fjellavisa"))
+    publishers.add(replace(DRAFT, slug="fjellavisa"))
     one, other = publish(room, hold_minutes=10), publishers.find("fjellavisa")
     with pytest.raises(NotFound):
         lifecycle.stop(other, one.id)

@@ -8,7 +8,7 @@ import pytest
 
 from mailer.domain.releases.lint import SUBJECT_LENGTH, WORD_LENGTH, lint
 from mailer.domain.releases.release_body import ReleaseBody
-from tests.domain.press_room import RELEASE, release
+from tests.support.releases import RELEASE, release
 
 TEXT = "<p>SØRØYA — Bøttene er fulle, og folk plukker ennå.</p>"
 LONG = "a" * (WORD_LENGTH + 1)

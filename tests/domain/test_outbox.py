@@ -9,7 +9,8 @@ import pytest
 from mailer.domain import publishers
 from mailer.domain.followers import subscriptions
 from mailer.domain.publishers import PublisherDraft
-from tests.domain.press_room import KARI, OLA, PROOF, SLUG, PressRoom, TimePasses
+from tests.domain.conftest import TimePasses
+from tests.support.press_room import EVIDENCE, KARI, OLA, SLUG, PressRoom
 
 ROOMS = [f"avis-{number}" for number in range(8)]
 
@@ -48,39 +49,39 @@ def test_an_hour_later_another_letter_may_go(room: PressRoom, time_passes: TimeP
 
 def test_all_press_rooms_together_send_five_letters_a_day(rooms: PressRoom) -> None:
     for slug in ROOMS:
-        rooms.sign_up(KARI, slug)
+        rooms.sign_up(KARI, slug=slug)
     assert rooms.letters() == ["confirm"] * 5
 
 
 def test_a_day_later_another_letter_may_go(rooms: PressRoom, time_passes: TimePasses) -> None:
     for slug in ROOMS:
-        rooms.sign_up(KARI, slug)
+        rooms.sign_up(KARI, slug=slug)
     time_passes(timedelta(hours=23))
-    rooms.sign_up(KARI, SLUG)
+    rooms.sign_up(KARI, slug=SLUG)
     assert len(rooms.letters()) == 5
     time_passes(timedelta(hours=25))
-    rooms.sign_up(KARI, SLUG)
+    rooms.sign_up(KARI, slug=SLUG)
     assert len(rooms.letters()) == 6
 
 
 def test_a_letter_that_does_not_go_leaves_no_proof_of_one(room: PressRoom) -> None:
     for _ in range(5):
         one = room.sign_up(KARI)
-    assert room.proofs(one) == ["requested"] * 2
+    assert room.steps(one) == ["requested"] * 2
 
 
 def test_leaving_and_coming_back_all_day_sends_five_letters(room: PressRoom) -> None:
     """A letter may be forwarded, and its link can do this without end."""
-    one = room.follow(KARI)
+    one = room.confirmed(KARI)
     for _ in range(10):
-        room.leave(one)
-        subscriptions.resume(one, PROOF)
+        room.unsubscribe(one)
+        subscriptions.resume(one, EVIDENCE)
     assert len(room.letters()) <= 5
 
 
 def test_leaving_works_however_many_letters_there_were(rooms: PressRoom) -> None:
-    one = rooms.follow(KARI)
+    one = rooms.confirmed(KARI)
     for slug in ROOMS:
-        rooms.sign_up(KARI, slug)
-    rooms.leave(one)
+        rooms.sign_up(KARI, slug=slug)
+    rooms.unsubscribe(one)
     assert subscriptions.look_up(one).ended

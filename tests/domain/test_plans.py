@@ -8,19 +8,20 @@ from mailer.domain.followers import preferences, subscriptions
 from mailer.domain.releases import press_rooms, publishing
 from mailer.domain.releases.release_body import ReleaseBody
 from mailer.storage.database import statement_connection
-from tests.domain.press_room import KARI, PROOF, SLUG, PressRoom, release
 from tests.plans import questions, whole_tables
+from tests.support.press_room import EVIDENCE, KARI, SLUG, PressRoom
+from tests.support.releases import release
 
 
 def test_no_visitor_makes_us_read_a_whole_table(room: PressRoom) -> None:
     body = ReleaseBody.model_validate(release())
     published = publishing.publish(room.settings, room.publisher, body)
-    kari = room.follow(KARI)
+    kari = room.confirmed(KARI)
     with questions() as asked:
         press_rooms.page(SLUG, 10)
         press_rooms.read(SLUG, published.id)
         press_rooms.latest(room.publisher)
-        subscriptions.sign_up(room.settings, room.publisher, KARI, PROOF)
+        subscriptions.sign_up(room.settings, room.publisher, KARI, EVIDENCE)
         subscriptions.look_up(kari)
         preferences.look_up(kari)
         preferences.ask_for_link(room.settings, kari)

@@ -14,8 +14,8 @@ from mailer.domain.releases.release_body import ReleaseBody
 from mailer.domain.tokens import Purpose, Tokens
 from mailer.errors import InvalidLink
 from mailer.mail.locales import available
-from tests.domain.press_room import RELEASE, release
 from tests.service import contract
+from tests.support.releases import RELEASE, release
 
 
 def shown(**changes: Any) -> Preview:

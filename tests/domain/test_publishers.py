@@ -11,9 +11,9 @@ from mailer.domain import publishers
 from mailer.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthorized
 from mailer.storage.database import read_transaction
 from mailer.storage.models import ApiKey, Publisher
-from tests.domain.press_room import ROOM, SLUG, PressRoom
+from tests.support.press_room import DRAFT, SLUG, PressRoom
 
-OTHER = replace(ROOM, slug="fjellavisa")
+OTHER = replace(DRAFT, slug="fjellavisa")
 
 
 def test_a_new_press_room_comes_with_a_key_that_publishes(room: PressRoom) -> None:
@@ -67,7 +67,7 @@ def test_a_key_for_a_press_room_that_is_not_there(room: PressRoom) -> None:
 
 def test_a_slug_belongs_to_one_press_room(room: PressRoom) -> None:
     with pytest.raises(Conflict, match=SLUG):
-        publishers.add(ROOM)
+        publishers.add(DRAFT)
     assert room.count(Publisher) == 1
     assert room.count(ApiKey) == 1
 

@@ -15,7 +15,8 @@ from mailer.errors import InvalidAddress, NotFound
 from mailer.storage.database import transaction
 from mailer.storage.models import Batch, BatchMembers, Outcome, Release, Uncertain
 from mailer.storage.types import now
-from tests.domain.press_room import ADA, KARI, OLA, ROOM, PressRoom, release
+from tests.support.press_room import ADA, DRAFT, KARI, OLA, PressRoom
+from tests.support.releases import release
 
 
 def publish(room: PressRoom, **changes: object) -> int:
@@ -117,7 +118,7 @@ def test_another_release_does_not_count(room: PressRoom) -> None:
 
 
 def test_what_became_of_each_recipient(room: PressRoom) -> None:
-    karis, olas, adas = (room.follow(person) for person in (KARI, OLA, ADA))
+    karis, olas, adas = (room.confirmed(person) for person in (KARI, OLA, ADA))
     one = publish(room)
     frozen(one, [karis, olas, adas], position=2)
     outcome(one, olas, "refused", "5.1.1")
@@ -130,7 +131,7 @@ def test_what_became_of_each_recipient(room: PressRoom) -> None:
 
 
 def test_a_recipient_is_found_however_the_address_is_written(room: PressRoom) -> None:
-    karis = room.follow(KARI)
+    karis = room.confirmed(KARI)
     one = publish(room)
     frozen(one, [karis], position=1)
     assert receipts.recipient(room.publisher, one, "KARI@Example.org")["address"] == KARI
@@ -138,8 +139,8 @@ def test_a_recipient_is_found_however_the_address_is_written(room: PressRoom) ->
 
 def test_whoever_it_was_not_for_is_not_found(room: PressRoom) -> None:
     one = publish(room)
-    frozen(one, [room.follow(KARI)], position=1)
-    room.follow(OLA)
+    frozen(one, [room.confirmed(KARI)], position=1)
+    room.confirmed(OLA)
     for stranger in (OLA, ADA):
         with pytest.raises(NotFound):
             receipts.recipient(room.publisher, one, stranger)
@@ -151,7 +152,7 @@ def test_what_is_no_address_is_no_recipient(room: PressRoom) -> None:
 
 
 def test_the_receipt_of_another_press_room_is_not_there(room: PressRoom) -> None:
-    publishers.add(replace(ROOM, slug="fjellavisa"))
+    publishers.add(replace(DRAFT, slug="fjellavisa"))
     one = publish(room)
     with pytest.raises(NotFound):
         receipts.receipt(publishers.find("fjellavisa"), one)

@@ -9,7 +9,7 @@ import pytest
 
 from mailer.domain.releases.release_body import ReleaseBody
 from mailer.errors import InvalidInput
-from tests.domain.press_room import RELEASE, release
+from tests.support.releases import RELEASE, release
 
 HUGE = 10**400
 

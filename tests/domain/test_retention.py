@@ -14,7 +14,8 @@ from mailer.domain.publishers import PublisherDraft
 from mailer.storage.database import read_transaction, transaction
 from mailer.storage.models import Erased, Subscriber, Subscription
 from mailer.storage.types import now
-from tests.domain.press_room import KARI, OLA, PROOF, SLUG, PressRoom, TimePasses
+from tests.domain.conftest import TimePasses
+from tests.support.press_room import EVIDENCE, KARI, OLA, SLUG, PressRoom
 
 DAY = timedelta(days=1)
 
@@ -29,7 +30,7 @@ def reason(subscription_id: int) -> tuple[str | None, bool]:
 def test_a_request_that_nobody_confirms_is_kept_for_thirty_days(
     room: PressRoom, time_passes: TimePasses
 ) -> None:
-    one, other = room.sign_up(KARI), room.follow(OLA)
+    one, other = room.sign_up(KARI), room.confirmed(OLA)
     time_passes(30 * DAY - timedelta(minutes=1))
     retention.apply_retention(room.settings)
     assert reason(one) == (None, True)
@@ -45,8 +46,8 @@ def test_who_has_left_is_remembered_as_long_as_is_set(
     room: PressRoom, time_passes: TimePasses
 ) -> None:
     settings = room.settings.model_copy(update={"keep_ended_days": 60})
-    one = room.follow(KARI)
-    room.leave(one)
+    one = room.confirmed(KARI)
+    room.unsubscribe(one)
     time_passes(60 * DAY - timedelta(minutes=1))
     retention.apply_retention(settings)
     assert reason(one) == ("unsubscribed: page", True)
@@ -57,7 +58,7 @@ def test_who_has_left_is_remembered_as_long_as_is_set(
     key = settings.erasure_key
     report = import_followers(SLUG, ["address", KARI], locales=("nb",), erasure_key=key)
     assert "only they may come back" in report.refused[2]
-    assert subscriptions.resume(one, PROOF).ended
+    assert subscriptions.resume(one, EVIDENCE).ended
 
 
 @pytest.mark.parametrize("other", ["open", "left lately"])
@@ -65,14 +66,14 @@ def test_who_has_something_else_here_is_remembered_with_all_of_it(
     room: PressRoom, time_passes: TimePasses, other: str
 ) -> None:
     publishers.add(PublisherDraft("fjellavisa", "Fjellavisa", "presse@example.org", "nn"))
-    one = room.follow(KARI)
-    room.leave(one)
+    one = room.confirmed(KARI)
+    room.unsubscribe(one)
     asked = room.sign_up(KARI)
     time_passes(729 * DAY)
-    two = room.sign_up(KARI, "fjellavisa")
-    subscriptions.confirm(room.settings, two, PROOF)
+    two = room.sign_up(KARI, slug="fjellavisa")
+    subscriptions.confirm(room.settings, two, EVIDENCE)
     if other == "left lately":
-        room.leave(two)
+        room.unsubscribe(two)
     time_passes(731 * DAY)
     retention.apply_retention(room.settings)
     assert reason(one) == ("unsubscribed: page", True)

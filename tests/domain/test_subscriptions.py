@@ -14,7 +14,7 @@ from mailer.domain.publishers import PublisherDraft
 from mailer.errors import InvalidAddress, InvalidLink
 from mailer.storage.database import read_transaction
 from mailer.storage.models import Consent, Subscriber, Subscription
-from tests.domain.press_room import ADA, KARI, OLA, PROOF, SLUG, PressRoom
+from tests.support.press_room import ADA, EVIDENCE, KARI, OLA, SLUG, PressRoom
 
 AT_ONCE = 8
 
@@ -24,12 +24,12 @@ def test_a_sign_up_asks_for_a_confirmation(room: PressRoom) -> None:
     view = subscriptions.look_up(one)
     assert (view.confirmed, view.ended) == (False, False)
     assert room.letters() == ["confirm"]
-    assert room.proofs(one) == ["requested"]
+    assert room.steps(one) == ["requested"]
 
 
 def test_signing_up_twice_is_one_subscription(room: PressRoom) -> None:
     one = room.sign_up(KARI)
-    subscriptions.sign_up(room.settings, publishers.find(SLUG), "  KARI@Example.org", PROOF)
+    subscriptions.sign_up(room.settings, publishers.find(SLUG), "  KARI@Example.org", EVIDENCE)
     assert room.open_subscriptions(KARI) == [one]
     assert room.count(Subscription) == 1
     assert room.count(Subscriber) == 1
@@ -37,12 +37,12 @@ def test_signing_up_twice_is_one_subscription(room: PressRoom) -> None:
 
 def test_following_two_press_rooms_is_two_subscriptions_of_one_person(room: PressRoom) -> None:
     publishers.add(PublisherDraft("fjellavisa", "Fjellavisa", "presse@example.org", "nn"))
-    assert room.sign_up(KARI) != room.sign_up(KARI, "fjellavisa")
+    assert room.sign_up(KARI) != room.sign_up(KARI, slug="fjellavisa")
     assert room.count(Subscriber) == 1
 
 
 def test_who_follows_already_gets_no_letter(room: PressRoom) -> None:
-    one = room.follow(KARI)
+    one = room.confirmed(KARI)
     before = room.letters()
     assert room.sign_up(KARI) == one
     assert room.letters() == before
@@ -59,18 +59,18 @@ def test_a_mailbox_that_does_not_exist_gets_no_letter(room: PressRoom) -> None:
 def test_a_sign_up_never_tells_whether_the_address_was_known(room: PressRoom, past: str) -> None:
     """Whatever the past, it returns, and returns nothing; the page answers all the same."""
     if past != "new":
-        one = room.sign_up(KARI) if past == "asked" else room.follow(KARI)
+        one = room.sign_up(KARI) if past == "asked" else room.confirmed(KARI)
         if past == "left":
-            room.leave(one)
+            room.unsubscribe(one)
         if past == "suppressed":
             room.suppress(KARI)
-    subscriptions.sign_up(room.settings, publishers.find(SLUG), KARI, PROOF)
+    subscriptions.sign_up(room.settings, publishers.find(SLUG), KARI, EVIDENCE)
 
 
 def test_a_sign_up_with_what_is_no_address_writes_nothing(room: PressRoom) -> None:
     with pytest.raises(InvalidAddress):
         subscriptions.sign_up(
-            room.settings, publishers.find(SLUG), "kari@example.org, ola@example.org", PROOF
+            room.settings, publishers.find(SLUG), "kari@example.org, ola@example.org", EVIDENCE
         )
     assert room.count(Subscriber) == 0
 
@@ -78,48 +78,48 @@ def test_a_sign_up_with_what_is_no_address_writes_nothing(room: PressRoom) -> No
 def test_confirming_twice_is_one_consent_and_one_welcome(room: PressRoom) -> None:
     one = room.sign_up(KARI)
     for _ in range(2):
-        view = subscriptions.confirm(room.settings, one, PROOF)
+        view = subscriptions.confirm(room.settings, one, EVIDENCE)
         assert (view.confirmed, view.ended) == (True, False)
-    assert room.proofs(one) == ["requested", "confirmed"]
+    assert room.steps(one) == ["requested", "confirmed"]
     assert room.letters() == ["confirm", "welcome"]
 
 
 def test_leaving_twice_is_one_step_and_one_goodbye(room: PressRoom) -> None:
-    one = room.follow(KARI)
+    one = room.confirmed(KARI)
     for _ in range(2):
-        assert subscriptions.unsubscribe(room.settings, one, PROOF).ended
-    assert room.proofs(one) == ["requested", "confirmed", "unsubscribed"]
+        assert subscriptions.unsubscribe(room.settings, one, EVIDENCE).ended
+    assert room.steps(one) == ["requested", "confirmed", "unsubscribed"]
     assert room.letters("goodbye") == ["goodbye"]
 
 
 def test_who_never_confirmed_leaves_without_a_letter(room: PressRoom) -> None:
     one = room.sign_up(KARI)
-    room.leave(one)
+    room.unsubscribe(one)
     assert subscriptions.look_up(one).ended
     assert room.letters() == ["confirm"]
 
 
 def test_an_ended_subscription_is_not_confirmed_by_its_old_link(room: PressRoom) -> None:
     one = room.sign_up(KARI)
-    room.leave(one)
-    view = subscriptions.confirm(room.settings, one, PROOF)
+    room.unsubscribe(one)
+    view = subscriptions.confirm(room.settings, one, EVIDENCE)
     assert (view.confirmed, view.ended) == (False, True)
 
 
 def test_undo_opens_the_same_subscription(room: PressRoom) -> None:
-    one = room.follow(KARI)
-    room.leave(one)
+    one = room.confirmed(KARI)
+    room.unsubscribe(one)
     for _ in range(2):
-        view = subscriptions.resume(one, PROOF)
+        view = subscriptions.resume(one, EVIDENCE)
         assert (view.confirmed, view.ended) == (True, False)
     assert room.open_subscriptions(KARI) == [one]
-    assert room.proofs(one)[-1] == "resumed"
-    assert room.proofs(one).count("resumed") == 1
+    assert room.steps(one)[-1] == "resumed"
+    assert room.steps(one).count("resumed") == 1
 
 
 def test_a_sign_up_after_leaving_is_a_new_row_and_the_old_one_stays(room: PressRoom) -> None:
-    one = room.follow(KARI)
-    room.leave(one)
+    one = room.confirmed(KARI)
+    room.unsubscribe(one)
     other = room.sign_up(KARI)
     assert other != one
     assert subscriptions.look_up(one).ended
@@ -127,16 +127,16 @@ def test_a_sign_up_after_leaving_is_a_new_row_and_the_old_one_stays(room: PressR
 
 
 def test_undo_leaves_a_newer_subscription_in_its_place(room: PressRoom) -> None:
-    one = room.follow(KARI)
-    room.leave(one)
+    one = room.confirmed(KARI)
+    room.unsubscribe(one)
     other = room.sign_up(KARI)
-    assert subscriptions.resume(one, PROOF).ended
+    assert subscriptions.resume(one, EVIDENCE).ended
     assert room.open_subscriptions(KARI) == [other]
 
 
 def test_leaving_one_leaves_nobody_else(room: PressRoom) -> None:
-    karis, olas = room.follow(KARI), room.follow(OLA)
-    room.leave(karis)
+    karis, olas = room.confirmed(KARI), room.confirmed(OLA)
+    room.unsubscribe(karis)
     assert subscriptions.look_up(karis).ended
     assert not subscriptions.look_up(olas).ended
 
@@ -144,11 +144,11 @@ def test_leaving_one_leaves_nobody_else(room: PressRoom) -> None:
 @pytest.mark.parametrize("number", [0, -1, 4711])
 def test_a_link_to_nobody_is_not_valid(room: PressRoom, number: int) -> None:
     with pytest.raises(InvalidLink):
-        subscriptions.confirm(room.settings, number, PROOF)
+        subscriptions.confirm(room.settings, number, EVIDENCE)
     with pytest.raises(InvalidLink):
-        subscriptions.unsubscribe(room.settings, number, PROOF)
+        subscriptions.unsubscribe(room.settings, number, EVIDENCE)
     with pytest.raises(InvalidLink):
-        subscriptions.resume(number, PROOF)
+        subscriptions.resume(number, EVIDENCE)
     with pytest.raises(InvalidLink):
         subscriptions.look_up(number)
 
@@ -159,7 +159,7 @@ def test_sign_ups_at_the_same_moment_are_one_open_subscription(room: PressRoom) 
     def sign_up() -> None:
         with room.app.app_context():
             together.wait()
-            subscriptions.sign_up(room.settings, publishers.find(SLUG), ADA, PROOF)
+            subscriptions.sign_up(room.settings, publishers.find(SLUG), ADA, EVIDENCE)
 
     with ThreadPoolExecutor(AT_ONCE) as crowd:
         for one in [crowd.submit(sign_up) for _ in range(AT_ONCE)]:
@@ -176,12 +176,12 @@ def test_confirmations_at_the_same_moment_are_one_consent(room: PressRoom) -> No
     def confirm() -> None:
         with room.app.app_context():
             together.wait()
-            assert subscriptions.confirm(room.settings, one, PROOF).confirmed
+            assert subscriptions.confirm(room.settings, one, EVIDENCE).confirmed
 
     with ThreadPoolExecutor(AT_ONCE) as crowd:
         for each in [crowd.submit(confirm) for _ in range(AT_ONCE)]:
             each.result()
-    assert room.proofs(one) == ["requested", "confirmed"]
+    assert room.steps(one) == ["requested", "confirmed"]
     assert room.letters("welcome") == ["welcome"]
 
 
@@ -189,6 +189,6 @@ def test_every_proof_keeps_what_was_seen_and_where(room: PressRoom) -> None:
     room.sign_up(KARI)
     with read_transaction() as session:
         [proof] = session.scalars(select(Consent))
-        assert (proof.language, proof.page) == (PROOF.language, PROOF.page)
+        assert (proof.language, proof.page) == (EVIDENCE.language, EVIDENCE.page)
         assert proof.wording == subscriptions.WORDING
         assert proof.message_id

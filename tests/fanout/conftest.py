@@ -8,53 +8,59 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Databases
-from tests.fanout.press_room import FOLLOWERS, PressRoom, press_room
+from tests.fanout.press_room import FOLLOWERS, SendingRoom, open_sending_room
 from tests.fanout.worker_process import SHORT, listening
 from tests.relay import Relay
 from tests.servers import Redis
 from tests.service import Service, contract
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """Both kinds, because what is tested here is SQL."""
+    return str(request.param)
+
+
 @pytest.fixture
-def empty_room(environment: dict[str, str], relay: Relay) -> Iterator[PressRoom]:
+def empty_room(environment: dict[str, str], relay: Relay) -> Iterator[SendingRoom]:
     """A press room that nobody follows yet, on both kinds of database; one connection."""
-    with press_room(environment, relay) as room:
+    with open_sending_room(environment, relay) as room:
         yield room
 
 
 @pytest.fixture
-def room(empty_room: PressRoom) -> PressRoom:
+def room(empty_room: SendingRoom) -> SendingRoom:
     """A press room followed by Ada, Bob, Cai, Dag and Eva."""
-    empty_room.follow(*FOLLOWERS)
+    empty_room.add_followers(*FOLLOWERS)
     return empty_room
 
 
 @pytest.fixture
-def postgresql_room(databases: Databases, redis: Redis, relay: Relay) -> Iterator[PressRoom]:
+def postgresql_room(databases: Databases, redis: Redis, relay: Relay) -> Iterator[SendingRoom]:
     """The same, on PostgreSQL alone, for a test that does something to the server."""
     with databases.fresh("postgresql") as url:
         environment = contract(database_url=url, redis_url=redis.url, smtp_url=relay.url)
-        with press_room(environment, relay) as room:
-            room.follow(*FOLLOWERS)
+        with open_sending_room(environment, relay) as room:
+            room.add_followers(*FOLLOWERS)
             yield room
 
 
 @pytest.fixture
 def sqlite_room(
     databases: Databases, redis: Redis, relay: Relay
-) -> Iterator[tuple[PressRoom, dict[str, str]]]:
+) -> Iterator[tuple[SendingRoom, dict[str, str]]]:
     """A press room on SQLite alone, for what does not depend on the database, and its contract."""
     with databases.fresh("sqlite") as url:
         environment = contract(database_url=url, redis_url=redis.url, smtp_url=relay.url) | SHORT
-        with press_room(environment, relay) as room:
-            room.follow(*FOLLOWERS)
+        with open_sending_room(environment, relay) as room:
+            room.add_followers(*FOLLOWERS)
             yield room, environment
 
 
 @pytest.fixture
 def starts(
-    sqlite_room: tuple[PressRoom, dict[str, str]], tmp_path: Path
-) -> Iterator[tuple[PressRoom, Service]]:
+    sqlite_room: tuple[SendingRoom, dict[str, str]], tmp_path: Path
+) -> Iterator[tuple[SendingRoom, Service]]:
     """That press room, and a worker for its releases that has not been started yet."""
     room, environment = sqlite_room
     service = Service(environment, tmp_path)
@@ -66,7 +72,7 @@ def starts(
 
 
 @pytest.fixture
-def working(starts: tuple[PressRoom, Service], redis: Redis) -> tuple[PressRoom, Service]:
+def working(starts: tuple[SendingRoom, Service], redis: Redis) -> tuple[SendingRoom, Service]:
     """The same with the worker running, and waiting for jobs."""
     room, service = starts
     service.start("releases")

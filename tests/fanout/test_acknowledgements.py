@@ -16,11 +16,11 @@ from mailer.fanout.outcomes import Finding, Progress, write_findings
 from mailer.fanout.replies import Verdict
 from mailer.storage.database import db, transaction
 from mailer.storage.models import Batch
-from tests.fanout.press_room import FOLLOWERS, PressRoom, crowd, together
+from tests.fanout.press_room import FOLLOWERS, SendingRoom, crowd, together
 from tests.servers import PostgreSQL
 
 
-def claimed(room: PressRoom) -> list[Claim]:
+def claimed(room: SendingRoom) -> list[Claim]:
     """Freeze a release and claim its three batches, of Ada and Bob, Cai and Dag, and Eva."""
     room.freeze()
     claims = [room.claim() for _ in range(3)]
@@ -28,7 +28,7 @@ def claimed(room: PressRoom) -> list[Claim]:
     return [one for one in claims if one]
 
 
-def test_what_arrives_together_is_one_transaction(room: PressRoom) -> None:
+def test_what_arrives_together_is_one_transaction(room: SendingRoom) -> None:
     claims = claimed(room)
     commits: list[object] = []
 
@@ -53,7 +53,9 @@ def test_what_arrives_together_is_one_transaction(room: PressRoom) -> None:
     assert [batch.position for batch in room.rows(Batch)] == [1, 1, 1]
 
 
-def test_one_connection_that_was_given_up_does_not_disturb_the_others(room: PressRoom) -> None:
+def test_one_connection_that_was_given_up_does_not_disturb_the_others(
+    room: SendingRoom,
+) -> None:
     claims = claimed(room)
     with transaction() as session:
         session.get_one(Batch, claims[1].batch_id).epoch += 1
@@ -73,7 +75,7 @@ def test_one_connection_that_was_given_up_does_not_disturb_the_others(room: Pres
     assert [batch.position for batch in room.rows(Batch)] == [1, 0, 1]
 
 
-def test_the_last_batch_in_hand_finishes_its_release(room: PressRoom) -> None:
+def test_the_last_batch_in_hand_finishes_its_release(room: SendingRoom) -> None:
     claims = claimed(room)
 
     async def work() -> list[str]:
@@ -94,7 +96,7 @@ def test_the_last_batch_in_hand_finishes_its_release(room: PressRoom) -> None:
     assert [(batch.open, batch.lease_until) for batch in room.rows(Batch)] == [(False, None)] * 3
 
 
-def test_who_learns_that_a_batch_is_lost_finishes_what_is_left(room: PressRoom) -> None:
+def test_who_learns_that_a_batch_is_lost_finishes_what_is_left(room: SendingRoom) -> None:
     """Others have finished it meanwhile, when ours were not yet."""
     *ours, lost = claimed(room)
 
@@ -119,7 +121,7 @@ def test_who_learns_that_a_batch_is_lost_finishes_what_is_left(room: PressRoom) 
     assert room.receipt(lost.release_id).state == "done"
 
 
-def test_a_dot_may_leave_only_under_a_lease_that_is_held(room: PressRoom) -> None:
+def test_a_dot_may_leave_only_under_a_lease_that_is_held(room: SendingRoom) -> None:
     taken = claimed(room)[0]
 
     async def work() -> list[bool]:
@@ -132,7 +134,7 @@ def test_a_dot_may_leave_only_under_a_lease_that_is_held(room: PressRoom) -> Non
 
 
 def test_two_processes_that_finish_a_release_together_do_not_deadlock(
-    postgresql_room: PressRoom,
+    postgresql_room: SendingRoom,
 ) -> None:
     first, second = claimed(postgresql_room)[:2]
     written = threading.Barrier(2)
@@ -147,9 +149,9 @@ def test_two_processes_that_finish_a_release_together_do_not_deadlock(
     together(lambda: finish(first), lambda: finish(second))
 
 
-def test_everyone_gets_it_once_over_many_connections(empty_room: PressRoom) -> None:
+def test_everyone_gets_it_once_over_many_connections(empty_room: SendingRoom) -> None:
     people = crowd(100)
-    empty_room.follow(*people)
+    empty_room.add_followers(*people)
     empty_room.adjust(connections=8)
     release_id = empty_room.publish()
     empty_room.drain()
@@ -158,9 +160,9 @@ def test_everyone_gets_it_once_over_many_connections(empty_room: PressRoom) -> N
     assert (receipt.state, receipt.accepted, receipt.uncertain) == ("done", 100, 0)
 
 
-def test_two_drains_at_once_share_the_work(empty_room: PressRoom) -> None:
+def test_two_drains_at_once_share_the_work(empty_room: SendingRoom) -> None:
     people = crowd(100)
-    empty_room.follow(*people)
+    empty_room.add_followers(*people)
     empty_room.adjust(connections=2)
     release_id = empty_room.publish()
     together(empty_room.drain, empty_room.drain)
@@ -170,10 +172,10 @@ def test_two_drains_at_once_share_the_work(empty_room: PressRoom) -> None:
 
 
 def test_a_database_that_is_killed_in_the_middle_costs_nothing(
-    postgresql_room: PressRoom, postgresql: PostgreSQL
+    postgresql_room: SendingRoom, postgresql: PostgreSQL
 ) -> None:
     people = crowd(200)
-    postgresql_room.follow(*people)
+    postgresql_room.add_followers(*people)
     postgresql_room.adjust(connections=4)
     release_id = postgresql_room.publish()
     with postgresql_room.draining():

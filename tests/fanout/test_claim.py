@@ -12,10 +12,10 @@ from mailer.fanout.batches import SMALL_RELEASE, Claim, claim, releases_waiting
 from mailer.fanout.outcomes import Progress
 from mailer.storage.database import read_transaction, transaction
 from mailer.storage.models import Batch, BatchMembers, Release
-from tests.fanout.press_room import PressRoom, crowd, together
+from tests.fanout.press_room import SendingRoom, crowd, together
 
 
-def test_each_claim_raises_the_epoch_and_sets_a_lease(room: PressRoom) -> None:
+def test_each_claim_raises_the_epoch_and_sets_a_lease(room: SendingRoom) -> None:
     room.freeze()
     taken = room.claim()
     assert taken is not None
@@ -30,8 +30,8 @@ def test_each_claim_raises_the_epoch_and_sets_a_lease(room: PressRoom) -> None:
     assert (again.batch_id, again.epoch, again.position) == (taken.batch_id, 2, 1)
 
 
-def test_claims_at_the_same_time_never_take_the_same_batch(empty_room: PressRoom) -> None:
-    empty_room.follow(*crowd(24))
+def test_claims_at_the_same_time_never_take_the_same_batch(empty_room: SendingRoom) -> None:
+    empty_room.add_followers(*crowd(24))
     empty_room.freeze(connections=6)
     assert len(empty_room.rows(Batch)) == 24
 
@@ -47,14 +47,16 @@ def test_claims_at_the_same_time_never_take_the_same_batch(empty_room: PressRoom
 
 
 @pytest.mark.parametrize("state", ["paused", "stopping", "stopped", "done"])
-def test_nothing_is_claimed_of_a_release_that_does_not_go_out(room: PressRoom, state: str) -> None:
+def test_nothing_is_claimed_of_a_release_that_does_not_go_out(
+    room: SendingRoom, state: str
+) -> None:
     release_id = room.freeze()
     with transaction() as session:
         session.execute(update(Release).where(Release.id == release_id).values(state=state))
     assert room.claim() is None
 
 
-def test_nothing_is_claimed_of_a_release_whose_time_has_not_come(room: PressRoom) -> None:
+def test_nothing_is_claimed_of_a_release_whose_time_has_not_come(room: SendingRoom) -> None:
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     release_id = room.publish(published_at=tomorrow.isoformat())
     room.drain()
@@ -62,7 +64,7 @@ def test_nothing_is_claimed_of_a_release_whose_time_has_not_come(room: PressRoom
     assert (room.release(release_id).state, room.rows(Batch)) == ("scheduled", [])
 
 
-def test_a_leased_batch_is_not_claimed_even_when_its_lease_ran_out(room: PressRoom) -> None:
+def test_a_leased_batch_is_not_claimed_even_when_its_lease_ran_out(room: SendingRoom) -> None:
     room.freeze()
     first = room.claim()
     room.later(hours=1)
@@ -72,7 +74,7 @@ def test_a_leased_batch_is_not_claimed_even_when_its_lease_ran_out(room: PressRo
     assert others[-1] is None
 
 
-def test_a_batch_that_rests_is_claimed_when_its_rest_is_over(room: PressRoom) -> None:
+def test_a_batch_that_rests_is_claimed_when_its_rest_is_over(room: SendingRoom) -> None:
     room.freeze()
     while (taken := room.claim()) is not None:
         back = Progress(taken, 0, hand_back=True, rest_seconds=10)
@@ -88,20 +90,20 @@ def test_a_batch_that_rests_is_claimed_when_its_rest_is_over(room: PressRoom) ->
     assert (again.epoch, again.batch_id) == (2, room.rows(Batch)[0].id)
 
 
-def test_older_releases_are_claimed_first(room: PressRoom) -> None:
+def test_older_releases_are_claimed_first(room: SendingRoom) -> None:
     first, second = room.freeze(), room.freeze()
     claims = [room.claim() for _ in range(6)]
     assert [one.release_id for one in claims if one] == [first] * 3 + [second] * 3
 
 
-def test_the_release_comes_first_of_which_least_is_in_hand(room: PressRoom) -> None:
+def test_the_release_comes_first_of_which_least_is_in_hand(room: SendingRoom) -> None:
     first, second = room.freeze(), room.freeze()
     with transaction() as session:
         taken = claim(session, 60, {first: 1}) + claim(session, 60, {first: 1, second: 1})
     assert [one.release_id for one in taken] == [second, first]
 
 
-def test_several_claims_at_once_are_shared_out_by_what_is_in_hand(room: PressRoom) -> None:
+def test_several_claims_at_once_are_shared_out_by_what_is_in_hand(room: SendingRoom) -> None:
     first, second = room.freeze(), room.freeze()
     with transaction() as session:
         taken = claim(session, 60, {first: 2}, at_most=4)
@@ -112,7 +114,7 @@ def test_several_claims_at_once_are_shared_out_by_what_is_in_hand(room: PressRoo
     }
 
 
-def test_who_asks_for_more_than_there_is_gets_what_there_is(room: PressRoom) -> None:
+def test_who_asks_for_more_than_there_is_gets_what_there_is(room: SendingRoom) -> None:
     room.freeze()
     with transaction() as session:
         taken = claim(session, 60, at_most=50)
@@ -120,7 +122,7 @@ def test_who_asks_for_more_than_there_is_gets_what_there_is(room: PressRoom) -> 
     assert room.claim() is None
 
 
-def test_a_reserved_connection_takes_small_releases_only(room: PressRoom) -> None:
+def test_a_reserved_connection_takes_small_releases_only(room: SendingRoom) -> None:
     large, small = room.freeze(), room.freeze()
     with transaction() as session:
         session.get_one(Release, large).total = SMALL_RELEASE
@@ -129,7 +131,7 @@ def test_a_reserved_connection_takes_small_releases_only(room: PressRoom) -> Non
     assert [one.release_id for one in taken] == [small] * 3
 
 
-def test_a_claim_that_is_rolled_back_never_was(room: PressRoom) -> None:
+def test_a_claim_that_is_rolled_back_never_was(room: SendingRoom) -> None:
     room.freeze()
 
     def crash() -> None:

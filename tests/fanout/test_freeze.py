@@ -12,11 +12,21 @@ from mailer.fanout.freeze import batch_size, freeze_next
 from mailer.storage.database import transaction
 from mailer.storage.models import Batch, BatchMembers, Release
 from mailer.storage.types import now
-from tests.fanout.press_room import ADA, BOB, CAI, DAG, EVA, FOLLOWERS, PressRoom, crowd, together
+from tests.fanout.press_room import (
+    ADA,
+    BOB,
+    CAI,
+    DAG,
+    EVA,
+    FOLLOWERS,
+    SendingRoom,
+    crowd,
+    together,
+)
 
 
-def test_only_who_has_confirmed_and_stayed_and_exists_is_frozen(room: PressRoom) -> None:
-    room.change(BOB, confirmed_at=None)
+def test_only_who_has_confirmed_and_stayed_and_exists_is_frozen(room: SendingRoom) -> None:
+    room.change_subscription(BOB, confirmed_at=None)
     room.leave(CAI)
     room.suppress(DAG)
     release_id = room.freeze()
@@ -25,7 +35,7 @@ def test_only_who_has_confirmed_and_stayed_and_exists_is_frozen(room: PressRoom)
     assert room.receipt(release_id).total == 2
 
 
-def test_members_are_sorted_and_each_is_in_one_batch(room: PressRoom) -> None:
+def test_members_are_sorted_and_each_is_in_one_batch(room: SendingRoom) -> None:
     room.freeze(connections=1)
     batches = room.rows(Batch)
     assert [batch.size for batch in batches] == [2, 2, 1]
@@ -60,7 +70,7 @@ def test_a_connection_has_four_batches_or_two_where_there_are_many(
     assert batch_size(total, connections) == size
 
 
-def test_a_release_without_an_audience_is_done_at_once(empty_room: PressRoom) -> None:
+def test_a_release_without_an_audience_is_done_at_once(empty_room: SendingRoom) -> None:
     release_id = empty_room.publish()
     empty_room.drain()
     receipt = empty_room.receipt(release_id)
@@ -68,8 +78,8 @@ def test_a_release_without_an_audience_is_done_at_once(empty_room: PressRoom) ->
     assert not empty_room.rows(Batch)
 
 
-def test_two_drains_that_freeze_at_the_same_time_freeze_once(empty_room: PressRoom) -> None:
-    empty_room.follow(*crowd(200))
+def test_two_drains_that_freeze_at_the_same_time_freeze_once(empty_room: SendingRoom) -> None:
+    empty_room.add_followers(*crowd(200))
     release_id = empty_room.publish()
 
     def freeze() -> int | None:
@@ -83,7 +93,7 @@ def test_two_drains_that_freeze_at_the_same_time_freeze_once(empty_room: PressRo
     assert set(members.values()) == {1}
 
 
-def test_one_without_an_audience_does_not_hold_up_the_next(room: PressRoom) -> None:
+def test_one_without_an_audience_does_not_hold_up_the_next(room: SendingRoom) -> None:
     publishers.add(publishers.PublisherDraft("oya", "Øya", "presse@example.org", "nb"))
     elsewhere = replace(room, publisher=publishers.find("oya"))
     theirs, ours = elsewhere.publish(), room.publish()
@@ -92,7 +102,9 @@ def test_one_without_an_audience_does_not_hold_up_the_next(room: PressRoom) -> N
     assert room.receipt(ours).accepted == len(FOLLOWERS)
 
 
-def test_a_release_that_another_has_in_hand_is_left_to_it(postgresql_room: PressRoom) -> None:
+def test_a_release_that_another_has_in_hand_is_left_to_it(
+    postgresql_room: SendingRoom,
+) -> None:
     release_id = postgresql_room.publish()
     with transaction() as session:
         session.get_one(Release, release_id, with_for_update=True)
@@ -102,7 +114,7 @@ def test_a_release_that_another_has_in_hand_is_left_to_it(postgresql_room: Press
     assert postgresql_room.receipt(release_id).state == "done"
 
 
-def test_a_crash_while_freezing_leaves_no_trace(room: PressRoom) -> None:
+def test_a_crash_while_freezing_leaves_no_trace(room: SendingRoom) -> None:
     release_id = room.publish()
 
     def crash() -> None:
@@ -118,10 +130,10 @@ def test_a_crash_while_freezing_leaves_no_trace(room: PressRoom) -> None:
     assert room.receipt(release_id).accepted == 5
 
 
-def test_who_confirms_after_the_freeze_waits_for_the_next_release(room: PressRoom) -> None:
-    room.change(EVA, confirmed_at=None)
+def test_who_confirms_after_the_freeze_waits_for_the_next_release(room: SendingRoom) -> None:
+    room.change_subscription(EVA, confirmed_at=None)
     first = room.freeze()
-    room.change(EVA, confirmed_at=now())
+    room.change_subscription(EVA, confirmed_at=now())
     room.drain()
     assert room.received() == Counter({ADA, BOB, CAI, DAG})
     assert room.receipt(first).total == 4
@@ -131,7 +143,7 @@ def test_who_confirms_after_the_freeze_waits_for_the_next_release(room: PressRoo
 
 
 @pytest.mark.parametrize("fields", [{"notify": False}, {"published_at": "2020-01-01T08:00:00Z"}])
-def test_what_is_for_the_record_mails_nobody(room: PressRoom, fields: dict[str, object]) -> None:
+def test_what_is_for_the_record_mails_nobody(room: SendingRoom, fields: dict[str, object]) -> None:
     release_id = room.publish(**fields)
     room.drain()
     assert (room.receipt(release_id).state, room.receipt(release_id).total) == ("done", 0)

@@ -10,18 +10,18 @@ from mailer.fanout.outcomes import Finding, Progress
 from mailer.fanout.replies import Verdict
 from mailer.storage.database import transaction
 from mailer.storage.models import Batch, Outcome, Uncertain
-from tests.fanout.press_room import ADA, BOB, FOLLOWERS, PressRoom
+from tests.fanout.press_room import ADA, BOB, FOLLOWERS, SendingRoom
 from tests.processes import eventually
 from tests.relay import SILENCE
 
 
-def written(room: PressRoom, *progresses: Progress) -> list[str]:
+def written(room: SendingRoom, *progresses: Progress) -> list[str]:
     """Write progresses as an AcknowledgementWriter does."""
     with transaction() as session:
         return write(session.connection(), progresses, room.settings)
 
 
-def claimed(room: PressRoom) -> Claim:
+def claimed(room: SendingRoom) -> Claim:
     """Freeze a release and claim its first batch, which is Ada's and Bob's."""
     room.freeze()
     taken = room.claim()
@@ -30,7 +30,9 @@ def claimed(room: PressRoom) -> Claim:
     return taken
 
 
-def test_a_lease_that_ran_out_is_freed_and_who_was_next_is_uncertain(room: PressRoom) -> None:
+def test_a_lease_that_ran_out_is_freed_and_who_was_next_is_uncertain(
+    room: SendingRoom,
+) -> None:
     taken = claimed(room)
     assert written(room, Progress(taken, 1)) == [GO_ON]
     room.sweep()
@@ -43,7 +45,7 @@ def test_a_lease_that_ran_out_is_freed_and_who_was_next_is_uncertain(room: Press
     assert [one.reason for one in room.rows(Uncertain)] == ["lost lease"]
 
 
-def test_another_sender_finishes_what_one_that_died_began(room: PressRoom) -> None:
+def test_another_sender_finishes_what_one_that_died_began(room: SendingRoom) -> None:
     room.relay.answer(BOB, at="taken", reply="(the connection is dropped)", times=1)
     release_id = room.publish()
     room.dies_when(lambda: room.received()[BOB])
@@ -57,7 +59,7 @@ def test_another_sender_finishes_what_one_that_died_began(room: PressRoom) -> No
     assert set(twice) <= room.uncertain(release_id)
 
 
-def test_who_has_lost_a_batch_does_not_wait_for_the_relays_answer(room: PressRoom) -> None:
+def test_who_has_lost_a_batch_does_not_wait_for_the_relays_answer(room: SendingRoom) -> None:
     room.adjust(lease_seconds=2, smtp_timeout_seconds=600)
     room.relay.answer(BOB, at="taken", reply=SILENCE, times=1)
     release_id = room.publish()
@@ -75,7 +77,7 @@ def test_who_has_lost_a_batch_does_not_wait_for_the_relays_answer(room: PressRoo
 
 
 def test_who_is_sent_to_behind_somebody_who_left_is_the_one_who_is_uncertain(
-    room: PressRoom,
+    room: SendingRoom,
 ) -> None:
     release_id = room.freeze()
     room.leave(ADA)
@@ -90,7 +92,9 @@ def test_who_is_sent_to_behind_somebody_who_left_is_the_one_who_is_uncertain(
     assert room.receipt(release_id).state == "done"
 
 
-def test_the_acknowledgement_of_a_sender_that_was_given_up_changes_nothing(room: PressRoom) -> None:
+def test_the_acknowledgement_of_a_sender_that_was_given_up_changes_nothing(
+    room: SendingRoom,
+) -> None:
     old = claimed(room)
     room.later(minutes=2)
     room.sweep()
@@ -108,7 +112,9 @@ def test_the_acknowledgement_of_a_sender_that_was_given_up_changes_nothing(room:
     assert room.uncertain(old.release_id) == {ADA}
 
 
-def test_the_late_acknowledgement_also_fails_when_another_has_the_batch(room: PressRoom) -> None:
+def test_the_late_acknowledgement_also_fails_when_another_has_the_batch(
+    room: SendingRoom,
+) -> None:
     old = claimed(room)
     room.later(minutes=2)
     room.sweep()
@@ -119,14 +125,14 @@ def test_the_late_acknowledgement_also_fails_when_another_has_the_batch(room: Pr
     assert room.rows(Batch)[0].position == 1
 
 
-def test_a_position_never_goes_back(room: PressRoom) -> None:
+def test_a_position_never_goes_back(room: SendingRoom) -> None:
     taken = claimed(room)
     assert written(room, Progress(taken, 1)) == [GO_ON]
     assert written(room, Progress(taken, 0)) == [FENCED]
     assert room.rows(Batch)[0].position == 1
 
 
-def test_a_lease_is_renewed_for_its_owner_alone(room: PressRoom) -> None:
+def test_a_lease_is_renewed_for_its_owner_alone(room: SendingRoom) -> None:
     old = claimed(room)
     room.later(minutes=2)
     with transaction() as session:
@@ -141,7 +147,7 @@ def test_a_lease_is_renewed_for_its_owner_alone(room: PressRoom) -> None:
 
 
 def test_a_renewal_that_comes_after_the_batch_was_given_back_does_not_lease_it_again(
-    room: PressRoom,
+    room: SendingRoom,
 ) -> None:
     taken = claimed(room)
     written(room, Progress(taken, 0, hand_back=True))
@@ -150,7 +156,7 @@ def test_a_renewal_that_comes_after_the_batch_was_given_back_does_not_lease_it_a
     assert room.rows(Batch)[0].lease_until is None
 
 
-def test_an_acknowledgement_that_is_written_twice_counts_once(room: PressRoom) -> None:
+def test_an_acknowledgement_that_is_written_twice_counts_once(room: SendingRoom) -> None:
     taken = claimed(room)
     refused = [Finding(taken.members[0], ADA, Verdict("refused", "5.7.1"))]
     for _ in range(2):
@@ -159,7 +165,7 @@ def test_an_acknowledgement_that_is_written_twice_counts_once(room: PressRoom) -
     assert (receipt.accepted, receipt.refused, receipt.waiting) == (1, 1, 3)
 
 
-def test_a_deferral_that_is_written_twice_is_one_attempt(room: PressRoom) -> None:
+def test_a_deferral_that_is_written_twice_is_one_attempt(room: SendingRoom) -> None:
     taken = claimed(room)
     busy = [Finding(taken.members[0], ADA, Verdict("deferred", "4.2.2"))]
     for _ in range(2):
@@ -168,7 +174,7 @@ def test_a_deferral_that_is_written_twice_is_one_attempt(room: PressRoom) -> Non
     assert outcome.attempts == 1
 
 
-def test_the_others_are_sent_while_a_lease_runs_out(room: PressRoom) -> None:
+def test_the_others_are_sent_while_a_lease_runs_out(room: SendingRoom) -> None:
     taken = claimed(room)
     room.drain()
     assert room.received() == Counter(FOLLOWERS[2:])

@@ -7,13 +7,13 @@ from collections import Counter
 import pytest
 
 from mailer.storage.models import Batch, Uncertain
-from tests.fanout.press_room import BOB, FOLLOWERS, PressRoom
+from tests.fanout.press_room import BOB, FOLLOWERS, SendingRoom
 from tests.relay import DROP, SILENCE, Stage
 
 
 @pytest.mark.parametrize("at", ["rcpt", "data", "dot"])
 def test_a_connection_lost_before_the_message_is_taken_costs_nothing(
-    room: PressRoom, at: Stage
+    room: SendingRoom, at: Stage
 ) -> None:
     room.relay.answer(BOB, at=at, reply=DROP, times=1)
     release_id = room.publish()
@@ -25,7 +25,7 @@ def test_a_connection_lost_before_the_message_is_taken_costs_nothing(
 
 @pytest.mark.parametrize("reply", [DROP, SILENCE])
 def test_an_unanswered_dot_is_the_same_message_again_and_is_said_to_be_uncertain(
-    room: PressRoom, reply: str
+    room: SendingRoom, reply: str
 ) -> None:
     room.adjust(smtp_timeout_seconds=1)
     room.relay.answer(BOB, at="taken", reply=reply, times=1)
@@ -41,27 +41,29 @@ def test_an_unanswered_dot_is_the_same_message_again_and_is_said_to_be_uncertain
     assert [one.reason for one in room.rows(Uncertain)] == ["unanswered"]
 
 
-def test_a_dot_that_was_lost_before_it_was_taken_is_uncertain_too(room: PressRoom) -> None:
+def test_a_dot_that_was_lost_before_it_was_taken_is_uncertain_too(room: SendingRoom) -> None:
     room.relay.answer(BOB, at="dot", reply=DROP, times=1)
     release_id = room.publish()
     room.drain()
     assert room.uncertain(release_id) == {BOB}
 
 
-def test_what_is_lost_before_the_dot_is_not_uncertain(room: PressRoom) -> None:
+def test_what_is_lost_before_the_dot_is_not_uncertain(room: SendingRoom) -> None:
     room.relay.answer(BOB, at="data", reply=DROP, times=1)
     release_id = room.publish()
     room.drain()
     assert room.receipt(release_id).uncertain == 0
 
 
-def test_three_losses_of_one_recipient_defer_them_and_the_batch_goes_on(room: PressRoom) -> None:
+def test_three_losses_of_one_recipient_defer_them_and_the_batch_goes_on(
+    room: SendingRoom,
+) -> None:
     room.relay.answer(BOB, at="dot", reply=DROP, times=3)
     release_id = room.publish()
     room.drain()
     receipt = room.receipt(release_id)
     assert (receipt.state, receipt.accepted, receipt.deferred) == ("sending", 4, 1)
-    assert room.fate(release_id, BOB)[0] == "deferred"
+    assert room.outcome(release_id, BOB)[0] == "deferred"
     room.later(seconds=2)
     room.sweep()
     room.drain()
@@ -69,7 +71,7 @@ def test_three_losses_of_one_recipient_defer_them_and_the_batch_goes_on(room: Pr
     assert room.received() == Counter(FOLLOWERS)
 
 
-def test_two_losses_are_forgotten_at_the_next_recipient(room: PressRoom) -> None:
+def test_two_losses_are_forgotten_at_the_next_recipient(room: SendingRoom) -> None:
     for one in FOLLOWERS:
         room.relay.answer(one, at="data", reply=DROP, times=2)
     release_id = room.publish()
@@ -78,7 +80,7 @@ def test_two_losses_are_forgotten_at_the_next_recipient(room: PressRoom) -> None
     assert room.received() == Counter(FOLLOWERS)
 
 
-def test_a_message_is_the_same_at_every_attempt_days_later(room: PressRoom) -> None:
+def test_a_message_is_the_same_at_every_attempt_days_later(room: SendingRoom) -> None:
     room.relay.answer(BOB, at="taken", reply="450 4.2.2 Busy", times=1)
     room.publish()
     room.drain()
@@ -91,7 +93,9 @@ def test_a_message_is_the_same_at_every_attempt_days_later(room: PressRoom) -> N
     assert len(dates) == len(FOLLOWERS)
 
 
-def test_a_relay_that_is_away_marks_nobody_and_the_release_waits_for_it(room: PressRoom) -> None:
+def test_a_relay_that_is_away_marks_nobody_and_the_release_waits_for_it(
+    room: SendingRoom,
+) -> None:
     room.relay.stop()
     release_id = room.publish()
     room.drain()
@@ -104,7 +108,9 @@ def test_a_relay_that_is_away_marks_nobody_and_the_release_waits_for_it(room: Pr
     assert room.received() == Counter(FOLLOWERS)
 
 
-def test_a_relay_that_dies_in_the_middle_costs_at_most_what_was_on_its_way(room: PressRoom) -> None:
+def test_a_relay_that_dies_in_the_middle_costs_at_most_what_was_on_its_way(
+    room: SendingRoom,
+) -> None:
     release_id = room.publish()
     with room.draining():
         room.relay.wait_for(2)
@@ -121,7 +127,7 @@ def test_a_relay_that_dies_in_the_middle_costs_at_most_what_was_on_its_way(room:
 
 
 def test_many_who_find_the_relay_away_say_so_once(
-    room: PressRoom, caplog: pytest.LogCaptureFixture
+    room: SendingRoom, caplog: pytest.LogCaptureFixture
 ) -> None:
     room.adjust(connections=4)
     room.relay.stop()
@@ -131,7 +137,9 @@ def test_many_who_find_the_relay_away_say_so_once(
     assert sum("does not take us" in message for message in caplog.messages) == 1
 
 
-def test_an_answer_that_never_comes_does_not_hold_the_batch_for_ever(room: PressRoom) -> None:
+def test_an_answer_that_never_comes_does_not_hold_the_batch_for_ever(
+    room: SendingRoom,
+) -> None:
     room.adjust(smtp_timeout_seconds=1)
     room.relay.answer(BOB, at="rcpt", reply=SILENCE, times=1)
     release_id = room.publish()

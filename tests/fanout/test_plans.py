@@ -17,41 +17,41 @@ from mailer.fanout.outcomes import Progress, expire, retry_due
 from mailer.fanout.recipients import CURRENT_RECIPIENTS
 from mailer.fanout.sweep import free_lost_batches, hold_due, pause_restored
 from mailer.storage.database import pg_array, statement_connection, transaction
-from tests.fanout.press_room import PressRoom
+from tests.fanout.press_room import SendingRoom
 from tests.plans import questions, whole_tables
 
-Question = Callable[[Session, PressRoom], object]
+Question = Callable[[Session, SendingRoom], object]
 
 
-def _claim(session: Session, _room: PressRoom) -> object:
+def _claim(session: Session, _room: SendingRoom) -> object:
     return claim(session, 60)
 
 
-def _acknowledge(session: Session, room: PressRoom) -> object:
+def _acknowledge(session: Session, room: SendingRoom) -> object:
     [taken] = claim(session, 60)
     return write(session.connection(), [Progress(taken, 1)], room.settings)
 
 
-def _renew(session: Session, _room: PressRoom) -> object:
+def _renew(session: Session, _room: SendingRoom) -> object:
     return renew(session.connection(), claim(session, 60), 60)
 
 
-def _settle(session: Session, _room: PressRoom) -> None:
+def _settle(session: Session, _room: SendingRoom) -> None:
     finish_if_complete(session, 1)
 
 
-def _retry(session: Session, _room: PressRoom) -> object:
+def _retry(session: Session, _room: SendingRoom) -> object:
     return retry_due(session, 1)
 
 
-def _of_the_sweep(session: Session, _room: PressRoom) -> object:
+def _of_the_sweep(session: Session, _room: SendingRoom) -> object:
     for chore in (free_lost_batches, hold_due, pause_restored, expire):
         chore(session)
     return releases_waiting(session.connection()), release_is_due(session.connection())
 
 
 @pytest.mark.parametrize("question", [_claim, _acknowledge, _renew, _settle, _retry, _of_the_sweep])
-def test_no_question_reads_a_whole_table(room: PressRoom, question: Question) -> None:
+def test_no_question_reads_a_whole_table(room: SendingRoom, question: Question) -> None:
     assert room.freeze() == 1
     with transaction() as session, questions() as asked:
         question(session, room)
@@ -63,7 +63,7 @@ def test_no_question_reads_a_whole_table(room: PressRoom, question: Question) ->
 
 @pytest.mark.parametrize("number", [1, 2_000])
 def test_what_is_asked_past_the_orm_reads_no_whole_table_either(
-    room: PressRoom, number: int
+    room: SendingRoom, number: int
 ) -> None:
     assert room.freeze() == 1
     ids = list(range(1, number + 1))

@@ -14,7 +14,7 @@ from mailer.fanout.outcomes import Progress
 from mailer.relay import Relay as RelaySetting
 from mailer.storage.database import database_now, read_transaction, transaction
 from mailer.storage.models import Outcome
-from tests.fanout.press_room import FOLLOWERS, PressRoom, crowd
+from tests.fanout.press_room import FOLLOWERS, SendingRoom, crowd
 from tests.processes import eventually
 from tests.relay import Relay, Stage
 
@@ -22,10 +22,10 @@ from tests.relay import Relay, Stage
 @pytest.mark.parametrize("at", ["rcpt", "dot"])
 @pytest.mark.parametrize("reply", ["550 5.7.1 Not from you", "550 5.1.1 No such user"])
 def test_twenty_equal_refusals_in_a_row_pause_the_release_and_blame_nobody(
-    empty_room: PressRoom, at: Stage, reply: str
+    empty_room: SendingRoom, at: Stage, reply: str
 ) -> None:
     people = crowd(20)
-    empty_room.follow(*people)
+    empty_room.add_followers(*people)
     empty_room.relay.answer(at=at, reply=reply)
     release_id = empty_room.publish()
     empty_room.drain()
@@ -45,10 +45,10 @@ def test_twenty_equal_refusals_in_a_row_pause_the_release_and_blame_nobody(
 
 @pytest.mark.parametrize("connections", [1, 8])
 def test_who_is_refused_while_the_pause_is_written_down_is_not_blamed_either(
-    empty_room: PressRoom, connections: int
+    empty_room: SendingRoom, connections: int
 ) -> None:
     people = crowd(60)
-    empty_room.follow(*people)
+    empty_room.add_followers(*people)
     empty_room.adjust(connections=connections)
     empty_room.relay.answer(at="rcpt", reply="550 5.1.1 No such user")
     release_id = empty_room.publish()
@@ -59,10 +59,10 @@ def test_who_is_refused_while_the_pause_is_written_down_is_not_blamed_either(
 
 
 def test_who_is_not_to_blame_is_tried_however_long_the_release_was_paused(
-    empty_room: PressRoom,
+    empty_room: SendingRoom,
 ) -> None:
     people = crowd(20)
-    empty_room.follow(*people)
+    empty_room.add_followers(*people)
     empty_room.relay.answer(at="rcpt", reply="550 5.7.1 Not from you")
     release_id = empty_room.publish()
     empty_room.drain()
@@ -77,9 +77,9 @@ def test_who_is_not_to_blame_is_tried_however_long_the_release_was_paused(
 
 
 @pytest.mark.parametrize("domains", [1, 2])
-def test_refusals_of_one_or_two_domains_are_theirs(empty_room: PressRoom, domains: int) -> None:
+def test_refusals_of_one_or_two_domains_are_theirs(empty_room: SendingRoom, domains: int) -> None:
     people = crowd(24, domains)
-    empty_room.follow(*people, *FOLLOWERS)
+    empty_room.add_followers(*people, *FOLLOWERS)
     for one in people:
         empty_room.relay.answer(one, at="rcpt", reply="550 5.7.1 Not from you")
     release_id = empty_room.publish()
@@ -90,7 +90,9 @@ def test_refusals_of_one_or_two_domains_are_theirs(empty_room: PressRoom, domain
     assert not empty_room.suppressed()
 
 
-def test_a_wrong_password_pauses_the_release_and_the_right_one_sends_it(room: PressRoom) -> None:
+def test_a_wrong_password_pauses_the_release_and_the_right_one_sends_it(
+    room: SendingRoom,
+) -> None:
     def check(*login: object) -> AuthResult:
         known = getattr(login[-1], "password", b"") == b"open sesame"
         return AuthResult(success=known, handled=False)
@@ -112,7 +114,9 @@ def test_a_wrong_password_pauses_the_release_and_the_right_one_sends_it(room: Pr
         assert room.receipt(release_id).state == "done"
 
 
-def test_what_was_begun_before_a_resume_does_not_pause_the_release_again(room: PressRoom) -> None:
+def test_what_was_begun_before_a_resume_does_not_pause_the_release_again(
+    room: SendingRoom,
+) -> None:
     """Two connections meet the same wrong password; it is mended before the second has told."""
     release_id = room.freeze()
     first, second = room.claim(), room.claim()

@@ -13,7 +13,7 @@ from mailer.fanout.outcomes import Finding, write_findings
 from mailer.fanout.replies import Verdict
 from mailer.storage.database import transaction
 from mailer.storage.models import Batch, Outcome, Subscriber
-from tests.fanout.press_room import ADA, BOB, CAI, DAG, EVA, FOLLOWERS, PressRoom
+from tests.fanout.press_room import ADA, BOB, CAI, DAG, EVA, FOLLOWERS, SendingRoom
 from tests.relay import Stage
 
 
@@ -22,7 +22,7 @@ def sums(receipt: Receipt) -> tuple[str, int, int, int, int]:
     return receipt.state, receipt.accepted, receipt.refused, receipt.deferred, receipt.waiting
 
 
-def resend(room: PressRoom, **time: float) -> None:
+def resend(room: SendingRoom, **time: float) -> None:
     """Let time pass, go round, and send."""
     room.later(**time)
     room.sweep()
@@ -41,18 +41,18 @@ def resend(room: PressRoom, **time: float) -> None:
     ],
 )
 def test_a_refused_recipient_is_written_down_and_the_others_get_theirs(
-    room: PressRoom, at: Stage, reply: str, reason: str, suppressed: set[str]
+    room: SendingRoom, at: Stage, reply: str, reason: str, suppressed: set[str]
 ) -> None:
     room.relay.answer(BOB, at=at, reply=reply)
     release_id = room.publish()
     room.drain()
     assert sums(room.receipt(release_id)) == ("done", 4, 1, 0, 0)
-    assert room.fate(release_id, BOB) == ("refused", reason)
+    assert room.outcome(release_id, BOB) == ("refused", reason)
     assert room.suppressed() == suppressed
     assert room.received() == Counter({ADA, CAI, DAG, EVA})
 
 
-def test_who_cannot_be_written_to_is_refused_and_holds_nobody_up(room: PressRoom) -> None:
+def test_who_cannot_be_written_to_is_refused_and_holds_nobody_up(room: SendingRoom) -> None:
     with transaction() as session:
         nobody = update(Subscriber).where(Subscriber.address == BOB)
         session.execute(nobody.values(address="bob@example.org\r\nBcc: all@example.org"))
@@ -64,7 +64,7 @@ def test_who_cannot_be_written_to_is_refused_and_holds_nobody_up(room: PressRoom
     assert room.received() == Counter({ADA, CAI, DAG, EVA})
 
 
-def test_who_is_suppressed_is_left_out_of_the_next_release(room: PressRoom) -> None:
+def test_who_is_suppressed_is_left_out_of_the_next_release(room: SendingRoom) -> None:
     room.relay.answer(BOB, at="rcpt", reply="550 5.1.1 No such user", times=1)
     room.publish()
     room.drain()
@@ -73,22 +73,22 @@ def test_who_is_suppressed_is_left_out_of_the_next_release(room: PressRoom) -> N
 
 @pytest.mark.parametrize("at", ["rcpt", "dot"])
 def test_a_deferred_recipient_is_tried_again_and_then_as_if_nothing_had_been(
-    room: PressRoom, at: Stage
+    room: SendingRoom, at: Stage
 ) -> None:
     room.relay.answer(BOB, at=at, reply="450 4.2.2 Mailbox busy", times=1)
     release_id = room.publish()
     room.drain()
     assert sums(room.receipt(release_id)) == ("sending", 4, 0, 1, 0)
-    assert room.fate(release_id, BOB) == ("deferred", "4.2.2")
+    assert room.outcome(release_id, BOB) == ("deferred", "4.2.2")
     resend(room, seconds=2)
     assert sums(room.receipt(release_id)) == ("done", 5, 0, 0, 0)
-    assert room.fate(release_id, BOB) == ("accepted", None)
+    assert room.outcome(release_id, BOB) == ("accepted", None)
     assert not room.rows(Outcome)
     assert room.received() == Counter(FOLLOWERS)
     assert [batch.kind for batch in room.rows(Batch)].count("retry") == 1
 
 
-def test_nobody_is_tried_again_before_their_time(room: PressRoom) -> None:
+def test_nobody_is_tried_again_before_their_time(room: SendingRoom) -> None:
     room.adjust(retry_seconds=300)
     room.relay.answer(BOB, at="rcpt", reply="450 4.2.2 Mailbox busy", times=1)
     release_id = room.publish()
@@ -99,7 +99,7 @@ def test_nobody_is_tried_again_before_their_time(room: PressRoom) -> None:
     assert room.receipt(release_id).accepted == 5
 
 
-def test_the_waits_between_attempts_double_up_to_four_hours(room: PressRoom) -> None:
+def test_the_waits_between_attempts_double_up_to_four_hours(room: SendingRoom) -> None:
     release_id = room.freeze()
     taken = room.claim()
     assert taken is not None
@@ -116,21 +116,21 @@ def test_the_waits_between_attempts_double_up_to_four_hours(room: PressRoom) -> 
     assert waits == [5, 10, 20, 40, 80, 160, 240, 240, 240, 240, 240, 240]
 
 
-def test_two_days_are_the_most_that_anybody_is_tried(room: PressRoom) -> None:
+def test_two_days_are_the_most_that_anybody_is_tried(room: SendingRoom) -> None:
     room.relay.answer(BOB, at="rcpt", reply="450 4.2.2 Mailbox busy")
     release_id = room.publish()
     room.drain()
     resend(room, hours=47)
-    assert room.fate(release_id, BOB) == ("deferred", "4.2.2")
+    assert room.outcome(release_id, BOB) == ("deferred", "4.2.2")
     room.later(hours=2)
     room.sweep()
     assert sums(room.receipt(release_id)) == ("done", 4, 1, 0, 0)
-    assert room.fate(release_id, BOB) == ("refused", "expired")
+    assert room.outcome(release_id, BOB) == ("refused", "expired")
     assert not room.suppressed()
 
 
 @pytest.fixture(params=["pipelining", "step by step"])
-def either_way(request: pytest.FixtureRequest, room: PressRoom) -> Iterator[None]:
+def either_way(request: pytest.FixtureRequest, room: SendingRoom) -> Iterator[None]:
     """The relay takes commands all together, or only one at a time."""
     room.relay.pipelining = request.param == "pipelining"
     yield
@@ -153,7 +153,7 @@ def either_way(request: pytest.FixtureRequest, room: PressRoom) -> Iterator[None
     ],
 )
 def test_an_overloaded_relay_is_left_alone_and_nobody_is_marked(
-    room: PressRoom, at: Stage, reply: str
+    room: SendingRoom, at: Stage, reply: str
 ) -> None:
     room.relay.answer(at=at, reply=reply)
     release_id = room.publish()
@@ -178,7 +178,7 @@ def test_an_overloaded_relay_is_left_alone_and_nobody_is_marked(
     ],
 )
 def test_a_relay_that_refuses_us_pauses_the_release_and_blames_nobody(
-    room: PressRoom, at: Stage, reply: str
+    room: SendingRoom, at: Stage, reply: str
 ) -> None:
     room.relay.answer(at=at, reply=reply)
     release_id = room.publish()
@@ -197,20 +197,20 @@ def test_a_relay_that_refuses_us_pauses_the_release_and_blames_nobody(
 
 
 def test_a_server_that_wants_a_body_for_a_refused_recipient_delivers_nothing_to_them(
-    room: PressRoom,
+    room: SendingRoom,
 ) -> None:
     room.relay.always_354 = True
     room.relay.answer(BOB, at="rcpt", reply="550 5.7.1 Not you")
     release_id = room.publish()
     room.drain()
     assert sums(room.receipt(release_id)) == ("done", 4, 1, 0, 0)
-    assert room.fate(release_id, BOB) == ("refused", "5.7.1")
+    assert room.outcome(release_id, BOB) == ("refused", "5.7.1")
     assert room.received() == Counter({ADA, CAI, DAG, EVA})
     assert {one.message["To"] for one in room.relay.received} == {ADA, CAI, DAG, EVA}
 
 
 @pytest.mark.parametrize("at", ["rcpt", "dot"])
-def test_a_refusal_leaves_the_connection_usable(room: PressRoom, at: Stage) -> None:
+def test_a_refusal_leaves_the_connection_usable(room: SendingRoom, at: Stage) -> None:
     room.relay.answer(BOB, at=at, reply="550 5.7.1 Not you")
     room.publish()
     room.drain()

@@ -12,21 +12,22 @@ from mailer.domain.followers import subscriptions
 from mailer.domain.followers.subscriptions import Evidence
 from mailer.domain.verp import ReturnPath, ReturnPaths
 from mailer.fanout.outbox_delivery import drain_outbox
-from tests.fanout.press_room import ADA, BOB, FOLLOWERS, SENDER, SLUG, PressRoom
+from tests.fanout.press_room import ADA, BOB, FOLLOWERS, SendingRoom
 from tests.relay import Received
+from tests.support.press_room import DRAFT, SLUG
 
 FRI = "fri@example.org"
 PROOF = Evidence(language="nb", page="test", network=None)
 
 
 @pytest.fixture
-def reachable(room: PressRoom) -> PressRoom:
+def reachable(room: SendingRoom) -> SendingRoom:
     """The press room followed by Ada, Bob, Cai, Dag and Eva, with a domain for return mail."""
     room.adjust(mail_domain="in.example.org")
     return room
 
 
-def send_letters(room: PressRoom) -> list[Received]:
+def send_letters(room: SendingRoom) -> list[Received]:
     """Let Fri sign up, confirm and leave, and send the three letters."""
     subscriptions.sign_up(room.settings, publishers.find(SLUG), FRI, PROOF)
     one = room.subscription(FRI).id
@@ -36,7 +37,7 @@ def send_letters(room: PressRoom) -> list[Received]:
     return room.relay.received
 
 
-def back_to(room: PressRoom, received: Received) -> ReturnPath:
+def back_to(room: SendingRoom, received: Received) -> ReturnPath:
     """Read the reverse-path of a message."""
     return ReturnPaths(room.settings).read([received.sender])
 
@@ -46,17 +47,17 @@ def ways_out(received: Received) -> list[str]:
     return re.findall("<([^>]+)>", str(received.message["List-Unsubscribe"]))
 
 
-def test_a_release_comes_back_to_one_mailbox_for_each_recipient(reachable: PressRoom) -> None:
+def test_a_release_comes_back_to_one_mailbox_for_each_recipient(reachable: SendingRoom) -> None:
     release_id = reachable.publish()
     reachable.drain()
     assert {one.recipient for one in reachable.relay.received} == set(FOLLOWERS)
     for received in reachable.relay.received:
         one = reachable.subscription(received.recipient).id
         assert back_to(reachable, received) == ReturnPath("bounce", one, release_id)
-        assert received.message["From"].addresses[0].addr_spec == SENDER
+        assert received.message["From"].addresses[0].addr_spec == DRAFT.from_address
 
 
-def test_the_second_attempt_comes_back_to_the_same_mailbox(reachable: PressRoom) -> None:
+def test_the_second_attempt_comes_back_to_the_same_mailbox(reachable: SendingRoom) -> None:
     reachable.relay.answer(BOB, at="dot", reply="451 4.7.1 Greylisted", times=1)
     release_id = reachable.publish()
     reachable.drain()
@@ -69,14 +70,14 @@ def test_the_second_attempt_comes_back_to_the_same_mailbox(reachable: PressRoom)
 
 
 def test_letters_to_one_person_come_back_to_a_mailbox_without_a_release(
-    reachable: PressRoom,
+    reachable: SendingRoom,
 ) -> None:
     for received in send_letters(reachable):
         one = reachable.subscription(FRI).id
         assert back_to(reachable, received) == ReturnPath("bounce", one, None)
 
 
-def test_a_follower_may_leave_by_mail_and_first_of_all_by_the_web(reachable: PressRoom) -> None:
+def test_a_follower_may_leave_by_mail_and_first_of_all_by_the_web(reachable: SendingRoom) -> None:
     reachable.publish()
     reachable.drain()
     welcome = send_letters(reachable)[-2]
@@ -93,11 +94,11 @@ def test_a_follower_may_leave_by_mail_and_first_of_all_by_the_web(reachable: Pre
         assert received.message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
 
 
-def test_without_a_mail_domain_all_goes_back_to_the_press_room(room: PressRoom) -> None:
+def test_without_a_mail_domain_all_goes_back_to_the_press_room(room: SendingRoom) -> None:
     room.publish()
     room.drain()
-    assert {one.sender for one in room.relay.received} == {SENDER}
+    assert {one.sender for one in room.relay.received} == {DRAFT.from_address}
     [ada] = [one for one in room.relay.received if one.recipient == ADA]
     [https] = ways_out(ada)
     assert https.startswith(f"{room.settings.base_url}/one-click/")
-    assert {one.sender for one in send_letters(room)} == {SENDER}
+    assert {one.sender for one in send_letters(room)} == {DRAFT.from_address}

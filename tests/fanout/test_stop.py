@@ -10,11 +10,11 @@ import pytest
 from mailer.domain.releases import receipts
 from mailer.errors import Conflict, NotFound
 from mailer.storage.models import Batch, Outcome
-from tests.fanout.press_room import ADA, BOB, CAI, DAG, EVA, FOLLOWERS, PressRoom
+from tests.fanout.press_room import ADA, BOB, CAI, DAG, EVA, FOLLOWERS, SendingRoom
 from tests.relay import SILENCE
 
 
-def assert_exact(room: PressRoom, release_id: int) -> None:
+def assert_exact(room: SendingRoom, release_id: int) -> None:
     """A stopped release accounts for everyone, and for what the relay really took."""
     receipt = room.receipt(release_id)
     assert receipt.state == "stopped"
@@ -22,10 +22,10 @@ def assert_exact(room: PressRoom, release_id: int) -> None:
     assert receipt.accepted == room.received().total()
     for one in FOLLOWERS:
         expected = ("accepted", None) if room.received()[one] else ("skipped", "stopped")
-        assert room.fate(release_id, one) == expected
+        assert room.outcome(release_id, one) == expected
 
 
-def test_a_release_that_has_not_started_is_cancelled(room: PressRoom) -> None:
+def test_a_release_that_has_not_started_is_cancelled(room: SendingRoom) -> None:
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     for fields in ({"published_at": tomorrow}, {"hold_minutes": 60}, {}):
         release_id = room.publish(**fields)
@@ -37,7 +37,7 @@ def test_a_release_that_has_not_started_is_cancelled(room: PressRoom) -> None:
     assert not room.received()
 
 
-def test_a_release_that_is_frozen_and_not_begun_goes_to_nobody(room: PressRoom) -> None:
+def test_a_release_that_is_frozen_and_not_begun_goes_to_nobody(room: SendingRoom) -> None:
     release_id = room.freeze()
     assert room.stop(release_id) == "stopped"
     room.drain()
@@ -45,7 +45,7 @@ def test_a_release_that_is_frozen_and_not_begun_goes_to_nobody(room: PressRoom) 
     assert_exact(room, release_id)
 
 
-def test_a_running_release_is_stopped_once_no_lease_lives(room: PressRoom) -> None:
+def test_a_running_release_is_stopped_once_no_lease_lives(room: SendingRoom) -> None:
     room.adjust(smtp_timeout_seconds=1)
     room.relay.answer(BOB, at="rcpt", reply=SILENCE, times=1)
     release_id = room.publish()
@@ -60,7 +60,9 @@ def test_a_running_release_is_stopped_once_no_lease_lives(room: PressRoom) -> No
     assert_exact(room, release_id)
 
 
-def test_a_sender_that_is_gone_does_not_keep_a_release_from_being_stopped(room: PressRoom) -> None:
+def test_a_sender_that_is_gone_does_not_keep_a_release_from_being_stopped(
+    room: SendingRoom,
+) -> None:
     release_id = room.freeze()
     assert room.claim() is not None
     assert room.stop(release_id) == "stopping"
@@ -71,7 +73,7 @@ def test_a_sender_that_is_gone_does_not_keep_a_release_from_being_stopped(room: 
     assert_exact(room, release_id)
 
 
-def test_who_is_deferred_when_a_release_is_stopped_is_skipped(room: PressRoom) -> None:
+def test_who_is_deferred_when_a_release_is_stopped_is_skipped(room: SendingRoom) -> None:
     room.relay.answer(BOB, at="rcpt", reply="450 4.2.2 Busy")
     release_id = room.publish()
     room.drain()
@@ -83,7 +85,9 @@ def test_who_is_deferred_when_a_release_is_stopped_is_skipped(room: PressRoom) -
     assert_exact(room, release_id)
 
 
-def test_who_is_in_a_retry_batch_when_a_release_is_stopped_is_skipped(room: PressRoom) -> None:
+def test_who_is_in_a_retry_batch_when_a_release_is_stopped_is_skipped(
+    room: SendingRoom,
+) -> None:
     room.relay.answer(BOB, at="rcpt", reply="450 4.2.2 Busy")
     release_id = room.publish()
     room.drain()
@@ -94,7 +98,7 @@ def test_who_is_in_a_retry_batch_when_a_release_is_stopped_is_skipped(room: Pres
     assert_exact(room, release_id)
 
 
-def test_a_paused_release_can_be_stopped(room: PressRoom) -> None:
+def test_a_paused_release_can_be_stopped(room: SendingRoom) -> None:
     room.relay.answer(at="mail", reply="550 5.7.1 Not you")
     release_id = room.publish()
     room.drain()
@@ -103,7 +107,7 @@ def test_a_paused_release_can_be_stopped(room: PressRoom) -> None:
 
 
 def test_a_release_that_is_done_cannot_be_stopped_and_one_that_is_stopped_not_resumed(
-    room: PressRoom,
+    room: SendingRoom,
 ) -> None:
     done = room.publish()
     room.drain()
@@ -115,7 +119,7 @@ def test_a_release_that_is_done_cannot_be_stopped_and_one_that_is_stopped_not_re
         room.resume(stopped)
 
 
-def test_a_held_release_goes_out_when_it_is_resumed(room: PressRoom) -> None:
+def test_a_held_release_goes_out_when_it_is_resumed(room: SendingRoom) -> None:
     release_id = room.publish(hold_minutes=60)
     room.drain()
     assert room.receipt(release_id).state == "held"
@@ -125,17 +129,17 @@ def test_a_held_release_goes_out_when_it_is_resumed(room: PressRoom) -> None:
     assert room.received() == Counter(FOLLOWERS)
 
 
-def test_each_fate_of_a_recipient_is_told(room: PressRoom) -> None:
+def test_each_fate_of_a_recipient_is_told(room: SendingRoom) -> None:
     room.relay.answer(BOB, at="rcpt", reply="550 5.7.1 Not you")
     room.relay.answer(CAI, at="rcpt", reply="450 4.2.2 Busy")
     release_id = room.freeze()
     room.leave(DAG)
-    assert room.fate(release_id, ADA) == ("waiting", None)
+    assert room.outcome(release_id, ADA) == ("waiting", None)
     room.drain()
-    assert room.fate(release_id, ADA) == ("accepted", None)
-    assert room.fate(release_id, BOB) == ("refused", "5.7.1")
-    assert room.fate(release_id, CAI) == ("deferred", "4.2.2")
-    assert room.fate(release_id, DAG) == ("skipped", "left")
+    assert room.outcome(release_id, ADA) == ("accepted", None)
+    assert room.outcome(release_id, BOB) == ("refused", "5.7.1")
+    assert room.outcome(release_id, CAI) == ("deferred", "4.2.2")
+    assert room.outcome(release_id, DAG) == ("skipped", "left")
     with pytest.raises(NotFound):
         receipts.recipient(room.publisher, release_id, "nobody@example.org")
     assert room.receipt(release_id).reasons == {
@@ -146,7 +150,7 @@ def test_each_fate_of_a_recipient_is_told(room: PressRoom) -> None:
     assert len(room.rows(Outcome)) == 3
 
 
-def test_a_sender_that_is_told_to_leave_gives_back_what_it_holds(room: PressRoom) -> None:
+def test_a_sender_that_is_told_to_leave_gives_back_what_it_holds(room: SendingRoom) -> None:
     room.adjust(smtp_timeout_seconds=1)
     room.relay.answer(BOB, at="rcpt", reply=SILENCE, times=1)
     release_id = room.publish()

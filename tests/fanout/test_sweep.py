@@ -11,7 +11,7 @@ from sqlalchemy import Connection, event, update
 
 from mailer.storage.database import db, transaction
 from mailer.storage.models import Batch, Release
-from tests.fanout.press_room import BOB, FOLLOWERS, PressRoom, together
+from tests.fanout.press_room import BOB, FOLLOWERS, SendingRoom, together
 from tests.processes import alive, eventually
 from tests.servers import PostgreSQL, Redis
 
@@ -22,7 +22,7 @@ def bells(redis: Redis, queue: str = "releases") -> int:
         return len(client.lrange(f"rq:queue:{queue}", 0, -1))
 
 
-def test_it_rings_for_what_waits_once(room: PressRoom, redis: Redis) -> None:
+def test_it_rings_for_what_waits_once(room: SendingRoom, redis: Redis) -> None:
     room.publish()
     for forgets in (True, False):
         if forgets:
@@ -34,14 +34,14 @@ def test_it_rings_for_what_waits_once(room: PressRoom, redis: Redis) -> None:
     assert bells(redis, "letters") == 0
 
 
-def test_it_rings_for_a_batch_that_was_left_behind(room: PressRoom, redis: Redis) -> None:
+def test_it_rings_for_a_batch_that_was_left_behind(room: SendingRoom, redis: Redis) -> None:
     room.freeze()
     redis.flush()
     room.sweep()
     assert bells(redis) == 1
 
 
-def test_it_does_not_ring_for_nothing(room: PressRoom, redis: Redis) -> None:
+def test_it_does_not_ring_for_nothing(room: SendingRoom, redis: Redis) -> None:
     room.publish()
     room.drain()
     redis.flush()
@@ -50,7 +50,7 @@ def test_it_does_not_ring_for_nothing(room: PressRoom, redis: Redis) -> None:
 
 
 def test_a_scheduled_release_is_held_and_then_sent_when_its_time_comes(
-    room: PressRoom, redis: Redis
+    room: SendingRoom, redis: Redis
 ) -> None:
     soon = (datetime.now(UTC) + timedelta(minutes=30)).isoformat()
     release_id = room.publish(published_at=soon, hold_minutes=60)
@@ -66,7 +66,7 @@ def test_a_scheduled_release_is_held_and_then_sent_when_its_time_comes(
     assert room.received() == Counter(FOLLOWERS)
 
 
-def restore(room: PressRoom, release_id: int) -> None:
+def restore(room: SendingRoom, release_id: int) -> None:
     """Let the release belong to another database than this one."""
     with transaction() as session:
         session.execute(
@@ -76,7 +76,7 @@ def restore(room: PressRoom, release_id: int) -> None:
         )
 
 
-def test_a_restored_database_is_not_believed(room: PressRoom) -> None:
+def test_a_restored_database_is_not_believed(room: SendingRoom) -> None:
     release_id = room.freeze()
     restore(room, release_id)
     room.sweep()
@@ -88,7 +88,7 @@ def test_a_restored_database_is_not_believed(room: PressRoom) -> None:
 
 @pytest.mark.parametrize("frozen", [True, False])
 def test_a_restored_database_sends_nothing_before_the_sweep_either(
-    room: PressRoom, frozen: bool
+    room: SendingRoom, frozen: bool
 ) -> None:
     """Nor does it begin what the original may have sent after the copy was made."""
     release_id = room.freeze() if frozen else room.publish()
@@ -100,7 +100,7 @@ def test_a_restored_database_sends_nothing_before_the_sweep_either(
 
 
 def test_a_scheduled_release_in_a_restored_database_waits_for_its_time_when_resumed(
-    room: PressRoom,
+    room: SendingRoom,
 ) -> None:
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     release_id = room.publish(published_at=tomorrow.isoformat())
@@ -112,7 +112,7 @@ def test_a_scheduled_release_in_a_restored_database_waits_for_its_time_when_resu
     assert room.received() == Counter()
 
 
-def test_a_restored_database_is_believed_when_somebody_says_so(room: PressRoom) -> None:
+def test_a_restored_database_is_believed_when_somebody_says_so(room: SendingRoom) -> None:
     release_id = room.freeze()
     restore(room, release_id)
     room.sweep()
@@ -123,7 +123,7 @@ def test_a_restored_database_is_believed_when_somebody_says_so(room: PressRoom) 
     assert room.received() == Counter(FOLLOWERS)
 
 
-def test_what_was_done_before_the_restore_stays_done(room: PressRoom) -> None:
+def test_what_was_done_before_the_restore_stays_done(room: SendingRoom) -> None:
     release_id = room.publish()
     room.drain()
     restore(room, release_id)
@@ -131,7 +131,7 @@ def test_what_was_done_before_the_restore_stays_done(room: PressRoom) -> None:
     assert room.receipt(release_id).state == "done"
 
 
-def test_four_at_once_are_as_good_as_one(room: PressRoom, redis: Redis) -> None:
+def test_four_at_once_are_as_good_as_one(room: SendingRoom, redis: Redis) -> None:
     room.relay.answer(BOB, at="rcpt", reply="450 4.2.2 Busy", times=1)
     release_id = room.publish()
     room.drain()
@@ -149,7 +149,7 @@ def test_four_at_once_are_as_good_as_one(room: PressRoom, redis: Redis) -> None:
     assert room.received() == Counter([*FOLLOWERS, *FOLLOWERS])
 
 
-def test_it_finishes_what_a_crash_left_unfinished(room: PressRoom) -> None:
+def test_it_finishes_what_a_crash_left_unfinished(room: SendingRoom) -> None:
     release_id = room.freeze()
     with transaction() as session:
         session.execute(update(Batch).values(position=Batch.size, open=False))
@@ -159,7 +159,7 @@ def test_it_finishes_what_a_crash_left_unfinished(room: PressRoom) -> None:
 
 
 def test_it_goes_on_when_the_database_is_back(
-    postgresql_room: PressRoom, postgresql: PostgreSQL, redis: Redis
+    postgresql_room: SendingRoom, postgresql: PostgreSQL, redis: Redis
 ) -> None:
     postgresql_room.freeze()
     postgresql.stop()
@@ -171,7 +171,7 @@ def test_it_goes_on_when_the_database_is_back(
     assert bells(redis) == 1
 
 
-def test_it_goes_round_without_redis(room: PressRoom, redis: Redis) -> None:
+def test_it_goes_round_without_redis(room: SendingRoom, redis: Redis) -> None:
     release_id = room.freeze()
     assert room.claim() is not None
     redis.stop()
@@ -181,7 +181,7 @@ def test_it_goes_round_without_redis(room: PressRoom, redis: Redis) -> None:
 
 
 def test_it_goes_round_again_after_the_server_ended_a_transaction_that_stood_still(
-    postgresql_room: PressRoom, caplog: pytest.LogCaptureFixture
+    postgresql_room: SendingRoom, caplog: pytest.LogCaptureFixture
 ) -> None:
     @event.listens_for(db.engine, "after_cursor_execute", once=True)
     def stand_still(connection: Connection, *_: object) -> None:

@@ -10,16 +10,16 @@ from email.message import EmailMessage
 import pytest
 
 from mailer.errors import Conflict, InvalidInput
-from tests.fanout.press_room import ADA, BOB, CAI, FOLLOWERS, PressRoom, crowd
+from tests.fanout.press_room import ADA, BOB, CAI, FOLLOWERS, SendingRoom, crowd
 from tests.processes import eventually
 from tests.relay import SILENCE
 
-OLD = "Båten er hjemme igjen"
+OLD = "Skuta er hjemme"
 BETTER = "Båten er ikke hjemme ennå"
 NOTE = "Skuta ligger fortsatt i Bergen."
 
 
-def by_recipient(room: PressRoom, since: int = 0) -> Mapping[str, Sequence[EmailMessage]]:
+def by_recipient(room: SendingRoom, since: int = 0) -> Mapping[str, Sequence[EmailMessage]]:
     """Return what the relay has taken since then, for each recipient."""
     found: defaultdict[str, list[EmailMessage]] = defaultdict(list)
     for one in room.relay.received[since:]:
@@ -27,7 +27,7 @@ def by_recipient(room: PressRoom, since: int = 0) -> Mapping[str, Sequence[Email
     return found
 
 
-def test_everyone_who_has_it_gets_the_correction_under_it(room: PressRoom) -> None:
+def test_everyone_who_has_it_gets_the_correction_under_it(room: SendingRoom) -> None:
     first = room.publish()
     room.drain()
     before = by_recipient(room)
@@ -48,11 +48,11 @@ def test_everyone_who_has_it_gets_the_correction_under_it(room: PressRoom) -> No
 
 
 def test_a_release_is_corrected_in_the_middle_and_everyone_gets_what_is_right(
-    room: PressRoom,
+    room: SendingRoom,
 ) -> None:
     chance = random.Random(20261125)
     room.adjust(smtp_timeout_seconds=2)
-    room.follow(*crowd(95))
+    room.add_followers(*crowd(95))
     everyone = [*FOLLOWERS, *crowd(95)]
     last = everyone[40]
     others = [one for one in everyone if one != last]
@@ -90,7 +90,9 @@ def test_a_release_is_corrected_in_the_middle_and_everyone_gets_what_is_right(
     assert 30 < had_it < 45
 
 
-def test_whoever_was_spared_gets_the_better_version_and_never_the_first(room: PressRoom) -> None:
+def test_whoever_was_spared_gets_the_better_version_and_never_the_first(
+    room: SendingRoom,
+) -> None:
     first = room.freeze()
     room.stop(first)
     second = room.correct(first, title=BETTER)
@@ -101,7 +103,7 @@ def test_whoever_was_spared_gets_the_better_version_and_never_the_first(room: Pr
     assert room.receipt(second).accepted == 5
 
 
-def test_what_has_not_started_is_replaced_for_all_who_follow(room: PressRoom) -> None:
+def test_what_has_not_started_is_replaced_for_all_who_follow(room: SendingRoom) -> None:
     first = room.publish(hold_minutes=60)
     room.correct(first, title=BETTER, hold_minutes=0)
     room.drain()
@@ -109,17 +111,17 @@ def test_what_has_not_started_is_replaced_for_all_who_follow(room: PressRoom) ->
     assert room.receipt(first).state == "stopped"
 
 
-def test_whoever_follows_since_then_has_nothing_to_be_corrected(room: PressRoom) -> None:
+def test_whoever_follows_since_then_has_nothing_to_be_corrected(room: SendingRoom) -> None:
     first = room.publish()
     room.drain()
-    room.follow("fia@example.org")
+    room.add_followers("fia@example.org")
     second = room.correct(first, title=BETTER)
     room.drain()
     assert room.received()["fia@example.org"] == 0
     assert room.receipt(second).total == 5
 
 
-def test_a_retraction_is_told_to_whoever_has_the_release(room: PressRoom) -> None:
+def test_a_retraction_is_told_to_whoever_has_the_release(room: SendingRoom) -> None:
     room.relay.answer(BOB, at="rcpt", reply="550 5.7.1 Not wanted here")
     first = room.publish()
     room.drain()
@@ -139,7 +141,7 @@ def test_a_retraction_is_told_to_whoever_has_the_release(room: PressRoom) -> Non
     assert (receipt.state, receipt.total, receipt.accepted) == ("done", 4, 3)
 
 
-def test_a_retraction_of_what_nobody_has_is_told_to_nobody(room: PressRoom) -> None:
+def test_a_retraction_of_what_nobody_has_is_told_to_nobody(room: SendingRoom) -> None:
     first = room.publish(hold_minutes=60)
     last = room.retract(first)
     room.drain()
@@ -148,7 +150,7 @@ def test_a_retraction_of_what_nobody_has_is_told_to_nobody(room: PressRoom) -> N
     assert room.receipt(last).state == "done"
 
 
-def test_a_correction_is_corrected_in_the_same_thread(room: PressRoom) -> None:
+def test_a_correction_is_corrected_in_the_same_thread(room: SendingRoom) -> None:
     first = room.publish()
     room.drain()
     second = room.correct(first, title=BETTER)
@@ -161,7 +163,9 @@ def test_a_correction_is_corrected_in_the_same_thread(room: PressRoom) -> None:
         assert three["References"] == f"{one['Message-ID']} {two['Message-ID']}"
 
 
-def test_whoever_was_waiting_for_a_correction_gets_the_next_one_as_such(room: PressRoom) -> None:
+def test_whoever_was_waiting_for_a_correction_gets_the_next_one_as_such(
+    room: SendingRoom,
+) -> None:
     first = room.publish()
     room.drain()
     second = room.correct(first, title=BETTER, hold_minutes=60)
@@ -175,7 +179,7 @@ def test_whoever_was_waiting_for_a_correction_gets_the_next_one_as_such(room: Pr
     assert room.receipt(third).accepted == 5
 
 
-def test_a_deferred_correction_is_tried_again_as_a_correction(room: PressRoom) -> None:
+def test_a_deferred_correction_is_tried_again_as_a_correction(room: SendingRoom) -> None:
     first = room.publish()
     room.relay.answer(BOB, at="rcpt", reply="550 5.7.1 Not wanted here", times=1)
     room.drain()
@@ -191,7 +195,9 @@ def test_a_deferred_correction_is_tried_again_as_a_correction(room: PressRoom) -
     assert room.receipt(second).accepted == 4
 
 
-def test_the_same_correction_again_is_the_same_and_another_is_refused(room: PressRoom) -> None:
+def test_the_same_correction_again_is_the_same_and_another_is_refused(
+    room: SendingRoom,
+) -> None:
     first = room.publish()
     second = room.correct(first, title=BETTER)
     assert room.correct(first, title=BETTER) == second
@@ -205,7 +211,7 @@ def test_the_same_correction_again_is_the_same_and_another_is_refused(room: Pres
         room.correct(last, title="Likevel")
 
 
-def test_what_was_only_for_the_record_is_corrected_for_the_record(room: PressRoom) -> None:
+def test_what_was_only_for_the_record_is_corrected_for_the_record(room: SendingRoom) -> None:
     first = room.publish(notify=False)
     second = room.correct(first, title=BETTER)
     room.drain()
@@ -213,7 +219,9 @@ def test_what_was_only_for_the_record_is_corrected_for_the_record(room: PressRoo
     assert room.receipt(second).state == "done"
 
 
-def test_a_correction_keeps_its_reference_and_a_first_version_has_no_note(room: PressRoom) -> None:
+def test_a_correction_keeps_its_reference_and_a_first_version_has_no_note(
+    room: SendingRoom,
+) -> None:
     first = room.publish()
     with pytest.raises(InvalidInput) as mistake:
         room.correct(first, reference="another")

@@ -11,7 +11,7 @@ import pytest
 
 from mailer.storage.models import Batch
 from tests.conftest import Databases
-from tests.fanout.press_room import PressRoom, crowd, press_room
+from tests.fanout.press_room import SendingRoom, crowd, open_sending_room
 from tests.fanout.worker_process import SHORT, done, held, horse, workers
 from tests.processes import alive, eventually
 from tests.relay import Relay
@@ -19,16 +19,18 @@ from tests.servers import PostgreSQL, Redis
 from tests.service import Service, contract
 
 
-def test_it_listens_on_one_queue_only(working: tuple[PressRoom, Service], redis: Redis) -> None:
+def test_it_listens_on_one_queue_only(working: tuple[SendingRoom, Service], redis: Redis) -> None:
     assert workers(redis) == [["releases"]]
 
 
-def test_it_has_imported_the_service_before_it_forks(working: tuple[PressRoom, Service]) -> None:
+def test_it_has_imported_the_service_before_it_forks(
+    working: tuple[SendingRoom, Service],
+) -> None:
     _, service = working
     assert "css_inline" in Path(f"/proc/{service.pid('releases')}/maps").read_text()
 
 
-def test_its_horse_dies_with_it(working: tuple[PressRoom, Service]) -> None:
+def test_its_horse_dies_with_it(working: tuple[SendingRoom, Service]) -> None:
     room, service = working
     with held(room):
         room.publish()
@@ -46,10 +48,10 @@ def test_it_gives_back_its_batches_when_it_is_told_to_leave(
     people = crowd(400)
     environment |= SHORT | ({} if with_redis else {"REDIS_URL": ""})
     with (
-        press_room(environment, relay) as room,
+        open_sending_room(environment, relay) as room,
         Service.running(environment, tmp_path, names=("releases",)) as service,
     ):
-        room.follow(*people)
+        room.add_followers(*people)
         release_id = room.publish()
         relay.wait_for(20)
         service.kill("releases", signal.SIGTERM)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections import Counter
 
-from tests.fanout.press_room import FOLLOWERS, PressRoom
+from tests.fanout.press_room import FOLLOWERS, SendingRoom
 from tests.fanout.worker_process import done
 from tests.processes import eventually
 from tests.servers import Redis
@@ -13,7 +13,7 @@ from tests.service import Service
 
 
 def test_a_frozen_redis_holds_up_neither_who_publishes_nor_the_release(
-    working: tuple[PressRoom, Service], redis: Redis
+    working: tuple[SendingRoom, Service], redis: Redis
 ) -> None:
     room, _ = working
     redis.freeze()
@@ -24,7 +24,7 @@ def test_a_frozen_redis_holds_up_neither_who_publishes_nor_the_release(
 
 
 def test_it_leaves_when_told_to_before_it_has_reached_redis(
-    starts: tuple[PressRoom, Service], redis: Redis
+    starts: tuple[SendingRoom, Service], redis: Redis
 ) -> None:
     _, service = starts
     worker = service.processes["releases"]

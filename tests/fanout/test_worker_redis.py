@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections import Counter
 
-from tests.fanout.press_room import FOLLOWERS, PressRoom, crowd
+from tests.fanout.press_room import FOLLOWERS, SendingRoom, crowd
 from tests.fanout.worker_process import done, held, horse, listening
 from tests.processes import alive, eventually
 from tests.servers import Redis
@@ -13,7 +13,7 @@ from tests.service import Service
 
 
 def test_redis_may_die_in_the_middle_and_the_same_horse_goes_on(
-    working: tuple[PressRoom, Service], redis: Redis
+    working: tuple[SendingRoom, Service], redis: Redis
 ) -> None:
     room, service = working
     with held(room):
@@ -30,7 +30,7 @@ def test_redis_may_die_in_the_middle_and_the_same_horse_goes_on(
 
 
 def test_redis_may_die_while_nothing_is_to_be_done(
-    working: tuple[PressRoom, Service], redis: Redis
+    working: tuple[SendingRoom, Service], redis: Redis
 ) -> None:
     room, service = working
     redis.kill()
@@ -40,7 +40,7 @@ def test_redis_may_die_while_nothing_is_to_be_done(
 
 
 def test_redis_may_be_away_from_the_start_and_come_later(
-    starts: tuple[PressRoom, Service], redis: Redis
+    starts: tuple[SendingRoom, Service], redis: Redis
 ) -> None:
     room, service = starts
     redis.stop()
@@ -53,7 +53,7 @@ def test_redis_may_be_away_from_the_start_and_come_later(
 
 
 def test_it_leaves_when_told_to_while_redis_is_away(
-    starts: tuple[PressRoom, Service], redis: Redis
+    starts: tuple[SendingRoom, Service], redis: Redis
 ) -> None:
     room, service = starts
     redis.stop()
@@ -64,11 +64,11 @@ def test_it_leaves_when_told_to_while_redis_is_away(
 
 
 def test_redis_may_forget_everything_all_the_time(
-    working: tuple[PressRoom, Service], redis: Redis
+    working: tuple[SendingRoom, Service], redis: Redis
 ) -> None:
     room, _ = working
     people = crowd(200)
-    room.follow(*people)
+    room.add_followers(*people)
     release_id = room.publish()
 
     def flushed_and_done() -> bool:

@@ -21,7 +21,7 @@ from rq.serializers import JSONSerializer
 from mailer.fanout.jobs import SHUTDOWN_SIGNALS, ShutdownFlag
 from mailer.fanout.worker import QueueWorker
 from mailer.storage.queues import worker_connection
-from tests.fanout.press_room import PressRoom
+from tests.fanout.press_room import SendingRoom
 from tests.servers import Redis
 
 _QUEUE = "slow"
@@ -60,7 +60,7 @@ class ToldWhilePreparing(QueueWorker):
 
 
 @pytest.fixture
-def connection(sqlite_room: tuple[PressRoom, dict[str, str]], redis: Redis) -> Iterator[Client]:
+def connection(sqlite_room: tuple[SendingRoom, dict[str, str]], redis: Redis) -> Iterator[Client]:
     """A worker's connection to Redis, beside a database; signals are as before at the end."""
     before = {number: signal.getsignal(number) for number in SHUTDOWN_SIGNALS}
     with worker_connection(redis.url) as client:

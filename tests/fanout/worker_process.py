@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from redis import Redis as Client
 from rq import Worker
 
-from tests.fanout.press_room import BOB, PressRoom
+from tests.fanout.press_room import BOB, SendingRoom
 from tests.processes import eventually
 from tests.relay import SILENCE
 from tests.servers import Redis
@@ -32,7 +32,7 @@ def listening(redis: Redis) -> None:
     eventually(lambda: workers(redis), "a worker listens")
 
 
-def done(room: PressRoom, release_id: int, patience: float | None = None) -> None:
+def done(room: SendingRoom, release_id: int, patience: float | None = None) -> None:
     """Wait until a release is done."""
     eventually(lambda: room.receipt(release_id).state == "done", "the release is done", patience)
 
@@ -43,7 +43,7 @@ def horse(service: Service) -> int:
 
 
 @contextmanager
-def held(room: PressRoom) -> Iterator[None]:
+def held(room: SendingRoom) -> Iterator[None]:
     """Keep Bob's message waiting at the relay, and let it go on at the end."""
     room.relay.answer(BOB, at="rcpt", reply=SILENCE, times=1)
     yield

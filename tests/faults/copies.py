@@ -9,11 +9,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from tests.faults.inserts import open_sqlite
-from tests.faults.publishing_client import PublishingClient
 from tests.faults.trial import Trial
 from tests.processes import eventually, free_port
 from tests.servers import PostgreSQL, find_program
 from tests.service import Service
+from tests.support.publishing_system import PublishingSystem
 
 _SENDERS = ("releases", "sweep")
 
@@ -54,7 +54,7 @@ def _stays_paused(trial: Trial, url: str, logs: Path) -> None:
         # It says so before each look at the rows: the second time, the first look is over.
         eventually(lambda: service.log("releases").count("Redis is away") > 1, "it has looked")
         service.start("web", "sweep")
-        publishing = PublishingClient(service.url, trial.publishing.key)
+        publishing = PublishingSystem(service.url, trial.publishing.key)
         eventually(lambda: publishing.release(trial.release)["state"] == "paused", "paused")
         assert "copy" in publishing.release(trial.release)["paused_because"]
         trial.relay.quiet()

@@ -10,9 +10,9 @@ import psycopg
 import pytest
 
 from tests.faults.inserts import open_postgresql, open_sqlite
-from tests.faults.publishing_client import Refused
 from tests.faults.trial import LONG, Parts, Trial
 from tests.servers import PostgreSQL
+from tests.support.publishing_system import Refused
 
 DOWN_SECONDS, DOWN_LEASE_SECONDS = (300, 60) if LONG else (4, 2)
 _PIECES_OF_LOG = 64

@@ -16,11 +16,11 @@ from typing import Any, Self
 from mailer.domain import publishers
 from mailer.domain.followers.follower_csv import import_followers
 from tests.disks import SmallDisk
-from tests.faults.publishing_client import PublishingClient
 from tests.faults.relay_process import Count, RelayProcess
 from tests.processes import Process, eventually
 from tests.servers import PostgreSQL, Redis
 from tests.service import Service, application, complete, contract
+from tests.support.publishing_system import PublishingSystem
 
 LONG = bool(os.environ.get("FAULTS_REPORT"))
 """Whether this is `make faults`: every fault many times, and a report."""
@@ -85,7 +85,7 @@ class Trial:
         self.chance = random.Random(seed)
         self.number = number
         self.people = {f"p{one}@d{one % 7}.example.org" for one in range(number)}
-        self.publishing = PublishingClient(service.url, self._open_press_room())
+        self.publishing = PublishingSystem(service.url, self._open_press_room())
         self._ends: list[tuple[float, int]] = []
 
     @classmethod
@@ -118,7 +118,7 @@ class Trial:
 
     def publish(self) -> None:
         """Publish one more release to everyone."""
-        self.story.published.append(self.publishing.publish(self.reference()))
+        self.story.published.append(self.publishing.publish(self.reference())["id"])
 
     def receipt(self) -> dict[str, Any]:
         """Read the receipt of the newest release, which balances."""
@@ -182,7 +182,10 @@ class Trial:
         return {
             one
             for one in doubled
-            if not any(self.publishing.uncertain(release, one) for release in self.story.published)
+            if not any(
+                self.publishing.recipient(release, one)["uncertain"]
+                for release in self.story.published
+            )
         }
 
     def colleague(self, **more: str) -> None:

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
 from tests.faults.failpoint import HEADER
-from tests.faults.publishing_client import now
 from tests.faults.trial import Trial
+from tests.support.publishing_system import this_moment
 
 WITH_FAILPOINTS = {"GUNICORN_CMD_ARGS": "--config=python:tests.faults.failpoint"}
 _AT_ONCE = 50
@@ -19,7 +19,7 @@ def publish_through_kills(trial: Trial) -> None:
 
     Each call is the same, with the same reference, so it must end as one release.
     """
-    moment = now()
+    moment = this_moment()
     for step in count(1):
         try:
             answer = trial.publishing.publish(
@@ -29,18 +29,18 @@ def publish_through_kills(trial: Trial) -> None:
             trial.story.strikes += 1
         else:
             break
-    trial.story.published.append(answer)
+    trial.story.published.append(answer["id"])
 
 
 def publish_at_once(trial: Trial) -> None:
     """Make the same call many times at the same moment; all get the same answer."""
     together = threading.Barrier(_AT_ONCE)
     reference = trial.reference()
-    moment = now()
+    moment = this_moment()
 
     def call(_: int) -> int:
         together.wait()
-        return trial.publishing.publish(reference, published_at=moment)
+        return int(trial.publishing.publish(reference, published_at=moment)["id"])
 
     with ThreadPoolExecutor(_AT_ONCE) as callers:
         [answer] = set(callers.map(call, range(_AT_ONCE)))

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Self
 
 from mailer.domain import publishers
-from tests.journeys.people import PublishingSystem
 from tests.mail_server import MailServer
 from tests.pipe import Ending, Pipe
 from tests.processes import eventually
 from tests.relay import Relay
 from tests.service import ROOT, Service, application, complete
+from tests.support.publishing_system import PublishingSystem
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,15 @@
-"""Who travels: a visitor with a browser of plain HTTP and a mailbox, and a publishing system."""
+"""A visitor with a browser of plain HTTP and a mailbox, and what is found in letters."""
 
 from __future__ import annotations
 
-import json
 import re
 import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from email.message import EmailMessage
 from html.parser import HTMLParser
-from typing import Any
 
-from tests.processes import eventually
 from tests.relay import Relay
 
 
@@ -77,41 +73,6 @@ class Visitor:
         [question] = self.letters(1)
         self.press(self.get(link(question, "/confirm/")))
         return self.letters(2)[1]
-
-
-class PublishingSystem:
-    """A press office's own system, with its API key."""
-
-    def __init__(self, url: str, key: str) -> None:
-        self._url = url
-        self._key = key
-
-    def publish(self, reference: str, **changes: Any) -> dict[str, Any]:
-        """Publish a small release; returns the answer."""
-        body = {
-            "reference": reference,
-            "language": "nb",
-            "title": "Brygga er åpen igjen",
-            "body_html": "<p>ØYA — Nå kan alle gå på brygga.</p>",
-            "published_at": datetime.now(UTC).isoformat(),
-        }
-        return self.call("/api/v1/releases", body | changes)
-
-    def done(self, answer: dict[str, Any]) -> dict[str, Any]:
-        """Wait until a release is done; returns its receipt."""
-        eventually(lambda: self.call(answer["links"]["self"])["state"] == "done", "done")
-        return self.call(answer["links"]["receipt"])
-
-    def call(self, path: str, body: object = None) -> dict[str, Any]:
-        """Call the API; a refusal is an exception, since no journey expects one."""
-        request = urllib.request.Request(
-            self._url + path,
-            None if body is None else json.dumps(body).encode(),
-            {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            found: dict[str, Any] = json.load(answer)
-            return found
 
 
 def link(letter: EmailMessage, path: str) -> str:

@@ -11,10 +11,11 @@ from sqlalchemy import MetaData, create_engine, select
 
 from mailer.domain import publishers
 from mailer.domain.followers import follower_csv
-from tests.journeys.people import PublishingSystem, Visitor, link
+from tests.journeys.people import Visitor, link
 from tests.processes import eventually
 from tests.relay import SILENCE, Relay
 from tests.service import NAMES, Service, application
+from tests.support.publishing_system import PublishingSystem
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tests.conftest import Databases
-from tests.journeys.people import PublishingSystem, Visitor, link
+from tests.journeys.people import Visitor, link
 from tests.processes import Process
 from tests.relay import Relay
 from tests.servers import Redis
 from tests.service import ROOT, complete, contract
+from tests.support.publishing_system import PublishingSystem
 
 _OPEN = ["mailer", "publisher", "add", "oya", "--name=Øya", "--from=presse@example.org", "--json"]
 _ENDED_BY_SIGTERM = 128 + signal.SIGTERM

@@ -11,10 +11,11 @@ import pytest
 
 from mailer.domain.followers import follower_csv
 from tests.journeys.mail_domain import MailDomain
-from tests.journeys.people import PublishingSystem, Visitor, mailto, one_click
+from tests.journeys.people import Visitor, mailto, one_click
 from tests.processes import eventually, free_port
 from tests.relay import SILENCE, Relay
 from tests.service import Service, application
+from tests.support.publishing_system import PublishingSystem
 
 DOMAIN = "in.example.org"
 MULTIPART = (

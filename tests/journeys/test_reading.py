@@ -10,9 +10,9 @@ from playwright.sync_api import Browser
 
 from mailer.demo import samples
 from mailer.domain import publishers
-from tests.journeys.people import PublishingSystem
 from tests.journeys.spectator import Manner, Spectator
 from tests.service import Service, application
+from tests.support.publishing_system import PublishingSystem
 from tests.validator import problems
 
 MANNERS = [Manner("nb"), Manner("nn", width=320), Manner("en", javascript=False)]

@@ -13,11 +13,12 @@ import pytest
 from playwright.sync_api import Browser
 
 from mailer.domain import publishers
-from tests.journeys.people import Page, PublishingSystem, Visitor, link
+from tests.journeys.people import Page, Visitor, link
 from tests.processes import eventually
 from tests.relay import Relay
 from tests.service import Service, application
-from tests.web.site import Rows, open_site
+from tests.support.press_room import Rows, everything
+from tests.support.publishing_system import PublishingSystem
 
 WAYS = {"confirm", "manage", "unsubscribe", "one-click", "oya"}
 
@@ -31,8 +32,8 @@ class Mail:
 
     def rows(self) -> Rows:
         """Give everything in the database."""
-        with open_site(self.service.environment["DATABASE_URL"], branded=True) as site:
-            return site.rows()
+        with application(self.service.environment):
+            return everything()
 
     def settled(self) -> Rows:
         """Wait until nothing is under way any more, and give everything in the database."""

@@ -11,10 +11,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from mailer.domain import publishers
 from tests.conftest import Databases
 from tests.dkim_keys import dkimpy_verdicts, ed25519, opendkim_verdicts, rsa
-from tests.journeys.people import PublishingSystem, Visitor
+from tests.journeys.people import Visitor
 from tests.relay import Relay
 from tests.servers import Redis
 from tests.service import Service, application, contract
+from tests.support.publishing_system import PublishingSystem
 
 KEYS = (rsa("example.org"), ed25519("example.org"))
 

@@ -7,9 +7,16 @@ import zlib
 import pytest
 
 from mailer.domain import publishers
-from tests.journeys.people import PublishingSystem, Visitor, link, one_click
+from tests.journeys.people import Visitor, link, one_click
 from tests.relay import Relay
 from tests.service import Service, application
+from tests.support.publishing_system import PublishingSystem
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def service_database(request: pytest.FixtureRequest) -> str:
+    """Both kinds: this is the journey that shows the whole service on each."""
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mailer.errors import InvalidAddress
 from mailer.mail.addresses import canonical
-from tests.domain.press_room import KARI
+from tests.support.press_room import KARI
 
 ONE = "Enter one valid email address."
 UNREACHABLE = "Our mail system cannot reach this address."

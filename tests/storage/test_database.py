@@ -28,7 +28,7 @@ from mailer.storage.database import (
 from mailer.storage.migrations import newest_migration, present_migration, upgrade
 from mailer.storage.models import ApiKey, Subscriber
 from tests.conftest import Databases
-from tests.domain.press_room import ADA, KARI, OLA, press_room
+from tests.support.press_room import ADA, KARI, OLA, open_press_room
 
 THEN = datetime(2026, 5, 17, 12, tzinfo=UTC)
 HOLD = """
@@ -43,7 +43,7 @@ connection.execute("COMMIT")
 
 @pytest.fixture(autouse=True)
 def app_context(database_url: str) -> Iterator[None]:
-    with press_room(database_url):
+    with open_press_room(database_url) as room, room.app.app_context():
         yield
 
 
@@ -129,7 +129,7 @@ def test_a_row_belongs_to_somebody_who_exists() -> None:
         use_case()
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_kind", ["sqlite"])
 def test_a_writer_waits_for_another_process_instead_of_failing(database_url: str) -> None:
     knocking = threading.Event()
     with held(database_url) as holder:
@@ -150,7 +150,7 @@ def test_a_writer_waits_for_another_process_instead_of_failing(database_url: str
         assert people(session) == 1
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_kind", ["sqlite"])
 def test_the_threads_of_a_process_write_in_turn(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,7 +170,7 @@ def test_the_threads_of_a_process_write_in_turn(
         assert people(session) == 100
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_kind", ["sqlite"])
 def test_a_reader_does_not_wait_for_a_writer(database_url: str) -> None:
     with held(database_url) as holder:
         with read_transaction() as session:
@@ -213,7 +213,12 @@ def test_a_database_knows_itself_and_is_no_other(databases: Databases, database_
         own = identity(session.connection())
         assert identity(session.connection()) == own
     kind = "sqlite" if database_url.startswith("sqlite") else "postgresql"
-    with databases.fresh(kind) as url, press_room(url), read_transaction() as session:
+    with (
+        databases.fresh(kind) as url,
+        open_press_room(url) as room,
+        room.app.app_context(),
+        read_transaction() as session,
+    ):
         assert identity(session.connection()) != own
 
 

@@ -9,11 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
 
 from mailer.domain.releases.receipts import Receipt
-from mailer.storage.database import read_transaction
-from mailer.storage.models import Subscriber, Subscription, Uncertain
+from mailer.storage.models import Subscriber, Subscription
 from tests.support.scripted_relay import Chances, ScriptedRelay, Stage, at_random
 from tests.support.world import World, world
 
@@ -50,7 +48,7 @@ def play(seed: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Ending:
     with world(
         folder, monkeypatch, lambda clock: ScriptedRelay(clock, relay, **limits), **settings
     ) as made:
-        made.follow(*addresses)
+        made.room.add_followers(*addresses)
         happenings = sorted(
             (draw.uniform(0, 120), draw.choice(("kill", "pause", "leave", "leave")))
             for _ in range(draw.randint(0, 4))
@@ -74,8 +72,10 @@ async def _story(
     running: World, draw: random.Random, happenings: list[tuple[float, str]]
 ) -> Ending:
     broken: list[str] = []
+    room = running.room
+    ids = [one.id for one in room.rows(Subscription)]
     worker = running.start_worker()
-    release_id = running.publish()
+    release_id = room.publish(reference="r")
     accepted = resumes = 0
     for moment, happening in happenings:
         await asyncio.sleep(max(0.0, moment - running.clock.seconds))
@@ -83,10 +83,10 @@ async def _story(
             running.kill(worker)
             worker = running.start_worker()
         elif happening == "pause":
-            running.pause(release_id)
+            room.pause(release_id)
         else:
-            running.leave(draw.choice(running.subscription_ids()))
-    receipt = running.receipt(release_id)
+            room.unsubscribe(draw.choice(ids))
+    receipt = room.receipt(release_id)
     while receipt.state not in ("done", "stopped") and running.clock.seconds < _ENDS_WITHIN:
         broken += _look(receipt, accepted)
         accepted = receipt.accepted
@@ -94,9 +94,9 @@ async def _story(
             if resumes == _RESUMES:
                 break
             resumes += 1
-            running.resume(release_id)
+            room.resume(release_id)
         await asyncio.sleep(60 if running.clock.seconds < _HOUR else 600)
-        receipt = running.receipt(release_id)
+        receipt = room.receipt(release_id)
     broken += _look(receipt, accepted)
     if receipt.state not in ("done", "stopped", "paused"):
         broken.append("it does not end")
@@ -114,22 +114,15 @@ def _look(receipt: Receipt, accepted: int) -> list[str]:
 
 def _unaccounted(running: World, release_id: int, copies: Counter[str]) -> list[str]:
     """Check that each recipient whom the relay took is accepted or uncertain."""
-    with read_transaction() as session:
-        listed = set(
-            session.scalars(
-                select(Subscriber.address)
-                .join(Subscription, Subscription.subscriber_id == Subscriber.id)
-                .join(Uncertain, Uncertain.subscription_id == Subscription.id)
-                .where(Uncertain.release_id == release_id)
-            )
-        )
-    states = {one: running.recipient(release_id, one)["state"] for one in copies}
+    room = running.room
+    listed = room.uncertain(release_id)
+    states = {one: room.recipient(release_id, one)["state"] for one in copies}
     taken = [one for one, state in states.items() if state != "accepted" and one not in listed]
     twice = [one for one, number in copies.items() if number > 1 and one not in listed]
     lost = [
         one
-        for one in running.addresses()
-        if one not in copies and running.recipient(release_id, one)["state"] == "accepted"
+        for one in (subscriber.address for subscriber in room.rows(Subscriber))
+        if one not in copies and room.recipient(release_id, one)["state"] == "accepted"
     ]
     return [
         *(f"taken, but {states[one]}" for one in taken),

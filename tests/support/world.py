@@ -17,25 +17,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import text
 
-from mailer.config import Settings
-from mailer.domain import publishers
-from mailer.domain.followers import subscriptions
-from mailer.domain.followers.follower_csv import import_followers
-from mailer.domain.followers.subscriptions import Evidence
-from mailer.domain.releases import lifecycle, publishing, receipts
-from mailer.domain.releases.receipts import Receipt
-from mailer.domain.releases.release_body import ReleaseBody
 from mailer.fanout.database_thread import DatabaseThread
 from mailer.fanout.dispatcher import drain
 from mailer.fanout.outbox_delivery import drain_outbox
 from mailer.fanout.sweep import sweep
 from mailer.storage import queues
-from mailer.storage.database import read_transaction, transaction
+from mailer.storage.database import read_transaction
 from mailer.storage.migrations import upgrade
-from mailer.storage.models import Publisher, Subscriber, Subscription
-from tests.service import application, contract
+from tests.support.press_room import PressRoom, open_press_room
 from tests.support.scripted_relay import ScriptedRelay
 from tests.support.virtual_time import BEGINNING, VirtualClock, VirtualLoop
 
@@ -43,9 +34,7 @@ T = TypeVar("T")
 
 _REAL_WAKE = queues.wake
 
-_SLUG = "oya"
 _IDLE_SECONDS = 600
-_EVIDENCE = Evidence(language="nb", page="https://oya.example/", network=None)
 _DRAINS = {"releases": drain, "letters": drain_outbox}
 _MILLISECONDS_1970 = int(BEGINNING.timestamp() * 1000)
 # When the next row is due, in milliseconds by the database's clock: a sweep before finds nothing.
@@ -72,63 +61,17 @@ _WORKER: ContextVar[WorkerTasks | None] = ContextVar("worker", default=None)
 
 
 class World:
-    """One press room, its followers, workers and the relay."""
+    """One press room, its workers and the relay."""
 
-    def __init__(self, settings: Settings, clock: VirtualClock, relay: ScriptedRelay) -> None:
-        self.settings = settings
+    def __init__(self, room: PressRoom, clock: VirtualClock, relay: ScriptedRelay) -> None:
+        self.room = room
         self.clock = clock
         self.relay = relay
         self.loop = VirtualLoop(clock, self._connect)
         self.loop.set_task_factory(self._new_task)
-        self.publisher: Publisher = publishers.find(_SLUG)
         self._workers: list[WorkerTasks] = []
         self._sessions: dict[asyncio.Protocol, WorkerTasks | None] = {}
         self._jobs = {name: asyncio.Event() for name in _DRAINS}
-
-    def follow(self, *addresses: str) -> None:
-        """Import followers."""
-        import_followers(_SLUG, ["address", *addresses], locales=("nb",))
-
-    def publish(self, **fields: Any) -> int:
-        """Publish a release and return its id."""
-        content = {"reference": "r", "language": "nb", "title": "T", "body_html": "<p>Hei</p>"}
-        body = ReleaseBody.read(content | fields)
-        return publishing.publish(self.settings, self.publisher, body).id
-
-    def stop(self, release_id: int) -> None:
-        """Stop a release."""
-        lifecycle.stop(self.publisher, release_id)
-
-    def resume(self, release_id: int) -> None:
-        """Resume a release."""
-        lifecycle.resume(self.settings, self.publisher, release_id)
-
-    def pause(self, release_id: int) -> None:
-        """Pause a release, as what finds a mistake does."""
-        with transaction() as session:
-            lifecycle.pause(session, release_id, "A test pauses it.")
-
-    def leave(self, subscription_id: int) -> None:
-        """End a subscription."""
-        subscriptions.unsubscribe(self.settings, subscription_id, _EVIDENCE)
-
-    def subscription_ids(self) -> list[int]:
-        """Return the ids of all subscriptions."""
-        with read_transaction() as session:
-            return list(session.scalars(select(Subscription.id).order_by(Subscription.id)))
-
-    def addresses(self) -> list[str]:
-        """Return the addresses of all subscribers."""
-        with read_transaction() as session:
-            return list(session.scalars(select(Subscriber.address).order_by(Subscriber.id)))
-
-    def recipient(self, release_id: int, address: str) -> dict[str, Any]:
-        """Return what became of one recipient."""
-        return receipts.recipient(self.publisher, release_id, address)
-
-    def receipt(self, release_id: int) -> Receipt:
-        """Return the receipt of a release."""
-        return receipts.receipt(self.publisher, release_id)
 
     def run(self, story: Callable[[World], Coroutine[Any, Any, T]]) -> T:
         """Run a story with a sweep beside it, and end every task at its end."""
@@ -183,15 +126,15 @@ class World:
 
     async def _serve(self, name: str) -> None:
         while True:
-            await _DRAINS[name](self.settings, asyncio.Event())
+            await _DRAINS[name](self.room.settings, asyncio.Event())
             await self._jobs[name].wait()
             self._jobs[name].clear()
 
     async def _sweep(self) -> None:
         """Sweep as often as the settings say, but not while no row is due."""
-        every = self.settings.sweep_seconds
+        every = self.room.settings.sweep_seconds
         while True:
-            sweep(self.settings)
+            sweep(self.room.settings)
             with read_transaction() as session:
                 due = session.scalar(_NEXT_DUE)
             seconds = (
@@ -235,13 +178,13 @@ def world(
     shutil.copy(template, folder / "world.db")
     clock = VirtualClock()
     monkeypatch.setattr(DatabaseThread, "_once", _once)
-    variables = contract(
-        database_url=f"sqlite:///{folder / 'world.db'}", redis_url="", smtp_url="smtp://relay"
-    )
-    with clock.installed(monkeypatch), application(variables) as app:
-        own: Settings = app.extensions["settings"].model_copy(update=settings)
-        publishers.add(publishers.PublisherDraft(_SLUG, "Øya", "presse@example.org", "nb"))
-        made = World(own, clock, make_relay(clock))
+    with (
+        clock.installed(monkeypatch),
+        open_press_room(f"sqlite:///{folder / 'world.db'}") as room,
+        room.app.app_context(),
+    ):
+        room.settings = room.settings.model_copy(update=settings)
+        made = World(room, clock, make_relay(clock))
         for name, module in list(sys.modules.items()):
             if name.startswith("mailer.") and getattr(module, "wake", None) is _REAL_WAKE:
                 monkeypatch.setattr(module, "wake", made.wake)

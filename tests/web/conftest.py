@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.web.site import Site, open_site
+from tests.support.press_room import PressRoom, open_press_room
 
 
 @pytest.fixture
-def site(database_url: str) -> Iterator[Site]:
+def room(database_url: str) -> Iterator[PressRoom]:
     """One press room, on both kinds of database."""
-    with open_site(database_url) as site:
-        yield site
+    with open_press_room(database_url) as room:
+        yield room

@@ -13,7 +13,8 @@ from werkzeug.wrappers import Response
 
 from tests.conftest import Databases
 from tests.processes import free_port
-from tests.web.site import ROOM, SLUG, Site, answering, open_site
+from tests.support.press_room import SLUG, PressRoom, open_press_room
+from tests.web.pages import ROOM, answering
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -22,30 +23,32 @@ EMBED = f"/{SLUG}/embed"
 ASKED = "Hvis denne adressen kan meldes på, er en e-post på vei."
 
 
-def snippets(site: Site) -> list[str]:
+def snippets(room: PressRoom) -> list[str]:
     """Return what the page offers to copy, as it arrives on the clipboard."""
-    page = site.client.get(f"{EMBED}/code").text
+    page = room.client.get(f"{EMBED}/code").text
     found = re.findall(r"<textarea[^>]*>\n(.*?)</textarea>", page, re.DOTALL)
     return [unescape(one) for one in found]
 
 
 @pytest.fixture
-def elsewhere(site: Site) -> Iterator[str]:
+def elsewhere(room: PressRoom) -> Iterator[str]:
     """The page of somebody else, at another origin, with both boxes copied into it."""
-    ours = urlsplit(site.settings.base_url).port
+    ours = urlsplit(room.settings.base_url).port
     assert ours is not None
     theirs = free_port()
-    copied = "<!doctype html><title>Elsewhere</title>" + "".join(snippets(site))
+    copied = "<!doctype html><title>Elsewhere</title>" + "".join(snippets(room))
 
     def other_site(environ: Any, start: Any) -> Iterable[bytes]:
         return Response(copied, mimetype="text/html")(environ, start)
 
-    with answering(site.app, ours), answering(other_site, theirs):
+    with answering(room.app, ours), answering(other_site, theirs):
         # Another host, too: a browser keeps cookies and frames apart by it.
         yield f"http://localhost:{theirs}/"
 
 
-def test_the_box_works_in_a_frame_of_another_site(site: Site, elsewhere: str, page: Page) -> None:
+def test_the_box_works_in_a_frame_of_another_site(
+    room: PressRoom, elsewhere: str, page: Page
+) -> None:
     page.goto(elsewhere)
     frame = page.frame_locator("iframe")
     frame.locator("[name=address]").fill("kari")
@@ -55,25 +58,29 @@ def test_the_box_works_in_a_frame_of_another_site(site: Site, elsewhere: str, pa
     frame.locator("[type=submit]").click()
     frame.get_by_text(ASKED).wait_for()
     assert page.url == elsewhere
-    proof = ("requested", "nb", f"{site.settings.base_url}{EMBED}", "127.0.0.0/24")
-    assert site.consents() == [proof]
+    [consent] = room.consents()
+    assert (consent.step, consent.language) == ("requested", "nb")
+    assert consent.page == f"{room.settings.base_url}{EMBED}"
+    assert consent.network == "127.0.0.0/24"
 
 
-def test_the_plain_form_works_from_another_site(site: Site, elsewhere: str, page: Page) -> None:
+def test_the_plain_form_works_from_another_site(
+    room: PressRoom, elsewhere: str, page: Page
+) -> None:
     page.goto(elsewhere)
     page.locator("form [name=address]").fill("kåre@example.org")
     page.locator("form [type=submit]").click()
     page.get_by_text(ASKED).wait_for()
-    assert page.url == f"{site.settings.base_url}/{SLUG}/follow"
-    assert [one[:2] for one in site.consents()] == [("requested", "nb")]
+    assert page.url == f"{room.settings.base_url}/{SLUG}/follow"
+    assert [(one.step, one.language) for one in room.consents()] == [("requested", "nb")]
     assert page.context.cookies() == []
 
 
-def test_no_link_of_a_framed_page_leads_to_one_that_may_not_be_framed(site: Site) -> None:
+def test_no_link_of_a_framed_page_leads_to_one_that_may_not_be_framed(room: PressRoom) -> None:
     answers = [
-        site.client.get(EMBED),
-        site.client.post(EMBED, data={"address": "kari"}),
-        site.client.post(EMBED, data={"address": "kari@example.org"}),
+        room.client.get(EMBED),
+        room.client.post(EMBED, data={"address": "kari"}),
+        room.client.post(EMBED, data={"address": "kari@example.org"}),
     ]
     for answer in answers:
         assert "frame-ancestors *" in answer.headers["Content-Security-Policy"]
@@ -83,14 +90,14 @@ def test_no_link_of_a_framed_page_leads_to_one_that_may_not_be_framed(site: Site
             assert action == EMBED
 
 
-def test_only_the_box_may_be_framed(site: Site) -> None:
+def test_only_the_box_may_be_framed(room: PressRoom) -> None:
     for path in (ROOM, f"{EMBED}/code", f"/{SLUG}/privacy"):
-        assert "frame-ancestors 'none'" in site.client.get(path).headers["Content-Security-Policy"]
+        assert "frame-ancestors 'none'" in room.client.get(path).headers["Content-Security-Policy"]
 
 
-def test_what_is_copied_names_no_address_but_ours(site: Site) -> None:
-    frame, form = snippets(site)
-    base = site.settings.base_url
+def test_what_is_copied_names_no_address_but_ours(room: PressRoom) -> None:
+    frame, form = snippets(room)
+    base = room.settings.base_url
     assert set(re.findall(r"https?://[^/]+", frame + form)) == {base}
     assert "script" not in frame + form
     assert 'accept-charset="utf-8"' in form
@@ -100,8 +107,11 @@ def test_what_is_copied_names_no_address_but_ours(site: Site) -> None:
 
 
 def test_the_frame_is_limited_together_with_the_form(databases: Databases) -> None:
-    with databases.fresh("sqlite") as url, open_site(url, MAILER_FOLLOWS_A_MINUTE="2") as site:
-        client = site.client
+    with (
+        databases.fresh("sqlite") as url,
+        open_press_room(url, MAILER_FOLLOWS_A_MINUTE="2") as room,
+    ):
+        client = room.client
         paths = (EMBED, f"/{SLUG}/follow", EMBED, f"/{SLUG}/follow")
         answers = [client.post(path, data={"address": "kari@example.org"}) for path in paths]
         assert [one.status_code for one in answers] == [202, 202, 429, 429]
@@ -109,7 +119,7 @@ def test_the_frame_is_limited_together_with_the_form(databases: Databases) -> No
         assert client.get(EMBED).status_code == 200
 
 
-def test_the_honeypot_is_in_the_frame_too(site: Site) -> None:
-    answer = site.client.post(EMBED, data={"address": "kari@example.org", "message": "spam"})
+def test_the_honeypot_is_in_the_frame_too(room: PressRoom) -> None:
+    answer = room.client.post(EMBED, data={"address": "kari@example.org", "message": "spam"})
     assert answer.status_code == 202
-    assert site.rows()["subscriptions"] == []
+    assert room.everything()["subscriptions"] == []

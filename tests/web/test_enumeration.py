@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 
 from mailer.storage.database import db
 from mailer.web.constant_time import STEP_SECONDS, padding_after
-from tests.web.site import Site
+from tests.support.press_room import PressRoom
 
 PASTS = ("unknown", "waiting", "confirmed", "departed", "no-mailbox", "was-erased", "asked-twice")
 
@@ -22,34 +22,34 @@ def address_of(past: str) -> str:
     return f"{past:x<12}@example.org"
 
 
-def live_through(site: Site, past: str) -> None:
+def live_through(room: PressRoom, past: str) -> None:
     """Let somebody have that past."""
     address = address_of(past)
     if past == "waiting":
-        site.requested(address)
+        room.sign_up(address)
     elif past == "confirmed":
-        site.confirmed(address)
+        room.confirmed(address)
     elif past == "departed":
-        site.ended(address)
+        room.ended(address)
     elif past == "no-mailbox":
-        site.requested(address)
-        site.suppress(address)
+        room.sign_up(address)
+        room.suppress(address)
     elif past == "was-erased":
-        site.erase(site.ended(address))
+        room.erase(room.ended(address))
     elif past == "asked-twice":
         for _ in range(2):
-            site.requested(address)
+            room.sign_up(address)
 
 
 @contextmanager
-def statements(site: Site) -> Iterator[list[str]]:
+def statements(room: PressRoom) -> Iterator[list[str]]:
     """Note every statement that reaches the database."""
     seen: list[str] = []
 
     def note(_c: object, _u: object, statement: str, *_: object) -> None:
         seen.append(statement)
 
-    with site.app.app_context():
+    with room.app.app_context():
         engine = db.engine
     event.listen(engine, "before_cursor_execute", note)
     try:
@@ -65,12 +65,12 @@ def seen_of(answer: TestResponse, address: str) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize("past", PASTS)
-def test_the_answer_and_the_work_are_the_same(site: Site, past: str) -> None:
-    live_through(site, past)
-    with statements(site) as expected_work:
-        expected = site.follow("never-seen-x@example.org")
-    with statements(site) as work:
-        answer = site.follow(address_of(past))
+def test_the_answer_and_the_work_are_the_same(room: PressRoom, past: str) -> None:
+    live_through(room, past)
+    with statements(room) as expected_work:
+        expected = room.send_follow_form("never-seen-x@example.org")
+    with statements(room) as work:
+        answer = room.send_follow_form(address_of(past))
     assert seen_of(answer, address_of(past)) == seen_of(expected, "never-seen-x@example.org")
     assert work == expected_work
     assert expected_work
@@ -83,11 +83,11 @@ def test_work_takes_a_whole_number_of_beats(work: float, beats: int) -> None:
 
 @pytest.mark.parametrize("past", PASTS)
 def test_every_answer_waits_for_the_beat(
-    site: Site, past: str, monkeypatch: pytest.MonkeyPatch
+    room: PressRoom, past: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    live_through(site, past)
+    live_through(room, past)
     waits: list[float] = []
     monkeypatch.setattr(time, "sleep", waits.append)
-    site.follow(address_of(past))
+    room.send_follow_form(address_of(past))
     assert len(waits) == 1
     assert 0 <= waits[0] < STEP_SECONDS

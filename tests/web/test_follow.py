@@ -15,14 +15,15 @@ from mailer.domain.followers.subscriptions import WORDING
 from mailer.web.request_checks import LARGEST_FORM, network
 from tests.conftest import Databases
 from tests.journeys.people import Page
-from tests.web.site import FOLLOW, FORM, NAME, ROOM, SLUG, Site, open_site, text
+from tests.support.press_room import NAME, SLUG, PressRoom, open_press_room
+from tests.web.pages import FOLLOW, FORM, ROOM, text
 
 SEED = Path(__file__).parents[3] / "shared" / "seed" / "page-nb.txt"
 ONE = "Skriv inn én gyldig e-postadresse."
 
 
-def test_the_page_promises_what_it_does_in_the_language_of_the_press_room(site: Site) -> None:
-    answer = site.client.get(ROOM)
+def test_the_page_promises_what_it_does_in_the_language_of_the_press_room(room: PressRoom) -> None:
+    answer = room.client.get(ROOM)
     page = text(answer)
     assert answer.status_code == 200
     assert '<html lang="nb" dir="ltr">' in page
@@ -38,23 +39,23 @@ def test_the_page_promises_what_it_does_in_the_language_of_the_press_room(site: 
 @pytest.mark.parametrize(
     ("wish", "language"), [("nn", "nn"), ("en-US", "en"), ("fr", "nb"), ("%00", "nb"), ("", "nb")]
 )
-def test_the_page_is_there_in_other_languages(site: Site, wish: str, language: str) -> None:
-    answer = site.client.get(f"{ROOM}?locale={wish}", headers={"Accept-Language": "de"})
+def test_the_page_is_there_in_other_languages(room: PressRoom, wish: str, language: str) -> None:
+    answer = room.client.get(f"{ROOM}?locale={wish}", headers={"Accept-Language": "de"})
     assert f'<html lang="{language}"' in text(answer)
     assert f'name="locale" value="{language}"' in text(answer)
     assert answer.headers["Content-Language"] == language
 
 
-def test_the_promise_on_record_is_the_one_on_the_page(site: Site) -> None:
+def test_the_promise_on_record_is_the_one_on_the_page(room: PressRoom) -> None:
     promises = {
         "follow-1": f"Sign up with your email address below to get the latest news from {NAME} "
         "by email as it is published. You can unsubscribe at any time.",
     }
-    assert promises[WORDING] in text(site.client.get(f"{ROOM}?locale=en"))
+    assert promises[WORDING] in text(room.client.get(f"{ROOM}?locale=en"))
 
 
-def test_the_page_says_what_the_real_one_said(site: Site) -> None:
-    seed, page = SEED.read_text(), text(site.client.get(ROOM))
+def test_the_page_says_what_the_real_one_said(room: PressRoom) -> None:
+    seed, page = SEED.read_text(), text(room.client.get(ROOM))
     for sentence in re.findall(r"<p>(.*?)</p>|<h1>(.*?)</h1>", page):
         assert "".join(sentence).replace(NAME, "Kasakhstans Ambassade i Norge") in seed or (
             "<a " in sentence[0]
@@ -69,21 +70,21 @@ if not SEED.exists():
 @pytest.mark.parametrize(
     "path", ["/nobody/", "/nobody", "/nobody/follow", "/%00/", "/%ff/", "/æøå/", "/a%0ab/", "/x//"]
 )
-def test_a_press_room_that_is_not_there_is_missed_politely(site: Site, path: str) -> None:
-    answer = site.client.get(path, headers={"Accept-Language": "nn-NO, en;q=0.5"})
+def test_a_press_room_that_is_not_there_is_missed_politely(room: PressRoom, path: str) -> None:
+    answer = room.client.get(path, headers={"Accept-Language": "nn-NO, en;q=0.5"})
     assert answer.status_code == 404
     assert "Her er det ingenting" in text(answer)
 
 
 @pytest.mark.parametrize("path", [f"/{SLUG}", FOLLOW])
-def test_paths_nearby_lead_to_the_page_on_the_same_host(site: Site, path: str) -> None:
-    answer = site.client.get(path)
+def test_paths_nearby_lead_to_the_page_on_the_same_host(room: PressRoom, path: str) -> None:
+    answer = room.client.get(path)
     assert answer.status_code in (303, 308)
     assert answer.headers["Location"] == ROOM
 
 
-def test_a_sign_up_is_kept_with_its_proof_but_not_the_whole_ip(site: Site) -> None:
-    answer = site.client.post(
+def test_a_sign_up_is_kept_with_its_proof_but_not_the_whole_ip(room: PressRoom) -> None:
+    answer = room.client.post(
         FOLLOW,
         data={"address": "kari@example.org", "locale": "nn"},
         environ_overrides={"REMOTE_ADDR": "203.0.113.77"},
@@ -92,14 +93,16 @@ def test_a_sign_up_is_kept_with_its_proof_but_not_the_whole_ip(site: Site) -> No
     assert "Om denne adressa kan meldast på, er ein e-post på veg." in text(answer)
     assert "presse@example.org" in text(answer)
     assert "48 timar" in text(answer)
-    page = f"{site.settings.base_url}{ROOM}"
-    assert site.consents() == [("requested", "nn", page, "203.0.113.0/24")]
-    assert len(site.rows()["outbox"]) == 1
+    page = f"{room.settings.base_url}{ROOM}"
+    [consent] = room.consents()
+    assert (consent.step, consent.language) == ("requested", "nn")
+    assert (consent.page, consent.network) == (page, "203.0.113.0/24")
+    assert len(room.everything()["outbox"]) == 1
 
 
-def test_a_locale_that_we_do_not_speak_becomes_that_of_the_press_room(site: Site) -> None:
-    assert site.follow("kari@example.org", locale="tlh").status_code == 202
-    assert site.consents()[0][1] == "nb"
+def test_a_locale_that_we_do_not_speak_becomes_that_of_the_press_room(room: PressRoom) -> None:
+    assert room.send_follow_form("kari@example.org", locale="tlh").status_code == 202
+    assert room.consents()[0].language == "nb"
 
 
 @pytest.mark.parametrize(
@@ -121,8 +124,10 @@ def test_a_locale_that_we_do_not_speak_becomes_that_of_the_press_room(site: Site
         "{{ config }}",
     ],
 )
-def test_what_is_not_one_address_is_shown_again_with_a_sentence(site: Site, address: str) -> None:
-    answer = site.follow(address)
+def test_what_is_not_one_address_is_shown_again_with_a_sentence(
+    room: PressRoom, address: str
+) -> None:
+    answer = room.send_follow_form(address)
     page = answer.get_data(as_text=True)
     assert answer.status_code == 422
     assert f'id="problem" role="alert">{ONE}</p>' in page
@@ -133,99 +138,99 @@ def test_what_is_not_one_address_is_shown_again_with_a_sentence(site: Site, addr
     if address.isprintable() and "<" not in address:
         assert kept[1] == address
     assert "<script" not in page
-    assert site.rows()["subscribers"] == []
+    assert room.everything()["subscribers"] == []
 
 
-def test_two_fields_are_two_addresses(site: Site) -> None:
+def test_two_fields_are_two_addresses(room: PressRoom) -> None:
     addresses = ["kari@example.org", "ola@example.org"]
-    assert site.client.post(FOLLOW, data={"address": addresses}).status_code == 422
+    assert room.client.post(FOLLOW, data={"address": addresses}).status_code == 422
 
 
 def test_an_address_beyond_the_relay_is_refused_in_its_own_words(databases: Databases) -> None:
-    with databases.fresh("sqlite") as url, open_site(url, MAILER_SMTPUTF8="false") as site:
-        answer = site.follow("bjørn@example.org", locale="en")
+    with databases.fresh("sqlite") as url, open_press_room(url, MAILER_SMTPUTF8="false") as room:
+        answer = room.send_follow_form("bjørn@example.org", locale="en")
     assert answer.status_code == 422
     assert "Our mail system cannot reach this address." in text(answer)
 
 
-def test_norwegian_letters_are_welcome(site: Site) -> None:
-    assert site.follow("bjørn.ærlig@blåbær.no").status_code == 202
+def test_norwegian_letters_are_welcome(room: PressRoom) -> None:
+    assert room.send_follow_form("bjørn.ærlig@blåbær.no").status_code == 202
 
 
 def test_a_robot_in_the_honeypot_gets_the_same_answer_and_nothing_happens(
-    site: Site,
+    room: PressRoom,
 ) -> None:
-    expected = site.follow("kari@example.org")
-    before = site.rows()
-    answer = site.follow("bots@example.org", message="Buy!")
+    expected = room.send_follow_form("kari@example.org")
+    before = room.everything()
+    answer = room.send_follow_form("bots@example.org", message="Buy!")
     assert answer.status_code == 202
     assert answer.data.replace(b"bots@", b"kari@") == expected.data
-    assert site.rows() == before
+    assert room.everything() == before
 
 
-def test_the_answer_says_what_comes_next_and_shows_what_was_typed(site: Site) -> None:
-    page = text(site.follow(" Kari@Example.org "))
+def test_the_answer_says_what_comes_next_and_shows_what_was_typed(room: PressRoom) -> None:
+    page = text(room.send_follow_form(" Kari@Example.org "))
     assert "<bdi>Kari@Example.org</bdi>" in page
     assert f"Se etter en e-post fra {NAME}, presse@example.org." in page
     assert "bekreft med ett klikk" in page
 
 
-def test_one_button_sends_it_once_more_and_then_there_is_none(site: Site) -> None:
-    answer = site.follow("kari@example.org", locale="nn")
+def test_one_button_sends_it_once_more_and_then_there_is_none(room: PressRoom) -> None:
+    answer = room.send_follow_form("kari@example.org", locale="nn")
     action, fields = Page(202, FOLLOW, text(answer)).form()
     assert fields == {"address": "kari@example.org", "locale": "nn", "again": "1"}
-    second = site.client.post(action, data=fields)
+    second = room.client.post(action, data=fields)
     assert second.status_code == 202
     assert "Vi har spurt ein gong til." in text(second)
     assert "<form" not in text(second)
-    site.client.post(action, data=fields)
-    kinds = Counter(letter[1] for letter in site.rows()["outbox"])
+    room.client.post(action, data=fields)
+    kinds = Counter(letter[1] for letter in room.everything()["outbox"])
     assert kinds == {"confirm": 2}
 
 
-def test_a_slip_is_pointed_out_and_signed_up_all_the_same(site: Site) -> None:
-    answer = site.follow("kari@gmial.com", locale="en")
+def test_a_slip_is_pointed_out_and_signed_up_all_the_same(room: PressRoom) -> None:
+    answer = room.send_follow_form("kari@gmial.com", locale="en")
     assert answer.status_code == 202
     assert "Did you mean kari@gmail.com?" in text(answer)
-    assert [row[1] for row in site.rows()["subscribers"]] == ["kari@gmial.com"]
+    assert [row[1] for row in room.everything()["subscribers"]] == ["kari@gmial.com"]
     suggested, resend = re.findall('name="address" value="(.*?)"', text(answer))
     assert (suggested, resend) == ("kari@gmail.com", "kari@gmial.com")
 
-    site.follow(suggested, locale="en")
-    addresses = [row[1] for row in site.rows()["subscribers"]]
+    room.send_follow_form(suggested, locale="en")
+    addresses = [row[1] for row in room.everything()["subscribers"]]
     assert addresses == ["kari@gmial.com", "kari@gmail.com"]
 
 
-def test_a_slip_is_pointed_out_whoever_is_known(site: Site) -> None:
-    unknown = site.follow("kari@gmial.com").data
-    site.confirmed("kari@gmail.com")
-    assert site.follow("kari@gmial.com").data == unknown
+def test_a_slip_is_pointed_out_whoever_is_known(room: PressRoom) -> None:
+    unknown = room.send_follow_form("kari@gmial.com").data
+    room.confirmed("kari@gmail.com")
+    assert room.send_follow_form("kari@gmial.com").data == unknown
 
 
-def test_the_language_last_asked_for_counts_until_somebody_confirms(site: Site) -> None:
+def test_the_language_last_asked_for_counts_until_somebody_confirms(room: PressRoom) -> None:
     def language() -> str:
-        [subscription] = site.rows()["subscriptions"]
+        [subscription] = room.everything()["subscriptions"]
         return str(subscription[3])
 
-    site.follow("kari@example.org", locale="en")
-    site.follow("kari@example.org", locale="nn")
+    room.send_follow_form("kari@example.org", locale="en")
+    room.send_follow_form("kari@example.org", locale="nn")
     assert language() == "nn"
-    site.confirmed("kari@example.org", locale="nn")
-    site.follow("kari@example.org", locale="en")
+    room.confirmed("kari@example.org", locale="nn")
+    room.send_follow_form("kari@example.org", locale="en")
     assert language() == "nn"
 
 
 @pytest.mark.parametrize("content_type", [FORM, "multipart/form-data"])
-def test_too_large_a_form_is_refused(site: Site, content_type: str) -> None:
+def test_too_large_a_form_is_refused(room: PressRoom, content_type: str) -> None:
     data = {"address": "kari@example.org", "more": "x" * LARGEST_FORM}
-    answer = site.client.post(FOLLOW, data=data, content_type=content_type)
+    answer = room.client.post(FOLLOW, data=data, content_type=content_type)
     assert answer.status_code == 413
     assert "Det ble for mye" in text(answer)
-    assert site.rows()["subscribers"] == []
+    assert room.everything()["subscribers"] == []
 
 
-def test_too_large_a_form_of_unknown_length_is_refused_too(site: Site) -> None:
-    answer = site.client.post(
+def test_too_large_a_form_of_unknown_length_is_refused_too(room: PressRoom) -> None:
+    answer = room.client.post(
         FOLLOW,
         input_stream=io.BytesIO(b"address=" + b"x" * LARGEST_FORM),
         content_type=FORM,
@@ -260,10 +265,12 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("body", "content_type"), BROKEN)
-def test_a_broken_form_is_the_visitors_mistake(site: Site, body: bytes, content_type: str) -> None:
-    answer = site.client.post(FOLLOW, data=body, content_type=content_type)
+def test_a_broken_form_is_the_visitors_mistake(
+    room: PressRoom, body: bytes, content_type: str
+) -> None:
+    answer = room.client.post(FOLLOW, data=body, content_type=content_type)
     assert answer.status_code in (400, 413, 422)
-    assert site.rows()["subscribers"] == []
+    assert room.everything()["subscribers"] == []
 
 
 @settings(
@@ -276,8 +283,8 @@ def test_a_broken_form_is_the_visitors_mistake(site: Site, body: bytes, content_
     content_type=st.sampled_from([FORM, "multipart/form-data; boundary=b", "", "x/y"])
     | st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=40),
 )
-def test_no_form_breaks_us(site: Site, body: bytes, content_type: str) -> None:
-    answer = site.client.post(FOLLOW, data=body, content_type=content_type)
+def test_no_form_breaks_us(room: PressRoom, body: bytes, content_type: str) -> None:
+    answer = room.client.post(FOLLOW, data=body, content_type=content_type)
     assert answer.status_code < 500
     assert "Set-Cookie" not in answer.headers
 

@@ -7,7 +7,8 @@ import re
 import pytest
 
 from mailer.domain.tokens import Purpose
-from tests.web.site import FOLLOW, ROOM, Site, text
+from tests.support.press_room import PressRoom
+from tests.web.pages import FOLLOW, ROOM, text
 
 PAGES = [ROOM, f"{ROOM}embed/code", f"{ROOM}privacy", "/nobody/"]
 
@@ -28,27 +29,27 @@ PAGES = [ROOM, f"{ROOM}embed/code", f"{ROOM}privacy", "/nobody/"]
     ],
 )
 def test_the_address_decides_then_the_browser_then_the_press_room(
-    site: Site, query: str, wishes: str, language: str
+    room: PressRoom, query: str, wishes: str, language: str
 ) -> None:
-    for path in (ROOM, f"{ROOM}{site.publish(notify=False)}", f"{ROOM}privacy"):
-        answer = site.client.get(f"{path}{query}", headers={"Accept-Language": wishes})
+    for path in (ROOM, f"{ROOM}{room.publish(notify=False)}", f"{ROOM}privacy"):
+        answer = room.client.get(f"{path}{query}", headers={"Accept-Language": wishes})
         assert f'<html lang="{language}"' in text(answer)
         assert answer.headers["Content-Language"] == language
         decided_elsewhere = query in ("?locale=nn", "?locale=en")
         assert ("Accept-Language" in answer.headers.get("Vary", "")) != decided_elsewhere
 
 
-def test_a_page_that_is_still_good_varies_as_the_page_did(site: Site) -> None:
-    answer = site.client.get(ROOM)
-    again = site.client.get(ROOM, headers={"If-None-Match": answer.headers["ETag"]})
+def test_a_page_that_is_still_good_varies_as_the_page_did(room: PressRoom) -> None:
+    answer = room.client.get(ROOM)
+    again = room.client.get(ROOM, headers={"If-None-Match": answer.headers["ETag"]})
     assert (again.status_code, again.headers["Vary"]) == (304, answer.headers["Vary"])
 
 
 @pytest.mark.parametrize("path", PAGES)
 def test_every_page_without_a_token_offers_the_languages_by_their_own_names(
-    site: Site, path: str
+    room: PressRoom, path: str
 ) -> None:
-    page = text(site.client.get(f"{path}?locale=nn"))
+    page = text(room.client.get(f"{path}?locale=nn"))
     assert re.findall(r'<a href="\?locale=(\w+)" lang="(\w+)" hreflang="\w+"', page) == [
         (one, one) for one in ("en", "nb", "nn")
     ]
@@ -58,37 +59,39 @@ def test_every_page_without_a_token_offers_the_languages_by_their_own_names(
 
 
 @pytest.mark.parametrize("page_name", ["confirm", "unsubscribe"])
-def test_behind_a_token_it_is_the_reader_s_own_language(site: Site, page_name: Purpose) -> None:
-    token = site.links.token(page_name, site.requested(locale="nn"))
-    page = text(site.client.get(f"/{page_name}/{token}", headers={"Accept-Language": "en"}))
+def test_behind_a_token_it_is_the_reader_s_own_language(
+    room: PressRoom, page_name: Purpose
+) -> None:
+    token = room.tokens.token(page_name, room.sign_up(locale="nn"))
+    page = text(room.client.get(f"/{page_name}/{token}", headers={"Accept-Language": "en"}))
     assert '<html lang="nn"' in page
     assert "hreflang" not in page
-    assert "hreflang" not in text(site.client.get(f"/{page_name}/wrong"))
+    assert "hreflang" not in text(room.client.get(f"/{page_name}/wrong"))
 
 
-def test_a_page_of_a_list_stays_when_the_language_changes(site: Site) -> None:
+def test_a_page_of_a_list_stays_when_the_language_changes(room: PressRoom) -> None:
     for number in range(11):
-        site.publish(reference=f"r{number}", notify=False)
-    assert 'href="?page=2&locale=nn"' in text(site.client.get(f"{ROOM}?page=2"))
+        room.publish(reference=f"r{number}", notify=False)
+    assert 'href="?page=2&locale=nn"' in text(room.client.get(f"{ROOM}?page=2"))
 
 
-def test_a_chosen_language_goes_along(site: Site) -> None:
-    one = site.publish(notify=False)
-    page = text(site.client.get(f"{ROOM}?locale=nn"))
+def test_a_chosen_language_goes_along(room: PressRoom) -> None:
+    one = room.publish(notify=False)
+    page = text(room.client.get(f"{ROOM}?locale=nn"))
     assert f'href="{ROOM}{one}?locale=nn"' in page
     assert f'href="{ROOM}privacy?locale=nn"' in page
-    assert f'rel="canonical" href="{site.settings.base_url}{ROOM}"' in page
-    assert f'href="{ROOM}{one}"' in text(site.client.get(ROOM))
+    assert f'rel="canonical" href="{room.settings.base_url}{ROOM}"' in page
+    assert f'href="{ROOM}{one}"' in text(room.client.get(ROOM))
 
 
-def test_the_switch_after_a_mistake_leads_back_to_the_page(site: Site) -> None:
-    assert 'href="?locale=nn"' in text(site.client.post(FOLLOW, data={"address": "kari"}))
-    answer = site.client.get(f"{FOLLOW}?locale=nn")
+def test_the_switch_after_a_mistake_leads_back_to_the_page(room: PressRoom) -> None:
+    assert 'href="?locale=nn"' in text(room.client.post(FOLLOW, data={"address": "kari"}))
+    answer = room.client.get(f"{FOLLOW}?locale=nn")
     assert answer.headers["Location"] == f"{ROOM}?locale=nn"
 
 
-def test_a_release_keeps_its_own_language(site: Site) -> None:
-    one = site.publish(notify=False, language="en", title="The ship is home")
-    page = text(site.client.get(f"{ROOM}{one}?locale=nn"))
+def test_a_release_keeps_its_own_language(room: PressRoom) -> None:
+    one = room.publish(notify=False, language="en", title="The ship is home")
+    page = text(room.client.get(f"{ROOM}{one}?locale=nn"))
     assert '<html lang="nn"' in page
     assert '<h1><span lang="en">The ship is home</span></h1>' in page

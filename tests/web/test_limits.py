@@ -16,7 +16,8 @@ from mailer.domain import publishers
 from tests.conftest import Databases
 from tests.servers import Redis
 from tests.service import application, contract
-from tests.web.site import FOLLOW, ROOM_DRAFT, open_site
+from tests.support.press_room import DRAFT, Rows, everything
+from tests.web.pages import FOLLOW
 
 OTHER = publishers.PublisherDraft("fjellavisa", "Fjellavisa", "presse@example.org", "nb")
 
@@ -35,6 +36,11 @@ class Signups:
             path, data={"address": address}, environ_base={"REMOTE_ADDR": at}
         )
 
+    def rows(self) -> Rows:
+        """Return everything in the database."""
+        with self.app.app_context():
+            return everything()
+
     def statuses(self, *networks: str) -> list[int]:
         """Sign up once from each of these IP addresses, each time for somebody else."""
         return [
@@ -48,7 +54,7 @@ def signups(environment: dict[str, str], **limits: int) -> Iterator[Signups]:
     """Open two press rooms with these limits."""
     variables = {f"MAILER_FOLLOWS_{name}": str(number) for name, number in limits.items()}
     with application(environment | variables) as app:
-        for draft in (ROOM_DRAFT, OTHER):
+        for draft in (DRAFT, OTHER):
             publishers.add(draft)
         yield Signups(app)
 
@@ -102,8 +108,7 @@ def test_an_address_that_is_stopped_takes_nothing_from_its_domain(
             there.follow()
         there.follow("ola@example.org")
         there.follow("ada@example.org")
-    with open_site(plain["DATABASE_URL"], branded=True) as site:
-        addresses = [row[1] for row in site.rows()["subscribers"]]
+        addresses = [row[1] for row in there.rows()["subscribers"]]
     assert addresses == ["kari@example.org", "ola@example.org"]
 
 
@@ -126,16 +131,14 @@ def test_what_an_address_is_part_of_is_limited_in_silence(
             redis.kill()
         with signups(variables, **{limit: 1}) as there:
             there.follow()
-            with open_site(url, branded=True) as site:
-                before = site.rows()
-                answer = there.follow(typed, path=path)
-                assert site.rows() == before
+            before = there.rows()
+            answer = there.follow(typed, path=path)
+            assert there.rows() == before
             assert answer.status_code == 202
             assert "Retry-After" not in answer.headers
             # The others are not meant.
             there.follow("ada@third.example", path="/fjellavisa/follow")
-            with open_site(url, branded=True) as site:
-                assert len(site.rows()["outbox"]) == 2
+            assert len(there.rows()["outbox"]) == 2
 
 
 def test_who_is_limited_in_silence_sees_what_everybody_sees(plain: dict[str, str]) -> None:

@@ -20,7 +20,7 @@ from mailer.domain import publishers
 from mailer.web import constant_time
 from tests.servers import Redis
 from tests.service import application, contract
-from tests.web.site import open_site
+from tests.support.press_room import everything
 
 POSTS, PEOPLE, NETWORKS, ROOMS = 10_000, 500, 200, 10
 LETTERS_A_DAY = 5
@@ -48,8 +48,8 @@ def bomb(app: Flask) -> Counter[int]:
     """Post every form, and count the answers."""
     blank = EnvironBuilder(method="POST", base_url="http://127.0.0.1").get_environ()
     statuses: Counter[int] = Counter()
-    everything = itertools.product(range(PEOPLE), range(POSTS // PEOPLE))
-    forms = [(person, number % ROOMS, number * 7 % NETWORKS) for person, number in everything]
+    posts = itertools.product(range(PEOPLE), range(POSTS // PEOPLE))
+    forms = [(person, number % ROOMS, number * 7 % NETWORKS) for person, number in posts]
     random.Random(5).shuffle(forms)
     for person, room, network in forms:
         body = urlencode({"address": f"Person{person}@example{person % 9}.org"}).encode()
@@ -83,8 +83,8 @@ def test_nobody_gets_more_than_five_letters(
                 publishers.PublisherDraft(f"room-{room}", "Avis", "presse@example.org", "nb")
             )
         assert bomb(app) == {202: POSTS}
-    with open_site(fast_database_url, branded=True) as site:
-        rows = site.rows()
+    with application(variables):
+        rows = everything()
     person = {subscription[0]: subscription[1] for subscription in rows["subscriptions"]}
     letters = Counter(person[letter[2]] for letter in rows["outbox"])
     assert len(letters) == PEOPLE

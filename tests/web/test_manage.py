@@ -16,75 +16,72 @@ from mailer.mail.locales import available, long_date
 from mailer.storage.database import read_transaction
 from mailer.storage.models import OutboxMessage, Subscription
 from mailer.storage.types import now
-from tests.web.site import NAME, ROOM_DRAFT, SLUG, Site, text
+from tests.support.press_room import DRAFT, NAME, SLUG, PressRoom
+from tests.web.pages import text
 
 KARI = "kari@example.org"
 
 
-def path_of(site: Site, subscription_id: int) -> str:
+def path_of(room: PressRoom, subscription_id: int) -> str:
     """Return the path of a follower's preferences page; its token is the unsubscribe link's."""
-    return f"/manage/{site.links.token('unsubscribe', subscription_id)}"
+    return f"/manage/{room.tokens.token('unsubscribe', subscription_id)}"
 
 
-def column(site: Site, subscription_id: int, name: str) -> Any:
+def column(room: PressRoom, subscription_id: int, name: str) -> Any:
     """Read one column of a subscription."""
-    with site.app.app_context(), read_transaction() as session:
+    with room.app.app_context(), read_transaction() as session:
         return getattr(session.get_one(Subscription, subscription_id), name)
 
 
-def letters(site: Site) -> list[str]:
+def letters(room: PressRoom) -> list[str]:
     """Return the kinds of all letters in the outbox."""
-    with site.app.app_context(), read_transaction() as session:
+    with room.app.app_context(), read_transaction() as session:
         return list(session.scalars(select(OutboxMessage.kind).order_by(OutboxMessage.id)))
 
 
-def steps(site: Site) -> list[str]:
-    """Return the steps that are proven, oldest first."""
-    return [step for step, *_ in site.consents()]
-
-
-def test_looking_shows_the_choices_and_changes_nothing(site: Site) -> None:
-    one = site.confirmed(KARI)
-    before = site.rows()
-    answer = site.client.get(path_of(site, one))
+def test_looking_shows_the_choices_and_changes_nothing(room: PressRoom) -> None:
+    one = room.confirmed(KARI)
+    before = room.everything()
+    answer = room.client.get(path_of(room, one))
     assert answer.status_code == 200
     assert NAME in text(answer)
     assert "k…@example.org" in text(answer)
     assert KARI not in text(answer), "letters get forwarded"
-    assert f"/unsubscribe/{site.links.token('unsubscribe', one)}" in text(answer)
-    assert site.rows() == before
+    assert f"/unsubscribe/{room.tokens.token('unsubscribe', one)}" in text(answer)
+    assert room.everything() == before
 
 
 @pytest.mark.parametrize("locale", available())
-def test_another_language_is_spoken_at_once_and_kept(site: Site, locale: str) -> None:
-    one = site.confirmed(locale="en" if locale == "nb" else "nb")
+def test_another_language_is_spoken_at_once_and_kept(room: PressRoom, locale: str) -> None:
+    one = room.confirmed(locale="en" if locale == "nb" else "nb")
     for _ in range(2):
-        answer = site.client.post(path_of(site, one), data={"language": locale})
+        answer = room.client.post(path_of(room, one), data={"language": locale})
         assert answer.status_code == 200
         assert f'<html lang="{locale}"' in text(answer)
         assert 'role="status"' in text(answer)
-    assert column(site, one, "locale") == locale
-    assert site.consents()[-1][:2] == ("language", locale)
-    assert steps(site).count("language") == 1
-    assert f'<html lang="{locale}"' in text(site.client.get(path_of(site, one)))
+    assert column(room, one, "locale") == locale
+    last = room.consents()[-1]
+    assert (last.step, last.language) == ("language", locale)
+    assert room.steps().count("language") == 1
+    assert f'<html lang="{locale}"' in text(room.client.get(path_of(room, one)))
 
 
 @pytest.mark.parametrize("weeks", [2, 4, 13])
-def test_a_pause_says_until_when_and_is_taken_up_again(site: Site, weeks: int) -> None:
-    one = site.confirmed()
+def test_a_pause_says_until_when_and_is_taken_up_again(room: PressRoom, weeks: int) -> None:
+    one = room.confirmed()
     for _ in range(2):
-        answer = site.client.post(path_of(site, one), data={"pause": str(weeks)})
+        answer = room.client.post(path_of(room, one), data={"pause": str(weeks)})
         assert answer.status_code == 200
-    until = column(site, one, "paused_until")
+    until = column(room, one, "paused_until")
     expected = now() + timedelta(weeks=weeks)
     assert expected - timedelta(days=1) < until <= expected
     assert f"Du får ingenting før {long_date(until, 'nb')}." in text(answer)
-    assert long_date(until, "nb") in text(site.client.get(path_of(site, one)))
+    assert long_date(until, "nb") in text(room.client.get(path_of(room, one)))
     for _ in range(2):
-        answer = site.client.post(path_of(site, one), data={"take-up": "now"})
+        answer = room.client.post(path_of(room, one), data={"take-up": "now"})
         assert "Du får ingenting før" not in text(answer)
-    assert column(site, one, "paused_until") is None
-    assert steps(site) == ["requested", "confirmed", "paused", "taken up"]
+    assert column(room, one, "paused_until") is None
+    assert room.steps() == ["requested", "confirmed", "paused", "taken up"]
 
 
 @pytest.mark.parametrize(
@@ -100,100 +97,100 @@ def test_a_pause_says_until_when_and_is_taken_up_again(site: Site, weeks: int) -
         {"paused_until": "2099-01-01"},
     ],
 )
-def test_what_no_button_says_changes_nothing(site: Site, fields: dict[str, str]) -> None:
-    one = site.confirmed()
-    before = site.rows()
-    assert site.client.post(path_of(site, one), data=fields).status_code == 400
-    assert site.rows() == before
+def test_what_no_button_says_changes_nothing(room: PressRoom, fields: dict[str, str]) -> None:
+    one = room.confirmed()
+    before = room.everything()
+    assert room.client.post(path_of(room, one), data=fields).status_code == 400
+    assert room.everything() == before
 
 
-def test_every_other_press_room_has_a_link_to_its_own_choices(site: Site) -> None:
-    one = site.confirmed(KARI)
-    with site.app.app_context():
+def test_every_other_press_room_has_a_link_to_its_own_choices(room: PressRoom) -> None:
+    one = room.confirmed(KARI)
+    with room.app.app_context():
         for slug in ("fjellavisa", "byavisa"):
-            draft = publishers.PublisherDraft(slug, slug.title(), ROOM_DRAFT.from_address, "nn")
+            draft = publishers.PublisherDraft(slug, slug.title(), DRAFT.from_address, "nn")
             publishers.add(draft)
         follower_csv.import_followers("fjellavisa", ["address", KARI], locales=("nn",))
         follower_csv.import_followers("byavisa", ["address", "ola@example.org"], locales=("nn",))
-    page = text(site.client.get(path_of(site, one)))
+    page = text(room.client.get(path_of(room, one)))
     assert "Byavisa" not in page
     link = re.search(r'href="(/manage/[^"]+)">Fjellavisa<', page)
     assert link is not None
-    there = text(site.client.get(link[1]))
+    there = text(room.client.get(link[1]))
     assert "Fjellavisa" in there
     assert NAME in there, "and back"
 
 
-def test_who_has_left_is_shown_the_way_back_and_may_choose_nothing(site: Site) -> None:
-    one = site.ended()
-    before = site.rows()
+def test_who_has_left_is_shown_the_way_back_and_may_choose_nothing(room: PressRoom) -> None:
+    one = room.ended()
+    before = room.everything()
     for fields in (None, {"language": "nn"}, {"pause": "2"}, {"take-up": "now"}):
         method = "GET" if fields is None else "POST"
-        answer = site.client.open(path_of(site, one), method=method, data=fields)
+        answer = room.client.open(path_of(room, one), method=method, data=fields)
         assert answer.status_code == 200
         assert 'name="action" value="undo"' in text(answer)
-    assert site.rows() == before
+    assert room.everything() == before
 
 
-def test_who_has_left_may_still_see_what_is_known_and_have_it_deleted(site: Site) -> None:
-    one = site.ended()
-    assert 'name="data"' in text(site.client.get(path_of(site, one)))
-    answer = site.client.post(path_of(site, one), data={"data": "link"})
+def test_who_has_left_may_still_see_what_is_known_and_have_it_deleted(room: PressRoom) -> None:
+    one = room.ended()
+    assert 'name="data"' in text(room.client.get(path_of(room, one)))
+    answer = room.client.post(path_of(room, one), data={"data": "link"})
     assert "24 timer" in text(answer)
-    assert letters(site)[-1] == "manage"
+    assert letters(room)[-1] == "manage"
     # The way out shows the way back, and nothing more.
-    way_out = f"/unsubscribe/{site.links.token('unsubscribe', one)}"
-    assert 'name="data"' not in text(site.client.get(way_out))
+    way_out = f"/unsubscribe/{room.tokens.token('unsubscribe', one)}"
+    assert 'name="data"' not in text(room.client.get(way_out))
 
 
-def test_the_link_to_what_is_known_goes_by_mail_and_not_too_often(site: Site) -> None:
-    one = site.confirmed()
-    answers = [site.client.post(path_of(site, one), data={"data": "link"}) for _ in range(9)]
+def test_the_link_to_what_is_known_goes_by_mail_and_not_too_often(room: PressRoom) -> None:
+    one = room.confirmed()
+    answers = [room.client.post(path_of(room, one), data={"data": "link"}) for _ in range(9)]
     assert {answer.status_code for answer in answers} == {200}
     assert len({text(answer) for answer in answers}) == 1, "the answer depends on nothing"
     assert "/your-data/" not in text(answers[0])
-    assert letters(site) == ["confirm", "welcome", *["manage"] * (LETTERS_A_DAY - 2)]
+    assert letters(room) == ["confirm", "welcome", *["manage"] * (LETTERS_A_DAY - 2)]
 
 
-def test_a_mailbox_that_does_not_exist_gets_no_link(site: Site) -> None:
-    one = site.confirmed(KARI)
-    usual = site.client.post(path_of(site, one), data={"data": "link"})
-    site.suppress(KARI)
-    answer = site.client.post(path_of(site, one), data={"data": "link"})
+def test_a_mailbox_that_does_not_exist_gets_no_link(room: PressRoom) -> None:
+    one = room.confirmed(KARI)
+    usual = room.client.post(path_of(room, one), data={"data": "link"})
+    room.suppress(KARI)
+    answer = room.client.post(path_of(room, one), data={"data": "link"})
     assert text(answer) == text(usual)
-    assert letters(site).count("manage") == 1
+    assert letters(room).count("manage") == 1
 
 
 @pytest.mark.parametrize("purpose", ["confirm", "access", "one-click"])
-def test_no_other_token_leads_here(site: Site, purpose: Any) -> None:
-    one = site.confirmed()
-    answer = site.client.get(f"/manage/{site.links.token(purpose, one)}")
+def test_no_other_token_leads_here(room: PressRoom, purpose: Any) -> None:
+    one = room.confirmed()
+    answer = room.client.get(f"/manage/{room.tokens.token(purpose, one)}")
     assert answer.status_code == 400
 
 
 def test_leaving_undoing_and_leaving_again_says_goodbye_each_time_but_not_without_end(
-    site: Site,
+    room: PressRoom,
 ) -> None:
-    one = site.confirmed()
-    path = f"/unsubscribe/{site.links.token('unsubscribe', one)}"
+    one = room.confirmed()
+    path = f"/unsubscribe/{room.tokens.token('unsubscribe', one)}"
     for _ in range(LETTERS_A_DAY):
-        assert site.client.post(path).status_code == 200
-        assert site.view(one) == (True, True)
-        assert site.client.post(path, data={"action": "undo"}).status_code == 200
-        assert site.view(one) == (True, False)
-    assert letters(site).count("goodbye") == LETTERS_A_DAY - 2
+        assert room.client.post(path).status_code == 200
+        assert room.view(one) == (True, True)
+        assert room.client.post(path, data={"action": "undo"}).status_code == 200
+        assert room.view(one) == (True, False)
+    assert letters(room).count("goodbye") == LETTERS_A_DAY - 2
 
 
-def test_the_welcome_shows_the_choices_and_the_latest_release(site: Site) -> None:
-    one = site.requested()
-    path = f"/confirm/{site.links.token('confirm', one)}"
-    assert "Siste pressemelding" not in text(site.client.post(path))
-    old = site.publish(reference="eldre", title="Skuta er borte")
-    page = text(site.client.get(path))
+def test_the_welcome_shows_the_choices_and_the_latest_release(room: PressRoom) -> None:
+    one = room.sign_up()
+    path = f"/confirm/{room.tokens.token('confirm', one)}"
+    assert "Siste pressemelding" not in text(room.client.post(path))
+    old = room.publish(reference="eldre", title="Skuta er borte")
+    page = text(room.client.get(path))
     assert f'href="/{SLUG}/{old}"' in page
     assert "Skuta er borte" in page
-    new = site.correct(old, title="Skuta er hjemme")
-    page = text(site.client.get(path))
+    new = room.correct(old, title="Skuta er hjemme")
+    page = text(room.client.get(path))
     assert f'href="/{SLUG}/{new}"' in page
     assert "Skuta er borte" not in page
-    assert f'href="{path_of(site, one)}"' in page
+    assert f'href="{path_of(room, one)}"' in page

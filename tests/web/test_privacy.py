@@ -7,35 +7,36 @@ import re
 import pytest
 
 from mailer.mail.locales import available
-from tests.web.site import NAME, ROOM, Site, text
+from tests.support.press_room import NAME, PressRoom
+from tests.web.pages import ROOM, text
 
 PRIVACY = f"{ROOM}privacy"
 
 
-def test_a_press_room_completes_the_standing_text(site: Site) -> None:
-    before = text(site.client.get(PRIVACY))
+def test_a_press_room_completes_the_standing_text(room: PressRoom) -> None:
+    before = text(room.client.get(PRIVACY))
     assert "Grunnlaget er samtykket ditt" in before
     assert f'<p>{NAME}, <a href="mailto:presse@example.org">' in before
-    site.add_branding(privacy="Fjord & Fjell AS svarer.\n\nOmbud: <Ola>.")
-    answer = site.client.get(PRIVACY)
+    room.change_branding(privacy="Fjord & Fjell AS svarer.\n\nOmbud: <Ola>.")
+    answer = room.client.get(PRIVACY)
     assert "Fjord &amp; Fjell AS svarer.</p>" in answer.text
     assert "Ombud: &lt;Ola&gt;.</p>" in answer.text
 
 
 @pytest.mark.parametrize("locale", available())
-def test_it_is_there_in_every_language_and_says_the_same(site: Site, locale: str) -> None:
-    page = text(site.client.get(f"{PRIVACY}?locale={locale}"))
+def test_it_is_there_in_every_language_and_says_the_same(room: PressRoom, locale: str) -> None:
+    page = text(room.client.get(f"{PRIVACY}?locale={locale}"))
     assert f'<html lang="{locale}"' in page
     assert "30 " in page
     assert len(re.findall("<h2>", page)) == 5
 
 
-def test_every_follow_box_leads_to_it(site: Site) -> None:
-    for path in (ROOM, f"{ROOM}embed", f"{ROOM}{site.publish(notify=False)}"):
-        assert f'href="{PRIVACY}"' in text(site.client.get(path))
-    mistaken = site.client.post(f"{ROOM}follow", data={"address": "kari"})
+def test_every_follow_box_leads_to_it(room: PressRoom) -> None:
+    for path in (ROOM, f"{ROOM}embed", f"{ROOM}{room.publish(notify=False)}"):
+        assert f'href="{PRIVACY}"' in text(room.client.get(path))
+    mistaken = room.client.post(f"{ROOM}follow", data={"address": "kari"})
     assert f'href="{PRIVACY}"' in text(mistaken)
 
 
-def test_the_privacy_of_nobody_is_not_there(site: Site) -> None:
-    assert site.client.get("/nobody/privacy").status_code == 404
+def test_the_privacy_of_nobody_is_not_there(room: PressRoom) -> None:
+    assert room.client.get("/nobody/privacy").status_code == 404

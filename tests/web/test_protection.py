@@ -18,7 +18,8 @@ from mailer.domain.tokens import Purpose
 from mailer.errors import InvalidInput
 from mailer.mail.locales import available
 from tests.conftest import Databases
-from tests.web.site import FOLLOW, ROOM, ROOM_DRAFT, SLUG, Site, open_site, text
+from tests.support.press_room import DRAFT, SLUG, PressRoom, open_press_room
+from tests.web.pages import FOLLOW, ROOM, text
 
 POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
@@ -27,17 +28,17 @@ POLICY = (
 
 
 @pytest.fixture
-def site(databases: Databases) -> Iterator[Site]:
+def room(databases: Databases) -> Iterator[PressRoom]:
     """One press room; nothing here depends on the kind of database."""
-    with databases.fresh("sqlite") as url, open_site(url) as site:
-        yield site
+    with databases.fresh("sqlite") as url, open_press_room(url) as room:
+        yield room
 
 
 @pytest.mark.parametrize(
     "path", [ROOM, "/nobody/", "/static/site.css", "/healthz", "/api/v1/releases", "/api/nix", "/"]
 )
-def test_every_response_is_protected(site: Site, path: str) -> None:
-    headers = site.client.get(path).headers
+def test_every_response_is_protected(room: PressRoom, path: str) -> None:
+    headers = room.client.get(path).headers
     assert headers["Content-Security-Policy"] == POLICY
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Referrer-Policy"] == "strict-origin-when-cross-origin"
@@ -55,15 +56,15 @@ def test_every_response_is_protected(site: Site, path: str) -> None:
         ("your-data", "access"),
     ],
 )
-def test_nothing_passes_a_token_on(site: Site, page_name: str, purpose: Purpose) -> None:
-    good = site.links.token(purpose, site.requested())
+def test_nothing_passes_a_token_on(room: PressRoom, page_name: str, purpose: Purpose) -> None:
+    good = room.tokens.token(purpose, room.sign_up())
     for path in (
         f"/{page_name}/{good}",
         f"/{page_name}/wrong",
         f"/{page_name}/{good}/",
         f"/{page_name}//{good}",
     ):
-        headers = site.client.get(path).headers
+        headers = room.client.get(path).headers
         assert headers["Referrer-Policy"] == "no-referrer"
         assert headers["Cache-Control"] == "no-store"
         assert headers["X-Robots-Tag"] == "noindex"
@@ -72,40 +73,40 @@ def test_nothing_passes_a_token_on(site: Site, page_name: str, purpose: Purpose)
 def test_browsers_are_told_to_stay_with_https(databases: Databases) -> None:
     with (
         databases.fresh("sqlite") as url,
-        open_site(url, BASE_URL="https://follow.example.org") as site,
+        open_press_room(url, BASE_URL="https://follow.example.org") as room,
     ):
-        answer = site.client.get(ROOM, headers={"Host": "follow.example.org"})
+        answer = room.client.get(ROOM, headers={"Host": "follow.example.org"})
         assert answer.status_code == 200
         assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "", "a b", "localhost.evil"])
 @pytest.mark.parametrize("path", [ROOM, ROOM.rstrip("/"), "/confirm//x", "/static/site.css"])
-def test_a_forged_host_gets_nothing(site: Site, host: str, path: str) -> None:
-    answer = site.client.get(path, headers={"Host": host})
+def test_a_forged_host_gets_nothing(room: PressRoom, host: str, path: str) -> None:
+    answer = room.client.get(path, headers={"Host": host})
     assert answer.status_code == 400
     assert "Location" not in answer.headers
     assert "evil" not in answer.text
 
 
-def test_machines_may_ask_for_our_health_by_any_name(site: Site) -> None:
-    assert site.client.get("/healthz", headers={"Host": "10.0.0.7:8000"}).status_code == 200
+def test_machines_may_ask_for_our_health_by_any_name(room: PressRoom) -> None:
+    assert room.client.get("/healthz", headers={"Host": "10.0.0.7:8000"}).status_code == 200
 
 
-def test_the_stylesheet_keeps_as_long_as_its_version(site: Site) -> None:
-    found = re.search(r'href="(/static/site\.css\?v=\w+)"', text(site.client.get(ROOM)))
+def test_the_stylesheet_keeps_as_long_as_its_version(room: PressRoom) -> None:
+    found = re.search(r'href="(/static/site\.css\?v=\w+)"', text(room.client.get(ROOM)))
     assert found is not None
-    kept = site.client.get(found[1])
+    kept = room.client.get(found[1])
     assert kept.mimetype == "text/css"
     assert kept.headers["Cache-Control"] == "public, max-age=31536000, immutable"
-    assert site.client.get("/static/site.css?v=old").headers["Cache-Control"] == "no-cache"
+    assert room.client.get("/static/site.css?v=old").headers["Cache-Control"] == "no-cache"
     etag = kept.headers["ETag"]
-    assert site.client.get(found[1], headers={"If-None-Match": etag}).status_code == 304
-    assert site.client.get("/static/pages.py").status_code == 404
+    assert room.client.get(found[1], headers={"If-None-Match": etag}).status_code == 304
+    assert room.client.get("/static/pages.py").status_code == 404
 
 
-def test_the_stylesheet_asks_for_nothing_else(site: Site) -> None:
-    assert "url(" not in site.client.get("/static/site.css").text
+def test_the_stylesheet_asks_for_nothing_else(room: PressRoom) -> None:
+    assert "url(" not in room.client.get("/static/site.css").text
 
 
 def breaking(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
@@ -129,14 +130,14 @@ def away() -> Exception:
     ],
 )
 def test_what_goes_wrong_is_said_without_its_insides(
-    site: Site,
+    room: PressRoom,
     monkeypatch: pytest.MonkeyPatch,
     error: Callable[[], Exception],
     status: int,
     sentence: str,
 ) -> None:
     breaking(monkeypatch, error())
-    answer = site.client.post(FOLLOW, headers={"Accept-Language": "nb-NO,nb;q=0.9,en;q=0.8"})
+    answer = room.client.post(FOLLOW, headers={"Accept-Language": "nb-NO,nb;q=0.9,en;q=0.8"})
     assert answer.status_code == status
     assert sentence in text(answer)
     assert "secret" not in text(answer)
@@ -147,22 +148,22 @@ def test_what_goes_wrong_is_said_without_its_insides(
 
 
 def test_a_mistake_of_ours_is_noted_without_the_token(
-    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    room: PressRoom, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(_subscription_id: int) -> NoReturn:
         raise RuntimeError
 
     monkeypatch.setattr(subscriptions, "look_up", fail)
-    token = site.links.token("confirm", site.requested())
-    assert site.client.post(f"/confirm/{token}").status_code == 500
+    token = room.tokens.token("confirm", room.sign_up())
+    assert room.client.post(f"/confirm/{token}").status_code == 500
     assert "web.confirm" in caplog.text
     assert "RuntimeError" in caplog.text
     assert token not in caplog.text
 
 
-@pytest.mark.parametrize("state", ["requested", "confirmed", "ended"])
-def test_no_get_changes_anything(site: Site, state: str) -> None:
-    one: int = getattr(site, state)()
+@pytest.mark.parametrize("state", ["sign_up", "confirmed", "ended"])
+def test_no_get_changes_anything(room: PressRoom, state: str) -> None:
+    one: int = getattr(room, state)()
     purposes: dict[str, Purpose] = {
         "web.confirm": "confirm",
         "web.unsubscribe": "unsubscribe",
@@ -170,40 +171,40 @@ def test_no_get_changes_anything(site: Site, state: str) -> None:
         "web.manage": "unsubscribe",
         "web.your_data": "access",
     }
-    release_id = site.publish()
-    before = site.rows()
-    for rule in site.app.url_map.iter_rules():
+    release_id = room.publish()
+    before = room.everything()
+    for rule in room.app.url_map.iter_rules():
         if not rule.endpoint.startswith("web.") or "GET" not in (rule.methods or ()):
             continue
         path = rule.rule.replace("<slug>", SLUG).replace("<int:release_id>", str(release_id))
         path = path.replace("<name>", "site.css")
         path = path.replace("<int:number>", "1")
         if "<token>" in path:
-            token = site.links.token(purposes[rule.endpoint], one)
+            token = room.tokens.token(purposes[rule.endpoint], one)
             path = path.replace("<token>", token)
-        assert site.client.get(path).status_code < 400
-        assert site.client.head(path).status_code < 400
-    assert site.rows() == before
+        assert room.client.get(path).status_code < 400
+        assert room.client.head(path).status_code < 400
+    assert room.everything() == before
 
 
-def test_no_press_room_takes_the_place_of_a_page(site: Site) -> None:
-    ours = {rule.rule.split("/")[1] for rule in site.app.url_map.iter_rules()}
+def test_no_press_room_takes_the_place_of_a_page(room: PressRoom) -> None:
+    ours = {rule.rule.split("/")[1] for rule in room.app.url_map.iter_rules()}
     for first in ours - {"<slug>"} | {"privacy", "robots", "sitemap"}:
-        with site.app.app_context(), pytest.raises(InvalidInput, match="no word of ours"):
-            publishers.add(replace(ROOM_DRAFT, slug=first))
+        with room.app.app_context(), pytest.raises(InvalidInput, match="no word of ours"):
+            publishers.add(replace(DRAFT, slug=first))
 
 
-def test_a_wrong_method_names_the_right_ones(site: Site) -> None:
-    answer = site.client.delete(ROOM)
+def test_a_wrong_method_names_the_right_ones(room: PressRoom) -> None:
+    answer = room.client.delete(ROOM)
     assert answer.status_code == 405
     assert "GET" in answer.headers["Allow"]
 
 
 @pytest.mark.parametrize(("path", "status"), [("/api/v1/nix", 404), ("/api/v1/releases", 405)])
 def test_the_publishing_system_is_answered_in_its_own_form(
-    site: Site, path: str, status: int
+    room: PressRoom, path: str, status: int
 ) -> None:
-    answer = site.client.get(path)
+    answer = room.client.get(path)
     assert answer.status_code == status
     assert answer.mimetype == "application/problem+json"
     assert answer.get_json()["status"] == status
@@ -223,19 +224,19 @@ def test_the_publishing_system_is_answered_in_its_own_form(
     ],
 )
 def test_a_page_about_nothing_speaks_as_the_browser_wishes(
-    site: Site, wishes: str, language: str
+    room: PressRoom, wishes: str, language: str
 ) -> None:
-    answer = site.client.get("/", headers={"Accept-Language": wishes})
+    answer = room.client.get("/", headers={"Accept-Language": wishes})
     assert f'<html lang="{language}"' in text(answer)
 
 
 @pytest.mark.parametrize("locale", available())
 @pytest.mark.parametrize("reason", ["400", "404", "405", "413", "418", "429", "500", "503"])
 def test_every_mistake_has_a_page_in_every_language(
-    site: Site, monkeypatch: pytest.MonkeyPatch, reason: str, locale: str
+    room: PressRoom, monkeypatch: pytest.MonkeyPatch, reason: str, locale: str
 ) -> None:
-    with site.app.test_request_context(f"/?locale={locale}"):
-        page = site.app.jinja_env.get_template("web/error.html").render(
+    with room.app.test_request_context(f"/?locale={locale}"):
+        page = room.app.jinja_env.get_template("web/error.html").render(
             reason=reason, locale=locale, publisher=None
         )
     assert re.search(r"<h1>\S.*</h1>\s*<p>\S.*</p>", page)

@@ -12,8 +12,9 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 from tests.conftest import Databases
-from tests.domain.press_room import RELEASE
-from tests.web.site import NAME, ROOM, Site, answering, open_site, text
+from tests.support.press_room import NAME, PressRoom, open_press_room
+from tests.support.releases import RELEASE
+from tests.web.pages import ROOM, answering, text
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -22,23 +23,23 @@ NOTE = "Skuta ligger fortsatt i Bergen."
 
 
 @pytest.fixture
-def site(databases: Databases) -> Iterator[Site]:
+def room(databases: Databases) -> Iterator[PressRoom]:
     """One press room; nothing here depends on the kind of database."""
-    with databases.fresh("sqlite") as url, open_site(url) as site:
-        yield site
+    with databases.fresh("sqlite") as url, open_press_room(url) as room:
+        yield room
 
 
-def page(site: Site, release_id: int) -> str:
+def page(room: PressRoom, release_id: int) -> str:
     """Read the page of a release as a visitor."""
-    answer = site.client.get(f"{ROOM}{release_id}")
+    answer = room.client.get(f"{ROOM}{release_id}")
     assert answer.status_code == 200
     return text(answer)
 
 
-def test_everything_of_a_release_is_on_its_page(site: Site) -> None:
+def test_everything_of_a_release_is_on_its_page(room: PressRoom) -> None:
     shown = page(
-        site,
-        site.publish(
+        room,
+        room.publish(
             lead="Etter to år.",
             image={"url": "https://example.org/skute.jpg", "alt": "Skuta", "credit": "Ada Øye"},
             contacts=[{"name": "Kari Bø", "title": "Direktør", "email": "kari@example.org"}],
@@ -46,19 +47,19 @@ def test_everything_of_a_release_is_on_its_page(site: Site) -> None:
         ),
     )
     for part in (
-        *("Skuta er hjemme", "Etter to år.", "<p>Den ligger ved kai.</p>", "Foto: Ada Øye"),
+        *("Skuta er hjemme", "Etter to år.", "<p>Skuta ligger ved kai.</p>", "Foto: Ada Øye"),
         *("https://example.org/skute.jpg", "Kari Bø", "Direktør", "mailto:kari@example.org"),
         *("Kart (PDF)", "https://example.org/kart.pdf"),
     ):
         assert part in shown
 
 
-def test_what_a_release_refers_to_is_described_and_linked(site: Site) -> None:
-    other = site.publish(reference="annen", title="En annen", notify=False)
-    gone = site.publish(reference="borte", title="En gal", notify=False)
-    site.retract(gone, NOTE)
-    one = site.publish(**{**RELEASE, "notify": False})
-    shown = page(site, one)
+def test_what_a_release_refers_to_is_described_and_linked(room: PressRoom) -> None:
+    other = room.publish(reference="annen", title="En annen", notify=False)
+    gone = room.publish(reference="borte", title="En gal", notify=False)
+    room.retract(gone, NOTE)
+    one = room.publish(**{**RELEASE, "notify": False})
+    shown = page(room, one)
     for part in (
         *("Tall (PDF)</a>", "340\N{NO-BREAK SPACE}kB", 'href="tel:+4700000000"', "bær, høst"),
         *("Årets første bøtte.", "Foto: Ola Nordmann", "Foto: Kari Nordmann", "Sørøya bærlag</a>"),
@@ -68,9 +69,9 @@ def test_what_a_release_refers_to_is_described_and_linked(site: Site) -> None:
     assert "En gal" not in shown
 
 
-def test_share_links_are_only_links(site: Site) -> None:
-    one = site.publish(notify=False, title="Skuta & mannskapet")
-    shown, own = page(site, one), quote(f"{site.settings.base_url}{ROOM}{one}", safe="")
+def test_share_links_are_only_links(room: PressRoom) -> None:
+    one = room.publish(notify=False, title="Skuta & mannskapet")
+    shown, own = page(room, one), quote(f"{room.settings.base_url}{ROOM}{one}", safe="")
     assert f"https://www.facebook.com/sharer/sharer.php?u={own}" in shown
     assert f"https://www.linkedin.com/sharing/share-offsite/?url={own}" in shown
     assert f"mailto:?subject=Skuta%20%26%20mannskapet&body={own}" in shown
@@ -83,11 +84,11 @@ def properties(shown: str) -> dict[str, str]:
     return dict(found)
 
 
-def test_machines_are_told_what_the_page_is(site: Site) -> None:
+def test_machines_are_told_what_the_page_is(room: PressRoom) -> None:
     moment = "2025-11-13T08:00:00+01:00"
-    one = site.publish(**{**RELEASE, "notify": False, "published_at": moment})
-    shown = page(site, one)
-    told, url = properties(shown), f"{site.settings.base_url}{ROOM}{one}"
+    one = room.publish(**{**RELEASE, "notify": False, "published_at": moment})
+    shown = page(room, one)
+    told, url = properties(shown), f"{room.settings.base_url}{ROOM}{one}"
     assert told["og:type"] == "article"
     assert told["og:title"] == RELEASE["title"]
     assert told["og:description"] == RELEASE["lead"]
@@ -96,18 +97,18 @@ def test_machines_are_told_what_the_page_is(site: Site) -> None:
     assert (told["og:locale"], told["article:published_time"]) == ("nb_NO", moment)
 
 
-def linked_data(site: Site, release_id: int) -> dict[str, Any]:
-    source = site.client.get(f"{ROOM}{release_id}").text
+def linked_data(room: PressRoom, release_id: int) -> dict[str, Any]:
+    source = room.client.get(f"{ROOM}{release_id}").text
     (found,) = re.findall(r'<script type="application/ld\+json">(.*?)</script>', source)
     data: dict[str, Any] = json.loads(found)
     return data
 
 
-def test_linked_data_is_a_news_article_whatever_its_title(site: Site) -> None:
+def test_linked_data_is_a_news_article_whatever_its_title(room: PressRoom) -> None:
     title = "</script><script>alert(1)</script> & <!-- {{ config }}"
     moment = "2025-11-13T08:00:00+01:00"
-    one = site.publish(**{**RELEASE, "notify": False, "title": title, "published_at": moment})
-    data = linked_data(site, one)
+    one = room.publish(**{**RELEASE, "notify": False, "title": title, "published_at": moment})
+    data = linked_data(room, one)
     assert (data["@context"], data["@type"]) == ("https://schema.org", "NewsArticle")
     assert (data["headline"], data["inLanguage"]) == (title, "nb")
     assert (data["datePublished"], data["keywords"]) == (moment, RELEASE["keywords"])
@@ -115,42 +116,42 @@ def test_linked_data_is_a_news_article_whatever_its_title(site: Site) -> None:
     assert data["publisher"]["name"] == NAME
 
 
-def test_the_newest_version_is_the_one_to_be_found(site: Site) -> None:
-    first = site.publish(notify=False)
-    second = site.correct(first, title="Skuta er i Bergen")
-    url = f"{site.settings.base_url}{ROOM}{second}"
-    assert [properties(page(site, one))["canonical"] for one in (first, second)] == [url, url]
-    last = site.retract(second, NOTE)
-    assert "ld+json" not in page(site, last)
+def test_the_newest_version_is_the_one_to_be_found(room: PressRoom) -> None:
+    first = room.publish(notify=False)
+    second = room.correct(first, title="Skuta er i Bergen")
+    url = f"{room.settings.base_url}{ROOM}{second}"
+    assert [properties(page(room, one))["canonical"] for one in (first, second)] == [url, url]
+    last = room.retract(second, NOTE)
+    assert "ld+json" not in page(room, last)
 
 
-def test_whoever_has_the_page_hears_of_a_correction(site: Site) -> None:
-    first = site.publish(notify=False)
+def test_whoever_has_the_page_hears_of_a_correction(room: PressRoom) -> None:
+    first = room.publish(notify=False)
     path = f"{ROOM}{first}"
-    answer = site.client.get(path)
+    answer = room.client.get(path)
     have = {"If-None-Match": answer.headers["ETag"]}
-    again = site.client.get(path, headers=have)
+    again = room.client.get(path, headers=have)
     assert (again.status_code, again.data) == (304, b"")
     assert again.headers["Content-Security-Policy"] == answer.headers["Content-Security-Policy"]
-    site.correct(first, title="Skuta er i Bergen")
-    assert site.client.get(path, headers=have).status_code == 200
+    room.correct(first, title="Skuta er i Bergen")
+    assert room.client.get(path, headers=have).status_code == 200
 
 
-def test_nothing_on_the_page_makes_a_browser_complain(site: Site, page: Page) -> None:
-    one = site.publish(**{**RELEASE, "notify": False, "image": None, "images": []})
+def test_nothing_on_the_page_makes_a_browser_complain(room: PressRoom, page: Page) -> None:
+    one = room.publish(**{**RELEASE, "notify": False, "image": None, "images": []})
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
-    base = site.settings.base_url
+    base = room.settings.base_url
     port = urlsplit(base).port
     assert port is not None
-    with answering(site.app, port):
+    with answering(room.app, port):
         page.goto(f"{base}{ROOM}{one}", wait_until="networkidle")
         assert page.locator("h1").inner_text() == RELEASE["title"]
     assert said == []
 
 
-def test_only_pictures_come_from_elsewhere(site: Site) -> None:
-    policy = site.client.get(f"{ROOM}{site.publish()}").headers["Content-Security-Policy"]
+def test_only_pictures_come_from_elsewhere(room: PressRoom) -> None:
+    policy = room.client.get(f"{ROOM}{room.publish()}").headers["Content-Security-Policy"]
     assert "img-src 'self' https: http:" in policy
     assert "default-src 'none'" in policy
     assert "script-src" not in policy
@@ -161,21 +162,21 @@ def tomorrow() -> str:
 
 
 @pytest.mark.parametrize("later", [{"published_at": tomorrow()}, {"hold_minutes": 60}])
-def test_what_is_not_out_yet_is_not_shown(site: Site, later: dict[str, Any]) -> None:
-    assert site.client.get(f"{ROOM}{site.publish(**later)}").status_code == 404
+def test_what_is_not_out_yet_is_not_shown(room: PressRoom, later: dict[str, Any]) -> None:
+    assert room.client.get(f"{ROOM}{room.publish(**later)}").status_code == 404
 
 
 @pytest.mark.parametrize("path", ["0", "99", "9223372036854775808", "../1", "1/"])
-def test_what_is_not_there_is_not_found(site: Site, path: str) -> None:
-    assert site.client.get(f"{ROOM}{path}").status_code in (404, 308)
-    assert site.client.get(f"/nobody/{site.publish()}").status_code == 404
+def test_what_is_not_there_is_not_found(room: PressRoom, path: str) -> None:
+    assert room.client.get(f"{ROOM}{path}").status_code in (404, 308)
+    assert room.client.get(f"/nobody/{room.publish()}").status_code == 404
 
 
-def test_both_versions_are_shown_and_lead_to_each_other(site: Site) -> None:
+def test_both_versions_are_shown_and_lead_to_each_other(room: PressRoom) -> None:
     # For the record, so that it is out at once and nobody need be frozen.
-    first = site.publish(notify=False)
-    second = site.correct(first, title="Skuta er i Bergen", note=NOTE)
-    old, new = page(site, first), page(site, second)
+    first = room.publish(notify=False)
+    second = room.correct(first, title="Skuta er i Bergen", note=NOTE)
+    old, new = page(room, first), page(room, second)
     assert "Denne pressemeldingen er rettet." in old
     assert f"{ROOM}{second}" in old
     assert NOTE not in old
@@ -184,11 +185,11 @@ def test_both_versions_are_shown_and_lead_to_each_other(site: Site) -> None:
     assert f"{ROOM}{first}" in new
 
 
-def test_what_is_withdrawn_says_so_on_every_version(site: Site) -> None:
-    first = site.publish(notify=False)
-    second = site.correct(first, title="Skuta er i Bergen")
-    last = site.retract(second, NOTE)
+def test_what_is_withdrawn_says_so_on_every_version(room: PressRoom) -> None:
+    first = room.publish(notify=False)
+    second = room.correct(first, title="Skuta er i Bergen")
+    last = room.retract(second, NOTE)
     for one in (first, second, last):
-        assert "er trukket tilbake" in page(site, one)
-    assert NOTE in page(site, last)
-    assert "ved kai" not in page(site, last)
+        assert "er trukket tilbake" in page(room, one)
+    assert NOTE in page(room, last)
+    assert "ved kai" not in page(room, last)

@@ -1,0 +1,268 @@
+"""Samples small faults in mailer/domain and mailer/mail, and tells which tests find them.
+
+    python -m tests.mutants --number 60 --seed 17
+
+The suite is run once with a record of the lines that each test reaches. Then each fault is written
+into a copy of the project, and the tests that reach its line are run there until one fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+
+import coverage
+
+ROOT = Path(__file__).parent.parent
+KEPT = ROOT / ".mutants"
+PACKAGES = ("mailer/domain", "mailer/mail")
+_LEFT_OUT = (".git", ".venv", ".node", ".mutants", "gallery", "__pycache__", ".*_cache")
+_SECONDS_OF_TESTS = 120
+_SECONDS_A_MUTANT = 900
+_SWAPS: dict[type[ast.AST], type[ast.AST]] = {
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+    ast.And: ast.Or,
+    ast.Or: ast.And,
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.FloorDiv,
+    ast.FloorDiv: ast.Mult,
+    ast.BitOr: ast.BitAnd,
+    ast.BitAnd: ast.BitOr,
+}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One fault: its file and line, what is changed to what, and the file with the fault in it."""
+
+    path: str
+    lines: tuple[int, ...]
+    """The line of the fault, and the first line of its statement."""
+    change: str
+    source: str
+
+    def __str__(self) -> str:
+        """Write the place and the change in one line."""
+        return f"{self.path}:{self.lines[0]}: {self.change}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a node of a syntax tree stands in its parent."""
+
+    parent: ast.AST
+    field: str
+    index: int | None
+    node: ast.AST
+    statement: ast.stmt
+
+    def put(self, node: ast.AST) -> None:
+        """Put a node there."""
+        if self.index is None:
+            setattr(self.parent, self.field, node)
+        else:
+            getattr(self.parent, self.field)[self.index] = node
+
+
+def mutants(path: Path) -> Iterator[Mutant]:
+    """Make every fault that this program knows, in the functions of one file."""
+    tree = ast.parse(path.read_text())
+    for place in places(tree):
+        for other in changes(place.node):
+            first = place.statement.lineno
+            lines = getattr(place.node, "lineno", first), first
+            change = f"{_first_line(place.node)} -> {_first_line(other)}"
+            place.put(ast.copy_location(other, place.node))
+            yield Mutant(str(path.relative_to(ROOT)), lines, change, ast.unparse(tree))
+            place.put(place.node)
+
+
+def places(node: ast.AST, statement: ast.stmt | None = None) -> Iterator[Place]:
+    """Walk through what functions do: no annotation, decorator, default or docstring."""
+    for field, value in ast.iter_fields(node):
+        if field in ("annotation", "returns", "decorator_list", "args") and not isinstance(
+            node, ast.Call
+        ):
+            continue
+        several = value if isinstance(value, list) else [value]
+        for index, child in enumerate(several):
+            if not isinstance(child, ast.AST) or _is_docstring(child):
+                continue
+            in_function = statement or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+            nearest = child if in_function and isinstance(child, ast.stmt) else statement
+            if nearest is not None:
+                place = index if isinstance(value, list) else None
+                yield Place(node, field, place, child, nearest)
+            yield from places(child, nearest)
+
+
+def changes(node: ast.AST) -> Iterator[ast.AST]:
+    """Give what may stand in the place of a node by mistake."""
+    copy = deepcopy(node)
+    if isinstance(copy, ast.Compare) and type(copy.ops[0]) in _SWAPS:
+        copy.ops[0] = _swapped(copy.ops[0])  # type: ignore[assignment]  # a comparison for another
+        yield copy
+    elif isinstance(copy, (ast.BoolOp, ast.BinOp)) and type(copy.op) in _SWAPS:
+        copy.op = _swapped(copy.op)  # type: ignore[assignment]  # an operator for another
+        yield copy
+    elif isinstance(copy, ast.UnaryOp) and isinstance(copy.op, ast.Not):
+        yield copy.operand
+    elif isinstance(copy, (ast.If, ast.While, ast.IfExp)):
+        copy.test = ast.UnaryOp(ast.Not(), copy.test)
+        yield copy
+    elif isinstance(copy, ast.Constant):
+        yield from _other_values(copy.value)
+    elif isinstance(copy, ast.Return) and copy.value is not None:
+        yield ast.Return(ast.Constant(None))
+    elif isinstance(copy, ast.Expr) and isinstance(copy.value, (ast.Call, ast.Await)):
+        yield ast.Pass()
+
+
+def _swapped(operator: ast.AST) -> ast.AST:
+    return _SWAPS[type(operator)]()
+
+
+def _other_values(value: object) -> Iterator[ast.Constant]:
+    if isinstance(value, bool):
+        yield ast.Constant(not value)
+    elif isinstance(value, int):
+        yield ast.Constant(value + 1)
+    elif isinstance(value, str):
+        yield ast.Constant(f"{value}?")
+
+
+def _is_docstring(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _first_line(node: ast.AST) -> str:
+    return ast.unparse(ast.fix_missing_locations(node)).splitlines()[0]
+
+
+class Suite:
+    """The tests, the lines that each reaches, and how long each takes."""
+
+    def __init__(self) -> None:
+        self._data = coverage.CoverageData(str(KEPT / "coverage"))
+        self._data.read()
+        self._seconds: dict[str, float] = {}
+        for case in ET.parse(KEPT / "tests.xml").iter("testcase"):
+            name = f"{case.get('classname', '').replace('.', '/')}.py::{case.get('name')}"
+            self._seconds[name] = float(case.get("time") or 0)
+
+    @staticmethod
+    def record() -> None:
+        """Run all tests, and keep what they reach."""
+        KEPT.mkdir(exist_ok=True)
+        command = ["-q", "--cov=mailer", "--cov-context=test", "--cov-report="]
+        subprocess.run(
+            [sys.executable, "-m", "pytest", *command, f"--junitxml={KEPT / 'tests.xml'}"],
+            cwd=ROOT,
+            env={**os.environ, "COVERAGE_FILE": str(KEPT / "coverage")},
+            check=False,
+        )
+
+    def reaching(self, mutant: Mutant) -> list[str]:
+        """Return the tests that reach a line, the quick files first, for about two minutes."""
+        lines = self._data.contexts_by_lineno(str(ROOT / mutant.path))
+        found = next((lines[one] for one in mutant.lines if lines.get(one)), [])
+        files: defaultdict[str, list[str]] = defaultdict(list)
+        for name in {one.rpartition("|")[0] for one in found if one}:
+            files[name.partition("::")[0]].append(name)
+        chosen: list[str] = []
+        seconds = 0.0
+        for names in sorted(files.values(), key=self._mean):
+            for name in sorted(names):
+                seconds += self._seconds.get(name, 0.0)
+                if seconds < _SECONDS_OF_TESTS:
+                    chosen.append(name)
+        return chosen
+
+    def _mean(self, names: list[str]) -> float:
+        return sum(self._seconds.get(name, 0.0) for name in names) / len(names)
+
+
+def tried(mutant: Mutant, tests: list[str], tree: Path) -> str:
+    """Run tests in a copy of the project with the fault; returns what found it, or `nothing`."""
+    if not tests:
+        return "nothing: no test reaches it"
+    names = tree / "tests.txt"
+    names.write_text("\n".join(tests))
+    (tree / mutant.path).write_text(mutant.source)
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-x", "-q", "--tb=no", f"@{names}"]
+    with subprocess.Popen(
+        command, cwd=tree, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as running:
+        try:
+            out, _ = running.communicate(timeout=_SECONDS_A_MUTANT)
+        except subprocess.TimeoutExpired:
+            os.killpg(running.pid, signal.SIGKILL)
+            return "the time that it takes"
+        finally:
+            shutil.copy(ROOT / mutant.path, tree / mutant.path)
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", out, re.MULTILINE)
+    if running.returncode == 0:
+        return f"nothing: {len(tests)} tests reach it"
+    return failed[1] if failed else out.strip().splitlines()[-1]
+
+
+def main() -> None:
+    """Read the arguments, try the sample, and print a line for each fault."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--number", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=17)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--again", action="store_true", help="with what was recorded before")
+    chosen = parser.parse_args()
+    if not chosen.again:
+        Suite.record()
+    suite = Suite()
+    files = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+    everything = [mutant for path in files for mutant in mutants(path)]
+    sample = random.Random(chosen.seed).sample(everything, chosen.number)
+    trees: SimpleQueue[Path] = SimpleQueue()
+    for number in range(chosen.jobs):
+        tree = KEPT / f"tree{number}"
+        shutil.rmtree(tree, ignore_errors=True)
+        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*_LEFT_OUT))
+        trees.put(tree)
+
+    def attempt(mutant: Mutant) -> bool:
+        tree = trees.get()
+        finder = tried(mutant, suite.reaching(mutant), tree)
+        trees.put(tree)
+        print(f"{mutant}\n    {finder}", flush=True)
+        return not finder.startswith("nothing")
+
+    with ThreadPoolExecutor(chosen.jobs) as threads:
+        found = sum(threads.map(attempt, sample))
+    print(f"{found} of {len(sample)} found, of {len(everything)} that could be made")
+
+
+if __name__ == "__main__":
+    main()
