@@ -204,6 +204,13 @@ def databases(
     return Databases(tmp_path_factory.mktemp("databases"), request)
 
 
+@pytest.fixture(scope="session")
+def migrated(databases: Databases) -> Iterator[Path]:
+    """A migrated SQLite database, of which each world on the virtual clock is a copy."""
+    with databases.fresh("sqlite") as url:
+        yield Path(url.removeprefix("sqlite:///"))
+
+
 @pytest.fixture
 def database_kind() -> str:
     """The kind of `database_url`; folders and tests of which a database matters want both."""

@@ -19,12 +19,13 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 import coverage
 
@@ -34,7 +35,7 @@ PACKAGES = ("mailer/domain", "mailer/mail")
 _LEFT_OUT = (".git", ".venv", ".node", ".mutants", "gallery", "__pycache__", ".*_cache")
 _SECONDS_OF_TESTS = 120
 _SECONDS_A_MUTANT = 900
-_SWAPS: dict[type[ast.AST], type[ast.AST]] = {
+_SWAPS: dict[type[ast.AST], Callable[[], Any]] = {
     ast.Eq: ast.NotEq,
     ast.NotEq: ast.Eq,
     ast.Lt: ast.LtE,
@@ -125,10 +126,10 @@ def changes(node: ast.AST) -> Iterator[ast.AST]:
     """Give what may stand in the place of a node by mistake."""
     copy = deepcopy(node)
     if isinstance(copy, ast.Compare) and type(copy.ops[0]) in _SWAPS:
-        copy.ops[0] = _swapped(copy.ops[0])  # type: ignore[assignment]  # a comparison for another
+        copy.ops[0] = _SWAPS[type(copy.ops[0])]()
         yield copy
     elif isinstance(copy, (ast.BoolOp, ast.BinOp)) and type(copy.op) in _SWAPS:
-        copy.op = _swapped(copy.op)  # type: ignore[assignment]  # an operator for another
+        copy.op = _SWAPS[type(copy.op)]()
         yield copy
     elif isinstance(copy, ast.UnaryOp) and isinstance(copy.op, ast.Not):
         yield copy.operand
@@ -141,10 +142,6 @@ def changes(node: ast.AST) -> Iterator[ast.AST]:
         yield ast.Return(ast.Constant(None))
     elif isinstance(copy, ast.Expr) and isinstance(copy.value, (ast.Call, ast.Await)):
         yield ast.Pass()
-
-
-def _swapped(operator: ast.AST) -> ast.AST:
-    return _SWAPS[type(operator)]()
 
 
 def _other_values(value: object) -> Iterator[ast.Constant]:
@@ -190,7 +187,7 @@ class Suite:
     def reaching(self, mutant: Mutant) -> list[str]:
         """Return the tests that reach a line, the quick files first, for about two minutes."""
         lines = self._data.contexts_by_lineno(str(ROOT / mutant.path))
-        found = next((lines[one] for one in mutant.lines if lines.get(one)), [])
+        found: list[str] = next((lines[one] for one in mutant.lines if lines.get(one)), [])
         files: defaultdict[str, list[str]] = defaultdict(list)
         for name in {one.rpartition("|")[0] for one in found if one}:
             files[name.partition("::")[0]].append(name)

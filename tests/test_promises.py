@@ -8,12 +8,13 @@ letter is complete, the migrations match the models.
 import ast
 import inspect
 import re
+from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import get_args
 
-import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
@@ -33,8 +34,6 @@ PYTHON = [
     *sorted((ROOT / "migrations").rglob("*.py")),
     *sorted((ROOT / "tests").rglob("*.py")),
 ]
-
-FOLDERS = sorted({path.parent for path in MODULES})
 
 LAYERS = {
     "__main__": 6,
@@ -90,10 +89,16 @@ def package_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+@cache
+def tree(path: Path) -> ast.Module:
+    """Parse a file once."""
+    return ast.parse(path.read_text())
+
+
 def imports(path: Path) -> Iterator[str]:
     """List what a module imports anywhere, also inside functions, by full dotted names."""
     package = path.relative_to(ROOT).parent.parts
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -120,13 +125,6 @@ def project_files() -> Iterator[Path]:
         )
 
 
-@pytest.fixture(params=MODULES, ids=name_of)
-def module(request: pytest.FixtureRequest) -> Path:
-    """Each module of the package in turn."""
-    path: Path = request.param
-    return path
-
-
 def test_every_package_has_a_layer() -> None:
     assert {package_of(path) for path in MODULES} - {"__init__"} <= set(LAYERS)
 
@@ -135,57 +133,76 @@ def test_the_map_imports_nothing() -> None:
     assert not list(imports(PACKAGE / "__init__.py"))
 
 
-def test_imports_only_go_down(module: Path) -> None:
-    own = package_of(module)
-    names = {name.split(".")[1] for name in imports(module) if name.startswith("mailer.")}
+def test_imports_only_go_down() -> None:
     wrong = {
-        package
-        for package in (names & set(LAYERS)) - {own}
-        if LAYERS[own] <= LAYERS[package] and (own, package) not in NEIGHBOURS
+        (name_of(path), package)
+        for path in MODULES
+        for own in [package_of(path)]
+        for package in {name.split(".")[1] for name in imports(path) if name.startswith("mailer.")}
+        if package in LAYERS
+        and package != own
+        and LAYERS[own] <= LAYERS[package]
+        and (own, package) not in NEIGHBOURS
     }
-    assert not wrong, f"{own} (layer {LAYERS[own]}) may not import {wrong}"
+    assert not wrong
 
 
-def test_only_entry_points_know_flask(module: Path) -> None:
-    names = {name for name in imports(module) if name.split(".")[0] in FLASK}
-    if name_of(module) == "mailer/storage/database.py":
-        names -= STORAGE_MAY_KNOW
-    assert not names or package_of(module) in KNOW_FLASK
+def test_only_entry_points_know_flask() -> None:
+    wrong = {
+        (name_of(path), name)
+        for path in MODULES
+        for name in imports(path)
+        if name.split(".")[0] in FLASK
+        and package_of(path) not in KNOW_FLASK
+        and not (name_of(path) == "mailer/storage/database.py" and name in STORAGE_MAY_KNOW)
+    }
+    assert not wrong
 
 
-def test_no_module_or_function_outgrows_its_ceiling(module: Path) -> None:
-    source = module.read_text()
-    assert source.count("\n") <= MODULE_CEILING, "it is usually two ideas"
+def test_no_module_outgrows_its_ceiling() -> None:
+    lengths = {name_of(path): path.read_text().count("\n") for path in MODULES}
+    too_long = {name: length for name, length in lengths.items() if length > MODULE_CEILING}
+    assert not too_long, "it is usually two ideas"
+
+
+def test_no_function_outgrows_its_ceiling() -> None:
     too_long = {
-        node.name: length
-        for node in ast.walk(ast.parse(source))
+        (name_of(path), node.name): length
+        for path in MODULES
+        for node in ast.walk(tree(path))
         if isinstance(node, Function)
         and (length := (node.end_lineno or 0) - node.lineno + 1) > FUNCTION_CEILING
     }
     assert not too_long, "it is usually two ideas"
 
 
-@pytest.mark.parametrize("path", PYTHON, ids=name_of)
-def test_every_module_begins_with_a_sentence(path: Path) -> None:
-    docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
-    first = docstring.split("\n\n")[0]
-    assert first.endswith((".", ":")), f"{name_of(path)} should say in a sentence what it is"
+def test_no_folder_outgrows_its_ceiling() -> None:
+    sizes = Counter(name_of(path.parent) for path in MODULES)
+    assert max(sizes.values()) <= FOLDER_CEILING, f"{sizes.most_common(1)} is usually two packages"
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=name_of)
-def test_no_folder_outgrows_its_ceiling(folder: Path) -> None:
-    assert len(list(folder.glob("*.py"))) <= FOLDER_CEILING, "it is usually two packages"
+def test_every_module_begins_with_a_sentence() -> None:
+    wrong = [
+        name_of(path)
+        for path in PYTHON
+        if not (ast.get_docstring(tree(path)) or "").split("\n\n")[0].endswith((".", ":"))
+    ]
+    assert not wrong, "these should say in a sentence what they are"
 
 
-def test_everything_public_is_explained(module: Path) -> None:
-    definitions = public_definitions(ast.parse(module.read_text()).body)
-    assert [one.name for one in definitions if not ast.get_docstring(one)] == []
+def test_everything_public_is_explained() -> None:
+    unexplained = [
+        (name_of(path), one.name)
+        for path in MODULES
+        for one in public_definitions(tree(path).body)
+        if not ast.get_docstring(one)
+    ]
+    assert not unexplained
 
 
-@pytest.mark.parametrize("path", PYTHON, ids=name_of)
-def test_every_module_has_a_telling_name(path: Path) -> None:
-    parts = {part.removesuffix(".py") for part in path.relative_to(ROOT).parts}
-    assert not parts & FORBIDDEN_NAMES
+def test_every_module_has_a_telling_name() -> None:
+    names = [name_of(path) for path in PYTHON]
+    assert not [one for one in names if set(re.split(r"[/.]", one)) & FORBIDDEN_NAMES]
 
 
 def test_no_file_names_a_place_that_others_do_not_have() -> None:
@@ -209,11 +226,10 @@ def test_job_names_are_the_contract_and_can_be_called() -> None:
         assert not inspect.signature(resolve_name(name)).parameters, "a wake-up job carries nothing"
 
 
-@pytest.mark.parametrize("field", Settings.model_fields)
-def test_every_setting_has_a_name_and_a_sentence(field: str) -> None:
-    setting = Settings.model_fields[field]
-    assert re.fullmatch(r"(MAILER_)?[A-Z0-9_]+", setting.alias or "")
-    assert re.fullmatch(r"[^|\n]+\.", setting.description or "")
+def test_every_setting_has_a_name_and_a_sentence() -> None:
+    for setting in Settings.model_fields.values():
+        assert re.fullmatch(r"(MAILER_)?[A-Z0-9_]+", setting.alias or "")
+        assert re.fullmatch(r"[^|\n]+\.", setting.description or ""), setting.alias
 
 
 def test_every_setting_is_documented_as_it_is() -> None:
@@ -249,10 +265,9 @@ def test_every_kind_of_letter_has_its_folder() -> None:
     assert folders == {*get_args(ReleaseKind), *get_args(LetterKind)}
 
 
-@pytest.mark.parametrize("name", ["subject.txt", "body.txt", "body.html"])
-def test_every_letter_is_complete(name: str) -> None:
+def test_every_letter_is_complete() -> None:
     for folder in (ROOT / "templates" / "emails").iterdir():
-        if folder.is_dir():
+        for name in ("subject.txt", "body.txt", "body.html") if folder.is_dir() else ():
             assert (folder / name).read_text().strip(), f"{folder.name} lacks its {name}"
 
 

@@ -23,6 +23,12 @@ from tests.support.releases import release
 AT_ONCE = 50
 
 
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def service_database(request: pytest.FixtureRequest) -> str:
+    """Both kinds: their constraints and locks decide who is first."""
+    return str(request.param)
+
+
 @dataclass(frozen=True)
 class Answer:
     status: int

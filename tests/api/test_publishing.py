@@ -9,6 +9,7 @@ import pytest
 
 from mailer.domain import publishers
 from tests.api.problems import problem
+from tests.conftest import on_both_databases
 from tests.support.press_room import ADA, DRAFT, KARI, PressRoom
 from tests.support.publishing_system import RELEASES
 from tests.support.releases import RELEASE
@@ -37,6 +38,7 @@ def test_every_link_leads_somewhere(room: PressRoom) -> None:
     assert room.call("POST", links["stop"]).status_code == 200
 
 
+@on_both_databases
 def test_the_same_call_again_gets_the_same_answer(room: PressRoom) -> None:
     first = room.post_release(hold_minutes=10)
     room.call("POST", first.get_json()["links"]["stop"])
@@ -44,6 +46,7 @@ def test_the_same_call_again_gets_the_same_answer(room: PressRoom) -> None:
     assert (again.status_code, again.data) == (first.status_code, first.data)
 
 
+@on_both_databases
 def test_other_content_is_a_conflict_that_names_the_release_and_the_way(room: PressRoom) -> None:
     first = room.post_release().get_json()["id"]
     told = problem(room.post_release(title="En annen nyhet"), 409)
@@ -67,6 +70,7 @@ def test_what_is_not_sent_now_says_so(
     assert room.post_release(**changes).get_json()["state"] == state
 
 
+@on_both_databases
 def test_progress_and_receipt_of_a_new_release(room: PressRoom) -> None:
     links = room.post_release(hold_minutes=10).get_json()["links"]
     progress = room.call("GET", links["self"]).get_json()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.api.problems import problem
+from tests.conftest import on_both_databases
 from tests.support.press_room import PressRoom
 from tests.support.publishing_system import RELEASES
 from tests.support.releases import release
@@ -31,12 +32,14 @@ def test_a_correction_takes_the_place_of_a_release(room: PressRoom) -> None:
     assert room.call("GET", told["links"]["self"]).get_json()["replaced_by"] is None
 
 
+@on_both_databases
 def test_the_same_correction_again_gets_the_same_answer(room: PressRoom) -> None:
     first = room.post_release().get_json()["id"]
     one, again = (correct(room, first, title=BETTER) for _ in range(2))
     assert (again.status_code, again.data) == (one.status_code, one.data)
 
 
+@on_both_databases
 def test_another_correction_is_a_conflict_that_names_what_is_there(room: PressRoom) -> None:
     first = room.post_release().get_json()["id"]
     second = correct(room, first, title=BETTER).get_json()["id"]

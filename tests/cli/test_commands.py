@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.cli.operator import Operator
+from tests.conftest import on_both_databases
 from tests.support.press_room import ADA, KARI, OLA, SLUG
 
 
@@ -38,6 +39,7 @@ def test_an_import_tells_what_became_of_each_line(operator: Operator) -> None:
     assert "line 3: Enter one valid email address." in said.err
 
 
+@on_both_databases
 def test_the_same_import_again_adds_nobody(operator: Operator) -> None:
     operator.opens_a_room()
     file = operator.file("a.csv", f"address\n{KARI}\n".encode())
@@ -78,6 +80,7 @@ def test_publishing_the_same_file_again_is_the_same_release(operator: Operator) 
     assert "is held" in first.out
 
 
+@on_both_databases
 def test_the_receipt_balances(operator: Operator) -> None:
     operator.opens_a_room()
     said = operator.does("release", "publish", SLUG, operator.release_file(notify=False))

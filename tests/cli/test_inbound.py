@@ -12,6 +12,7 @@ from mailer.domain.verp import Purpose, ReturnPaths
 from mailer.storage.database import read_transaction
 from mailer.storage.models import Subscription
 from tests.cli.operator import Operator, Said
+from tests.conftest import on_both_databases
 from tests.processes import free_port
 from tests.support.press_room import KARI, PressRoom, open_press_room
 
@@ -49,6 +50,7 @@ def postmaster(operator: Operator) -> Iterator[Postmaster]:
         yield Postmaster(room, Operator(environment, operator.folder))
 
 
+@on_both_databases
 def test_a_message_to_leave_by_ends_the_subscription_once(postmaster: Postmaster) -> None:
     one = postmaster.room.confirmed(KARI)
     for _ in range(2):

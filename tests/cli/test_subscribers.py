@@ -14,6 +14,7 @@ from mailer.storage.database import transaction
 from mailer.storage.models import Subscription
 from mailer.storage.types import now
 from tests.cli.operator import Operator
+from tests.conftest import on_both_databases
 from tests.service import application
 from tests.support.press_room import ADA, EVIDENCE, KARI, NAME, OLA, SLUG
 
@@ -30,6 +31,7 @@ def bring(operator: Operator, slug: str = SLUG, text: str = FILE) -> str:
     return operator.does("subscriber", "import", slug, operator.file("a.csv", text.encode())).out
 
 
+@on_both_databases
 def test_what_is_exported_can_be_imported_elsewhere(operator: Operator) -> None:
     bring(operator)
     exported = operator.does("subscriber", "export", SLUG)
@@ -55,6 +57,7 @@ def test_the_dossier_is_readable_and_json(operator: Operator) -> None:
     assert [one["step"] for one in subscription["consents"]] == ["imported"]
 
 
+@on_both_databases
 def test_who_is_erased_is_nobody_and_stays_away(operator: Operator) -> None:
     bring(operator)
     said = operator.does("subscriber", "erase", KARI)
@@ -97,6 +100,7 @@ def test_without_the_key_nothing_is_erased_and_the_doctor_says_so(operator: Oper
     assert weak.sentence.startswith("MAILER_ERASURE_KEY: ")
 
 
+@on_both_databases
 def test_the_sweep_forgets_who_never_confirmed(operator: Operator) -> None:
     operator.opens_a_room()
     with application(operator.environment) as app:

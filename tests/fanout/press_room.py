@@ -31,7 +31,8 @@ from mailer.storage.models import (
     Subscription,
 )
 from mailer.storage.types import now
-from tests.relay import Relay
+from tests.processes import eventually
+from tests.relay import SILENCE, Relay
 from tests.support.press_room import PressRoom, open_press_room
 
 ADA, BOB, CAI, DAG, EVA = (
@@ -97,6 +98,15 @@ class SendingRoom(PressRoom):
             running = threads.submit(contextvars.copy_context().run, lambda: asyncio.run(work()))
             yield leave
             running.result()
+
+    @contextmanager
+    def drained_while_silent_to(self, address: str) -> Iterator[Callable[[], None]]:
+        """Drain beside the test; the relay is silent at a recipient's RCPT until its end."""
+        self.relay.answer(address, at="rcpt", reply=SILENCE, times=1)
+        with self.draining() as leave:
+            eventually(lambda: self.relay.silences, "the relay is silent")
+            yield leave
+            self.relay.break_connections()
 
     def dies_when(self, condition: Callable[[], object]) -> None:
         """Drain until the condition holds, and then end without another word to the database."""
@@ -173,8 +183,11 @@ def together(*works: Callable[[], T]) -> list[T]:
 
 @contextmanager
 def open_sending_room(environment: dict[str, str], relay: Relay) -> Iterator[SendingRoom]:
-    """Open a press room in an app context; waits are short, and there is one connection."""
-    waits = {"MAILER_RETRY_SECONDS": "1", "MAILER_SMTP_TIMEOUT_SECONDS": "5"}
+    """Open a press room in an app context; retries come soon, and there is one connection.
+
+    A reply is waited for longer than any busy machine takes.
+    """
+    waits = {"MAILER_RETRY_SECONDS": "1", "MAILER_SMTP_TIMEOUT_SECONDS": "60"}
     variables = waits | environment
     with open_press_room(variables["DATABASE_URL"], **variables) as room, room.app.app_context():
         sending = SendingRoom(**vars(room), relay=relay)

@@ -11,7 +11,6 @@ from mailer.domain.releases import receipts
 from mailer.errors import Conflict, NotFound
 from mailer.storage.models import Batch, Outcome
 from tests.fanout.press_room import ADA, BOB, CAI, DAG, EVA, FOLLOWERS, SendingRoom
-from tests.relay import SILENCE
 
 
 def assert_exact(room: SendingRoom, release_id: int) -> None:
@@ -46,11 +45,8 @@ def test_a_release_that_is_frozen_and_not_begun_goes_to_nobody(room: SendingRoom
 
 
 def test_a_running_release_is_stopped_once_no_lease_lives(room: SendingRoom) -> None:
-    room.adjust(smtp_timeout_seconds=1)
-    room.relay.answer(BOB, at="rcpt", reply=SILENCE, times=1)
     release_id = room.publish()
-    with room.draining():
-        room.relay.wait_for(to=ADA)
+    with room.drained_while_silent_to(BOB):
         assert room.stop(release_id) == "stopping"
         assert room.stop(release_id) == "stopping"
     assert_exact(room, release_id)
@@ -151,11 +147,8 @@ def test_each_fate_of_a_recipient_is_told(room: SendingRoom) -> None:
 
 
 def test_a_sender_that_is_told_to_leave_gives_back_what_it_holds(room: SendingRoom) -> None:
-    room.adjust(smtp_timeout_seconds=1)
-    room.relay.answer(BOB, at="rcpt", reply=SILENCE, times=1)
     release_id = room.publish()
-    with room.draining() as leave:
-        room.relay.wait_for(to=ADA)
+    with room.drained_while_silent_to(BOB) as leave:
         leave()
     assert not any(batch.lease_until for batch in room.rows(Batch))
     assert room.receipt(release_id).accepted == room.received().total()

@@ -12,7 +12,6 @@ import pytest
 from mailer.errors import Conflict, InvalidInput
 from tests.fanout.press_room import ADA, BOB, CAI, FOLLOWERS, SendingRoom, crowd
 from tests.processes import eventually
-from tests.relay import SILENCE
 
 OLD = "Skuta er hjemme"
 BETTER = "Båten er ikke hjemme ennå"
@@ -51,7 +50,6 @@ def test_a_release_is_corrected_in_the_middle_and_everyone_gets_what_is_right(
     room: SendingRoom,
 ) -> None:
     chance = random.Random(20261125)
-    room.adjust(smtp_timeout_seconds=2)
     room.add_followers(*crowd(95))
     everyone = [*FOLLOWERS, *crowd(95)]
     last = everyone[40]
@@ -61,10 +59,8 @@ def test_a_release_is_corrected_in_the_middle_and_everyone_gets_what_is_right(
         room.relay.answer(one, at="rcpt", reply="550 5.7.1 Not wanted here")
     for one in deferred - refused:
         room.relay.answer(one, at="rcpt", reply="450 4.2.2 Mailbox full", times=1)
-    room.relay.answer(last, at="rcpt", reply=SILENCE, times=1)
     first = room.publish()
-    with room.draining():
-        eventually(lambda: room.relay.silences, "the release is held up at some 40 per cent")
+    with room.drained_while_silent_to(last):
         for one in gone:
             room.leave(one)
         second = room.correct(first, title=BETTER)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import pytest
@@ -25,7 +26,6 @@ from mailer.fanout.outbox_delivery import drain_outbox
 from mailer.fanout.sweep import sweep
 from mailer.storage import queues
 from mailer.storage.database import read_transaction
-from mailer.storage.migrations import upgrade
 from tests.support.press_room import PressRoom, open_press_room
 from tests.support.scripted_relay import ScriptedRelay
 from tests.support.virtual_time import BEGINNING, VirtualClock, VirtualLoop
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 _REAL_WAKE = queues.wake
 
-_IDLE_SECONDS = 600
+_IDLE_SECONDS = 3600
 _DRAINS = {"releases": drain, "letters": drain_outbox}
 _MILLISECONDS_1970 = int(BEGINNING.timestamp() * 1000)
 # When the next row is due, in milliseconds by the database's clock: a sweep before finds nothing.
@@ -72,6 +72,8 @@ class World:
         self._workers: list[WorkerTasks] = []
         self._sessions: dict[asyncio.Protocol, WorkerTasks | None] = {}
         self._jobs = {name: asyncio.Event() for name in _DRAINS}
+        self.sweeps = 0
+        self._swept = asyncio.Event()
 
     def run(self, story: Callable[[World], Coroutine[Any, Any, T]]) -> T:
         """Run a story with a sweep beside it, and end every task at its end."""
@@ -110,14 +112,9 @@ class World:
         for task in worker.tasks:
             task.cancel()
 
-    async def until(self, condition: Callable[[], bool], seconds: float) -> bool:
-        """Let time pass until a condition holds, at most for some seconds; tell whether it does."""
-        end = self.clock.seconds + seconds
-        while not condition():
-            if self.clock.seconds >= end:
-                return False
-            await asyncio.sleep(1 if self.clock.seconds < 60 else 60)
-        return True
+    async def next_sweep(self) -> None:
+        """Let time pass until the next sweep has run; there is none while no row is due."""
+        await self._swept.wait()
 
     def wake(self, _redis_url: str | None, queue_name: str) -> bool:
         """Queue a wake-up job, in place of `mailer.storage.queues.wake`."""
@@ -135,6 +132,9 @@ class World:
         every = self.room.settings.sweep_seconds
         while True:
             sweep(self.room.settings)
+            self.sweeps += 1
+            self._swept.set()
+            self._swept = asyncio.Event()
             with read_transaction() as session:
                 due = session.scalar(_NEXT_DUE)
             seconds = (
@@ -166,21 +166,21 @@ async def _once(_database: DatabaseThread, work: Callable[[], T]) -> T:
 
 @contextmanager
 def world(
-    folder: Path,
+    template: Path,
     monkeypatch: pytest.MonkeyPatch,
     make_relay: Callable[[VirtualClock], ScriptedRelay],
     **settings: object,
 ) -> Iterator[World]:
-    """Make a world on a database of its own, in which the time is 0."""
-    template = folder / "template.db"
-    if not template.exists():
-        upgrade(f"sqlite:///{template}")
-    shutil.copy(template, folder / "world.db")
+    """Make a world in which the time is 0, on a copy of a migrated database.
+
+    The copy is in memory: no world ends because the machine does, so nothing is synced to a disk.
+    """
     clock = VirtualClock()
     monkeypatch.setattr(DatabaseThread, "_once", _once)
     with (
+        TemporaryDirectory(dir="/dev/shm") as folder,
         clock.installed(monkeypatch),
-        open_press_room(f"sqlite:///{folder / 'world.db'}") as room,
+        open_press_room(f"sqlite:///{shutil.copy(template, folder)}") as room,
         room.app.app_context(),
     ):
         room.settings = room.settings.model_copy(update=settings)

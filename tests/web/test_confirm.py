@@ -6,10 +6,12 @@ import pytest
 from itsdangerous import TimestampSigner
 
 from mailer.domain.tokens import CONFIRM_WITHIN, Purpose
+from tests.conftest import on_both_databases
 from tests.support.press_room import NAME, PressRoom
 from tests.web.pages import ROOM, text
 
 
+@on_both_databases
 def test_looking_changes_nothing_and_acting_confirms_once(room: PressRoom) -> None:
     one = room.sign_up()
     path = f"/confirm/{room.tokens.token('confirm', one)}"

@@ -12,6 +12,7 @@ from werkzeug.test import TestResponse
 
 from mailer.storage.database import db
 from mailer.web.constant_time import STEP_SECONDS, padding_after
+from tests.conftest import on_both_databases
 from tests.support.press_room import PressRoom
 
 PASTS = ("unknown", "waiting", "confirmed", "departed", "no-mailbox", "was-erased", "asked-twice")
@@ -64,6 +65,7 @@ def seen_of(answer: TestResponse, address: str) -> tuple[object, ...]:
     return answer.status_code, headers, answer.data.replace(address.encode(), b"")
 
 
+@on_both_databases
 @pytest.mark.parametrize("past", PASTS)
 def test_the_answer_and_the_work_are_the_same(room: PressRoom, past: str) -> None:
     live_through(room, past)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from xml.etree.ElementTree import Element, fromstring
 
+from tests.conftest import on_both_databases
 from tests.support.press_room import NAME, PressRoom
 from tests.support.releases import RELEASE
 from tests.web.pages import ROOM, text
@@ -32,6 +33,7 @@ def link(element: Element, rel: str) -> str | None:
     return found.get("href")
 
 
+@on_both_databases
 def test_the_feed_has_what_rfc_4287_wants(room: PressRoom) -> None:
     feed = read(room)
     base = room.settings.base_url

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mailer.domain.followers.subscriptions import WORDING
 from mailer.web.request_checks import LARGEST_FORM, network
-from tests.conftest import Databases
+from tests.conftest import Databases, on_both_databases
 from tests.journeys.people import Page
 from tests.support.press_room import NAME, SLUG, PressRoom, open_press_room
 from tests.web.pages import FOLLOW, FORM, ROOM, text
@@ -83,6 +83,7 @@ def test_paths_nearby_lead_to_the_page_on_the_same_host(room: PressRoom, path: s
     assert answer.headers["Location"] == ROOM
 
 
+@on_both_databases
 def test_a_sign_up_is_kept_with_its_proof_but_not_the_whole_ip(room: PressRoom) -> None:
     answer = room.client.post(
         FOLLOW,

@@ -16,6 +16,7 @@ from mailer.mail.locales import available, long_date
 from mailer.storage.database import read_transaction
 from mailer.storage.models import OutboxMessage, Subscription
 from mailer.storage.types import now
+from tests.conftest import on_both_databases
 from tests.support.press_room import DRAFT, NAME, SLUG, PressRoom
 from tests.web.pages import text
 
@@ -66,6 +67,7 @@ def test_another_language_is_spoken_at_once_and_kept(room: PressRoom, locale: st
     assert f'<html lang="{locale}"' in text(room.client.get(path_of(room, one)))
 
 
+@on_both_databases
 @pytest.mark.parametrize("weeks", [2, 4, 13])
 def test_a_pause_says_until_when_and_is_taken_up_again(room: PressRoom, weeks: int) -> None:
     one = room.confirmed()
@@ -104,6 +106,7 @@ def test_what_no_button_says_changes_nothing(room: PressRoom, fields: dict[str, 
     assert room.everything() == before
 
 
+@on_both_databases
 def test_every_other_press_room_has_a_link_to_its_own_choices(room: PressRoom) -> None:
     one = room.confirmed(KARI)
     with room.app.app_context():
@@ -168,6 +171,7 @@ def test_no_other_token_leads_here(room: PressRoom, purpose: Any) -> None:
     assert answer.status_code == 400
 
 
+@on_both_databases
 def test_leaving_undoing_and_leaving_again_says_goodbye_each_time_but_not_without_end(
     room: PressRoom,
 ) -> None:

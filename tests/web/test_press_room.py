@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import event
 
 from mailer.storage.database import db
+from tests.conftest import on_both_databases
 from tests.support.press_room import NAME, PressRoom
 from tests.web.pages import ROOM, answering, text
 
@@ -55,6 +56,7 @@ def test_a_room_without_releases_says_so(room: PressRoom) -> None:
     assert "Ingen pressemeldinger ennå." in text(room.client.get(ROOM))
 
 
+@on_both_databases
 def test_releases_come_newest_first_ten_a_page(room: PressRoom) -> None:
     fill(room, 21)
     pages = [titles(room, f"{ROOM}?page={number}") for number in (1, 2, 3)]
@@ -89,6 +91,7 @@ def test_a_release_has_its_date_and_its_lead(room: PressRoom) -> None:
     assert ">Den seilte &lt;lenge&gt;.</p>" in answer.text
 
 
+@on_both_databases
 def test_only_the_newest_version_is_listed(room: PressRoom) -> None:
     first = room.publish(notify=False)
     room.publish(reference="annen", title="En annen", notify=False)
@@ -145,6 +148,7 @@ def test_whoever_has_an_old_page_gets_the_new_one(room: PressRoom) -> None:
     assert not changed()
 
 
+@on_both_databases
 def test_the_page_costs_few_statements(room: PressRoom) -> None:
     """However many releases there are: the press room, and a page of them."""
     fill(room, 12)

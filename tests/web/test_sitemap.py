@@ -8,6 +8,7 @@ from xml.etree.ElementTree import fromstring
 import pytest
 
 from mailer.web import feeds
+from tests.conftest import on_both_databases
 from tests.support.press_room import PressRoom
 from tests.web.pages import ROOM
 
@@ -22,6 +23,7 @@ def listed(room: PressRoom, path: str = "/sitemap.xml") -> list[str]:
     return [(one.text or "").removeprefix(room.settings.base_url) for one in found]
 
 
+@on_both_databases
 def test_every_page_that_may_be_read_is_in_the_sitemap(room: PressRoom) -> None:
     first = room.publish(notify=False)
     second = room.correct(first, title="Skuta er i Bergen")
@@ -31,6 +33,7 @@ def test_every_page_that_may_be_read_is_in_the_sitemap(room: PressRoom) -> None:
     assert listed(room) == [ROOM, f"{ROOM}{second}", f"{ROOM}{other}"]
 
 
+@on_both_databases
 def test_too_many_pages_for_one_file_come_in_several(
     room: PressRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:

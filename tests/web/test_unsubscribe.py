@@ -6,13 +6,14 @@ import re
 
 import pytest
 
-from tests.conftest import Databases
+from tests.conftest import Databases, on_both_databases
 from tests.support.press_room import NAME, PressRoom, open_press_room
 from tests.web.pages import FORM, ROOM, text
 
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 
 
+@on_both_databases
 def test_looking_changes_nothing_acting_ends_and_undo_takes_up_again(room: PressRoom) -> None:
     one = room.confirmed()
     path = f"/unsubscribe/{room.tokens.token('unsubscribe', one)}"

@@ -8,7 +8,7 @@ import pytest
 from itsdangerous import TimestampSigner
 
 from mailer.domain.tokens import ACCESS_WITHIN
-from tests.conftest import Databases
+from tests.conftest import Databases, on_both_databases
 from tests.support.press_room import PressRoom, open_press_room
 from tests.web.pages import ROOM, text
 
@@ -41,6 +41,7 @@ def test_what_no_button_says_does_nothing(room: PressRoom, fields: dict[str, str
     assert room.everything() == before
 
 
+@on_both_databases
 def test_the_file_has_everything(room: PressRoom) -> None:
     one = room.confirmed(KARI)
     room.client.post(
@@ -70,6 +71,7 @@ def test_the_file_has_everything(room: PressRoom) -> None:
     assert room.everything() == before
 
 
+@on_both_databases
 def test_deleting_leaves_nothing_and_may_come_again(room: PressRoom) -> None:
     one = room.confirmed(KARI)
     path = path_of(room, one)
