@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.processes import PATIENCE_SECONDS
+from tests.cli import program
 from tests.service import complete
 from tests.support.press_room import DRAFT, SLUG
 from tests.support.releases import release
@@ -53,16 +51,8 @@ class Operator:
 
     def feed(self, octets: bytes, *arguments: str, **variables: str) -> Said:
         """Run it with these arguments, on what it shall read from standard input."""
-        ended = subprocess.run(
-            [sys.executable, "-m", "mailer", *arguments],
-            env=complete({**self.environment, **variables}),
-            cwd=self.folder,
-            input=octets,
-            capture_output=True,
-            timeout=PATIENCE_SECONDS,
-            check=False,
-        )
-        return Said(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
+        environment = complete({**self.environment, **variables})
+        return Said(*program.run(arguments, environment, self.folder, octets))
 
     def does(self, *arguments: str) -> Said:
         """Run a command that works."""
