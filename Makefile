@@ -17,7 +17,7 @@ test: install ## run every test, against real servers; options in ARGS, as in AR
 	@.venv/bin/pytest $(ARGS)
 
 quick: install ## run the tests that need no other process, in about a minute and a half
-	@.venv/bin/pytest --quick $(ARGS)
+	@LETTERS_EXAMPLES=$${LETTERS_EXAMPLES:-20} .venv/bin/pytest --quick $(ARGS)
 
 mutants: install ## write 60 small faults, and tell which tests find them (an hour)
 	@.venv/bin/python -m tests.mutants $(ARGS)

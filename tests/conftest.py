@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
-# What `--quick` leaves out: tests that ask for one of these, and those marked `processes`.
-OTHER_PROCESSES = {"postgresql_server", "redis_server", "service", "browser", "clerk", "operator"}
+# What `--quick` leaves out, because it needs other processes: tests that ask for one of these
+# fixtures, those in one of these folders, and those marked `processes`.
+SERVERS = {"postgresql_server", "redis_server", "service", "browser"}
+FOLDERS_OF_PROGRAMS = {"benchmarks", "cli", "faults", "journeys", "letters"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,7 +51,8 @@ def _needs_processes(item: pytest.Item) -> bool:
     asked = set(getattr(item, "fixturenames", ()))
     parameters = getattr(item, "callspec", None)
     return (
-        bool(asked & OTHER_PROCESSES)
+        bool(asked & SERVERS)
+        or item.path.parent.name in FOLDERS_OF_PROGRAMS
         or item.get_closest_marker("processes") is not None
         or (parameters is not None and "postgresql" in parameters.params.values())
     )

@@ -107,6 +107,7 @@ def test_a_relay_that_dies_comes_back_on_its_port(relay: Relay) -> None:
     assert relay.wait_for(1)
 
 
+@pytest.mark.processes
 def test_the_sink_records_every_recipient() -> None:
     with sink(record=True) as target:
         with smtplib.SMTP("127.0.0.1", target.port, timeout=30) as client:

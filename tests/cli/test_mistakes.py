@@ -23,8 +23,6 @@ REQUIRED = [field.alias for field in Settings.model_fields.values() if field.is_
 SECRET = "hemmelig"
 NOTHING = Operator({}, Path())
 
-pytestmark = pytest.mark.processes
-
 
 def test_help_needs_no_settings() -> None:
     said = NOTHING.does("--help")

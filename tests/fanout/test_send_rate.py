@@ -155,12 +155,14 @@ def test_redis_may_forget_everything(redis: Redis, start: Start) -> None:
     senders.kept_to(100, events=3)
 
 
+@pytest.mark.processes
 def test_without_redis_one_process_keeps_to_the_limit(start: Start) -> None:
     senders = start(1, messages_a_second="200")
     senders.each_takes(300)
     senders.kept_to(200)
 
 
+@pytest.mark.processes
 def test_with_redis_away_from_the_start_a_process_keeps_to_the_limit(start: Start) -> None:
     senders = start(1, f"redis://127.0.0.1:{free_port()}/0", messages_a_second="200")
     senders.each_takes(300)

@@ -110,12 +110,14 @@ def test_every_header_is_signed(letter: Composed) -> None:
         assert f"t={int(TIMESTAMP.timestamp())};" in signature
 
 
+@pytest.mark.processes
 def test_both_verifiers_take_every_letter(letter: Composed, tmp_path: Path) -> None:
     message = sign(letter, keys(), TIMESTAMP).fill({**VALUES, "to": "bjørn@example.org"})
     assert dkimpy_verdicts(message, keys()) == [True] * 4
     assert opendkim_verdicts(message, keys(), tmp_path) == [True] * 4
 
 
+@pytest.mark.processes
 def test_opendkim_refuses_what_was_changed(letter: Composed, tmp_path: Path) -> None:
     message = sign(letter, keys()[:2], TIMESTAMP).fill(VALUES)
     changed = message.replace(b"utf-8", b"utf-7")

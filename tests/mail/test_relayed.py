@@ -65,6 +65,7 @@ def relayed(postfix: Hop, inbox: Relay, content: bytes, recipient: str) -> Recei
     return received
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("recipient", [KARI, BJORN])
 def test_a_letter_arrives_octet_by_octet_and_both_verifiers_take_it(
     postfix: Hop, inbox: Relay, letter: Composed, recipient: str, tmp_path: Path

@@ -135,6 +135,7 @@ def test_what_is_harmless_but_not_ours_falls_away() -> None:
     assert clean('<div class="a"><p>Hei</p></div>') == "<p>Hei</p>"
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("piece", ["<a ", "<!--", "<a b='"])
 def test_the_longest_text_is_judged_before_anyone_loses_patience(piece: str) -> None:
     """A press room's slip of the pen may not keep the web process from everybody else."""

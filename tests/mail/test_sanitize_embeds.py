@@ -107,6 +107,7 @@ def test_a_text_without_such_things_is_left_as_it_is(html: str) -> None:
         assert linked(html) == html
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     "piece", ["<iframe>", f"<iframe src={FILM}><a ", f"<video src={FILM}>", "<p><object>"]
 )

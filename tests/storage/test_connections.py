@@ -18,6 +18,7 @@ def url(databases: Databases) -> Iterator[str]:
         yield url
 
 
+@pytest.mark.processes
 def test_neither_side_waits_for_ever_and_the_url_may_choose_otherwise(url: str) -> None:
     engine = create_engine(f"{url}?connect_timeout=7")
     with engine.connect() as connection:
@@ -29,6 +30,7 @@ def test_neither_side_waits_for_ever_and_the_url_may_choose_otherwise(url: str) 
     assert chosen["tcp_user_timeout"] == "10000"
 
 
+@pytest.mark.processes
 def test_a_transaction_that_stands_still_is_ended_and_known_to_be_lost(url: str) -> None:
     engine = create_engine(f"{url}?options=-c idle_in_transaction_session_timeout=100ms")
     with engine.connect() as still, engine.connect() as other:
@@ -42,6 +44,7 @@ def test_a_transaction_that_stands_still_is_ended_and_known_to_be_lost(url: str)
     engine.dispose()
 
 
+@pytest.mark.processes
 def test_a_connection_that_the_server_has_closed_is_not_used_again(url: str) -> None:
     engine, other = create_engine(url), create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
@@ -56,6 +59,7 @@ def test_a_connection_that_the_server_has_closed_is_not_used_again(url: str) -> 
     other.dispose()
 
 
+@pytest.mark.processes
 def test_a_connection_that_was_closed_here_is_not_used_again(url: str) -> None:
     engine = create_engine(url)
     with engine.connect() as connection:

@@ -129,6 +129,7 @@ def test_a_row_belongs_to_somebody_who_exists() -> None:
         use_case()
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("database_kind", ["sqlite"])
 def test_a_writer_waits_for_another_process_instead_of_failing(database_url: str) -> None:
     knocking = threading.Event()
@@ -170,6 +171,7 @@ def test_the_threads_of_a_process_write_in_turn(
         assert people(session) == 100
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("database_kind", ["sqlite"])
 def test_a_reader_does_not_wait_for_a_writer(database_url: str) -> None:
     with held(database_url) as holder:

@@ -79,14 +79,17 @@ class World:
         """Run a story with a sweep beside it, and end every task at its end."""
 
         async def main() -> T:
-            sweeping = asyncio.create_task(self._sweep())
+            self._sweeping = asyncio.create_task(self._sweep())
             try:
                 return await story(self)
             finally:
-                sweeping.cancel()
                 for worker in self._workers:
                     self.kill(worker)
-                await asyncio.sleep(0)
+                while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+                    # More than once: a cancellation can meet the end of what is waited for.
+                    for task in tasks:
+                        task.cancel()
+                    await asyncio.wait(tasks, timeout=1)
 
         try:
             return self.loop.run_until_complete(main())

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from tests.conftest import Databases, on_both_databases
+from tests.conftest import Databases
 from tests.support.press_room import NAME, PressRoom, open_press_room
 from tests.support.releases import RELEASE
 from tests.web.pages import ROOM, answering, text
@@ -116,7 +116,6 @@ def test_linked_data_is_a_news_article_whatever_its_title(room: PressRoom) -> No
     assert data["publisher"]["name"] == NAME
 
 
-@on_both_databases
 def test_the_newest_version_is_the_one_to_be_found(room: PressRoom) -> None:
     first = room.publish(notify=False)
     second = room.correct(first, title="Skuta er i Bergen")
@@ -173,7 +172,6 @@ def test_what_is_not_there_is_not_found(room: PressRoom, path: str) -> None:
     assert room.client.get(f"/nobody/{room.publish()}").status_code == 404
 
 
-@on_both_databases
 def test_both_versions_are_shown_and_lead_to_each_other(room: PressRoom) -> None:
     # For the record, so that it is out at once and nobody need be frozen.
     first = room.publish(notify=False)
