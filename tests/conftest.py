@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
-# What `--quick` leaves out, because it needs other processes: tests that ask for one of these
-# fixtures, those in one of these folders, and those marked `processes`.
+# What `--quick` leaves out, because it needs other processes: tests in one of these folders, tests
+# that ask for one of these fixtures, and those marked `processes`.
 SERVERS = {"postgresql_server", "redis_server", "service", "browser"}
 FOLDERS_OF_PROGRAMS = {"benchmarks", "cli", "faults", "journeys", "letters"}
 
@@ -37,6 +37,12 @@ FOLDERS_OF_PROGRAMS = {"benchmarks", "cli", "faults", "journeys", "letters"}
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--quick`, by which only tests are run that need no other process."""
     parser.addoption("--quick", action="store_true", help="only tests that need no other process")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave folders that need other processes out, for `--quick`."""
+    left_out = config.getoption("--quick") and collection_path.name in FOLDERS_OF_PROGRAMS
+    return True if left_out else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -52,7 +58,6 @@ def _needs_processes(item: pytest.Item) -> bool:
     parameters = getattr(item, "callspec", None)
     return (
         bool(asked & SERVERS)
-        or item.path.parent.name in FOLDERS_OF_PROGRAMS
         or item.get_closest_marker("processes") is not None
         or (parameters is not None and "postgresql" in parameters.params.values())
     )
