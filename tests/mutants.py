@@ -29,6 +29,8 @@ from typing import Any
 
 import coverage
 
+from tests.conftest import FOLDERS_OF_PROGRAMS
+
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / ".mutants"
 PACKAGES = ("mailer/domain", "mailer/mail")
@@ -138,7 +140,7 @@ def changes(node: ast.AST) -> Iterator[ast.AST]:
         yield copy
     elif isinstance(copy, ast.Constant):
         yield from _other_values(copy.value)
-    elif isinstance(copy, ast.Return) and copy.value is not None:
+    elif isinstance(copy, ast.Return) and not _is_none(copy.value):
         yield ast.Return(ast.Constant(None))
     elif isinstance(copy, ast.Expr) and isinstance(copy.value, (ast.Call, ast.Await)):
         yield ast.Pass()
@@ -151,6 +153,10 @@ def _other_values(value: object) -> Iterator[ast.Constant]:
         yield ast.Constant(value + 1)
     elif isinstance(value, str):
         yield ast.Constant(f"{value}?")
+
+
+def _is_none(node: ast.expr | None) -> bool:
+    return node is None or (isinstance(node, ast.Constant) and node.value is None)
 
 
 def _is_docstring(node: ast.AST) -> bool:
@@ -174,9 +180,10 @@ class Suite:
 
     @staticmethod
     def record() -> None:
-        """Run all tests, and keep what they reach."""
+        """Run the tests that call the package in their own process, and keep what they reach."""
         KEPT.mkdir(exist_ok=True)
         command = ["-q", "--cov=mailer", "--cov-context=test", "--cov-report="]
+        command += [f"--ignore=tests/{folder}" for folder in sorted(FOLDERS_OF_PROGRAMS)]
         subprocess.run(
             [sys.executable, "-m", "pytest", *command, f"--junitxml={KEPT / 'tests.xml'}"],
             cwd=ROOT,
