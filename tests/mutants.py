@@ -33,6 +33,7 @@ from tests.conftest import FOLDERS_OF_PROGRAMS
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / ".mutants"
+SEED = ROOT.parent / "shared"
 PACKAGES = ("mailer/domain", "mailer/mail")
 _LEFT_OUT = (".git", ".venv", ".node", ".mutants", "gallery", "__pycache__", ".*_cache")
 _SECONDS_OF_TESTS = 120
@@ -211,6 +212,16 @@ class Suite:
         return sum(self._seconds.get(name, 0.0) for name in names) / len(names)
 
 
+def copied(tree: Path) -> Path:
+    """Copy the project; what its tests find beside it and in `.node` is linked."""
+    shutil.rmtree(tree, ignore_errors=True)
+    shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*_LEFT_OUT))
+    for place, target in {tree / ".node": ROOT / ".node", KEPT / "shared": SEED}.items():
+        place.unlink(missing_ok=True)
+        place.symlink_to(target)
+    return tree
+
+
 def tried(mutant: Mutant, tests: list[str], tree: Path) -> str:
     """Run tests in a copy of the project with the fault; returns what found it, or `nothing`."""
     if not tests:
@@ -251,10 +262,7 @@ def main() -> None:
     sample = random.Random(chosen.seed).sample(everything, chosen.number)
     trees: SimpleQueue[Path] = SimpleQueue()
     for number in range(chosen.jobs):
-        tree = KEPT / f"tree{number}"
-        shutil.rmtree(tree, ignore_errors=True)
-        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*_LEFT_OUT))
-        trees.put(tree)
+        trees.put(copied(KEPT / f"tree{number}"))
 
     def attempt(mutant: Mutant) -> bool:
         tree = trees.get()
