@@ -6,14 +6,16 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from mailer.domain import publishers
 from mailer.domain.followers import subscriptions
 from mailer.domain.publishers import PublisherDraft
 from mailer.errors import InvalidAddress, InvalidLink
-from mailer.storage.database import read_transaction
+from mailer.storage.database import read_transaction, transaction
 from mailer.storage.models import Consent, Subscriber, Subscription
+from mailer.storage.types import now
+from tests.processes import eventually
 from tests.support.press_room import ADA, EVIDENCE, KARI, OLA, SLUG, PressRoom
 
 AT_ONCE = 8
@@ -25,6 +27,36 @@ def test_a_sign_up_asks_for_a_confirmation(room: PressRoom) -> None:
     assert (view.confirmed, view.ended) == (False, False)
     assert room.letters() == ["confirm"]
     assert room.steps(one) == ["requested"]
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"])
+def test_an_undo_waits_for_a_sign_up_that_has_begun(room: PressRoom) -> None:
+    old = room.ended(KARI)
+
+    def waits() -> bool:
+        query = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        with read_transaction() as session:
+            return bool(session.scalar(query))
+
+    def undo() -> bool:
+        with room.app.app_context():
+            return subscriptions.resume(old, EVIDENCE).ended
+
+    with ThreadPoolExecutor(1) as threads:
+        with transaction() as session:
+            [person] = session.scalars(select(Subscriber).with_for_update())
+            undoing = threads.submit(undo)
+            eventually(lambda: undoing.done() or waits(), "the undo has begun")
+            session.add(
+                Subscription(
+                    subscriber_id=person.id,
+                    publisher_id=room.publisher.id,
+                    locale="nb",
+                    requested_at=now(),
+                )
+            )
+        assert undoing.result(), "the newer subscription is the one that counts"
+    assert len(room.open_subscriptions(KARI)) == 1
 
 
 def test_signing_up_twice_is_one_subscription(room: PressRoom) -> None:

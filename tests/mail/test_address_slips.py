@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailer.mail.addresses import probably_meant
+from mailer.mail.addresses import _WELL_KNOWN, probably_meant
+
+LETTERS = "abghilmnot.xy"
 
 
 @pytest.mark.parametrize(
@@ -57,3 +59,25 @@ def test_only_the_domain_changes() -> None:
 def test_a_suggestion_needs_none_itself(typed: str) -> None:
     meant = probably_meant(f"kari@{typed}")
     assert meant is None or probably_meant(meant) is None
+
+
+def one_slip_away(word: str) -> set[str]:
+    """Return every word with one letter missing, added or wrong, or two neighbours swapped."""
+    cuts = [(word[:place], word[place:]) for place in range(len(word) + 1)]
+    return {
+        *(left + right[1:] for left, right in cuts if right),
+        *(left + letter + right for left, right in cuts for letter in LETTERS),
+        *(left + letter + right[1:] for left, right in cuts if right for letter in LETTERS),
+        *(left + right[1] + right[0] + right[2:] for left, right in cuts if len(right) > 1),
+    }
+
+
+@given(st.sampled_from(_WELL_KNOWN), st.data())
+def test_a_suggestion_is_one_slip_away(known: str, data: st.DataObject) -> None:
+    once = data.draw(st.sampled_from(sorted(one_slip_away(known))))
+    typed = data.draw(st.sampled_from([once, *sorted(one_slip_away(once))]))
+    meant = probably_meant(f"kari@{typed}")
+    near = {one for one in _WELL_KNOWN if typed in one_slip_away(one)}
+    assert (
+        meant is None or meant.removeprefix("kari@") in near or typed in ("gmail.no", "icloud.no")
+    )

@@ -319,6 +319,8 @@ def test_a_server_that_knows_no_ehlo_is_greeted_by_helo() -> None:
     reply, heard = run(work())
     assert reply.code == 250
     assert [line.split()[0] for line in heard[:3]] == ["EHLO", "HELO", "MAIL"]
+    # RFC 5321 section 4.1.1.1: both name the client in the same way.
+    assert heard[1].split()[1:] == heard[0].split()[1:]
 
 
 def test_a_recipient_beyond_ascii_arrives(relay: Relay) -> None:
