@@ -14,6 +14,7 @@ from mailer.domain.releases.release_body import ReleaseBody
 from mailer.domain.tokens import Purpose, Tokens
 from mailer.errors import InvalidLink
 from mailer.mail.locales import available
+from tests.mail.conftest import parse, part
 from tests.service import contract
 from tests.support.releases import RELEASE, release
 
@@ -49,6 +50,14 @@ def test_its_links_open_nothing(purpose: Purpose) -> None:
         with pytest.raises(InvalidLink):
             links.read(purpose, token)
     assert tokens
+
+
+def test_it_shows_what_a_mail_client_shows() -> None:
+    letter = shown().letters["nb"]
+    message = parse(letter.message)
+    assert letter.subject == message["Subject"]
+    assert letter.text == part(message, "plain")
+    assert letter.html == part(message, "html")
 
 
 def test_it_is_signed_by_nobody() -> None:

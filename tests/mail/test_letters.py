@@ -131,6 +131,7 @@ def test_every_letter_has_the_headers_of_its_kind(
     }
     expected = {*HEADERS, *own.get(kind, {"Auto-Submitted"})}
     assert sorted(message.keys()) == sorted(expected)
+    assert message["MIME-Version"] == "1.0"
 
 
 @pytest.mark.parametrize("kind", KINDS)
