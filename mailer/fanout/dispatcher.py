@@ -145,7 +145,7 @@ class ConnectionPool:
         if self._context.waiting:
             await asyncio.to_thread(wake, self._context.settings.redis_url, "releases")
 
-    async def _wait_for_some(self) -> set[asyncio.Task[None]]:
+    async def _wait_for_some(self) -> list[asyncio.Task[None]]:
         """Wait until a delivery or a freeze ends, at most until the next look."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_LOOK_SECONDS):
@@ -158,16 +158,16 @@ class ConnectionPool:
         elif any(task.done() for task in self._busy):
             # One claim serves many connections at the price of one.
             await asyncio.sleep(_GATHER_SECONDS)
-        return {task for task in self._busy if task.done()}
+        return [task for task in self._busy if task.done()]
 
-    async def _wait_for_all(self) -> set[asyncio.Task[None]]:
+    async def _wait_for_all(self) -> list[asyncio.Task[None]]:
         """Wait for the messages being sent; connections still busy after 7 seconds are dropped."""
-        done, late = await asyncio.wait(self._busy, timeout=_SHUTDOWN_SECONDS)
-        for task in late:
+        await asyncio.wait(self._busy, timeout=_SHUTDOWN_SECONDS)
+        for task in [task for task in self._busy if not task.done()]:
             task.cancel()
             delivery, _ = self._busy.pop(task)
             delivery.drop()
-        return done
+        return list(self._busy)
 
     def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run a coroutine as a task whose end wakes the pool."""
@@ -175,7 +175,7 @@ class ConnectionPool:
         task.add_done_callback(lambda _: self._something_ended.set())
         return task
 
-    def _collect(self, ended: set[asyncio.Task[None]]) -> None:
+    def _collect(self, ended: list[asyncio.Task[None]]) -> None:
         """Put the connections of ended deliveries among the idle ones."""
         for task in ended:
             delivery, _ = self._busy.pop(task)

@@ -53,7 +53,8 @@ _NEXT_DUE = text("""
 class WorkerTasks:
     """The tasks of one worker process."""
 
-    tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    tasks: dict[asyncio.Task[Any], None] = field(default_factory=dict)
+    """In the order in which they were started, as a set would not be."""
     dead: bool = False
 
 
@@ -112,7 +113,7 @@ class World:
         for protocol, owner in list(self._sessions.items()):
             if owner is worker:
                 protocol.transport.abort()  # type: ignore[attr-defined]
-        for task in worker.tasks:
+        for task in list(worker.tasks):
             task.cancel()
 
     async def next_sweep(self) -> None:
@@ -154,8 +155,8 @@ class World:
     ) -> asyncio.Task[Any]:
         task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, context=context)
         if worker := _WORKER.get():
-            worker.tasks.add(task)
-            task.add_done_callback(worker.tasks.discard)
+            worker.tasks[task] = None
+            task.add_done_callback(lambda ended: worker.tasks.pop(ended, None))
         return task
 
 

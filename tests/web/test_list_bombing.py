@@ -22,7 +22,7 @@ from tests.servers import Redis
 from tests.service import application, contract
 from tests.support.press_room import everything
 
-POSTS, PEOPLE, NETWORKS, ROOMS = 4_000, 200, 200, 10
+POSTS, PEOPLE, NETWORKS, ROOMS = 2_000, 100, 200, 10
 LETTERS_A_DAY = 5
 LIMITS = {
     "MAILER_TRUSTED_PROXIES": "1",
