@@ -74,6 +74,12 @@ def test_who_has_left_stays_away(room: PressRoom) -> None:
     assert room.open_subscriptions(KARI) == []
 
 
+def test_who_was_asked_and_has_not_answered_is_not_confirmed_by_an_import(room: PressRoom) -> None:
+    one = room.sign_up(KARI)
+    assert "asked to confirm" in bring(f"{KARI},,").refused[2]
+    assert room.view(one) == (False, False)
+
+
 def test_a_mailbox_that_does_not_exist_is_refused(room: PressRoom) -> None:
     room.sign_up(KARI)
     room.suppress(KARI)

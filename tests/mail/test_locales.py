@@ -17,7 +17,7 @@ from babel.messages.pofile import read_po
 
 import mailer
 from mailer.config import TEMPLATES
-from mailer.mail.locales import available, best, direction, long_date, translations
+from mailer.mail.locales import available, best, direction, long_date, own_name, translations
 
 PACKAGE = Path(mailer.__file__).parent
 TEXTS = sorted(path for path in TEMPLATES.rglob("*.*") if path.suffix in (".html", ".txt"))
@@ -165,3 +165,11 @@ def test_dates_are_written_in_full(locale: str, written: str) -> None:
 )
 def test_languages_know_their_direction(language: str, written: str) -> None:
     assert direction(language) == written
+
+
+@pytest.mark.parametrize(
+    ("locale", "name"),
+    [("nb", "Norsk bokmål"), ("nn", "Norsk nynorsk"), ("en", "English"), ("de", "Deutsch")],
+)
+def test_a_language_is_called_what_its_speakers_call_it(locale: str, name: str) -> None:
+    assert own_name(locale) == name
