@@ -137,6 +137,7 @@ class WorkerProcess:
             run_until_shutdown(DRAINS[self._queue_name], self._shutdown)
             if self._shutdown.is_set:
                 return
+            # Without Redis nothing tells of new rows: they are looked for again after a while.
             time.sleep(_WITHOUT_REDIS_SECONDS)
 
     def _listen(self, redis_url: str) -> None:

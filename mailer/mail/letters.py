@@ -206,6 +206,7 @@ def _environment(templates: Path, locale: str) -> Environment:
         lstrip_blocks=True,
     )
     environment.policies["ext.i18n.trimmed"] = True
+    # A method that the extension adds while the program runs.
     environment.install_gettext_translations(  # type: ignore[attr-defined]
         translations(locale, templates / "locales"), newstyle=True
     )

@@ -86,6 +86,7 @@ def _prepare_templates(state: BlueprintSetupState) -> None:
     environment.trim_blocks = environment.lstrip_blocks = True
     environment.policies["ext.i18n.trimmed"] = True
     environment.add_extension("jinja2.ext.i18n")
+    # A method that the extension adds while the program runs.
     environment.install_gettext_callables(  # type: ignore[attr-defined]
         lambda message: translations(get_locale()).gettext(message),
         lambda one, many, n: translations(get_locale()).ngettext(one, many, n),

@@ -62,6 +62,7 @@ def _be_program(
         opened = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         os.dup2(opened, number)
         os.close(opened)
+    # Open until the process ends, as those of any program.
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "a"), open(2, "a")  # noqa: SIM115
     sys.argv = ["mailer", *arguments]
 

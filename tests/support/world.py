@@ -80,6 +80,7 @@ class World:
         """Run a story with a sweep beside it, and end every task at its end."""
 
         async def main() -> T:
+            # Kept, since the loop itself holds a task only weakly.
             self._sweeping = asyncio.create_task(self._sweep())
             try:
                 return await story(self)
@@ -112,7 +113,7 @@ class World:
         worker.dead = True
         for protocol, owner in list(self._sessions.items()):
             if owner is worker:
-                protocol.transport.abort()  # type: ignore[attr-defined]
+                protocol.transport.abort()  # type: ignore[attr-defined]  # an SmtpProtocol has one
         for task in list(worker.tasks):
             task.cancel()
 

@@ -7,7 +7,7 @@ import json
 import pytest
 from itsdangerous import TimestampSigner
 
-from mailer.domain.tokens import ACCESS_WITHIN
+from mailer.domain.tokens import ACCESS_WITHIN, Purpose
 from tests.conftest import Databases, on_both_databases
 from tests.support.press_room import PressRoom, open_press_room
 from tests.web.pages import ROOM, text
@@ -132,8 +132,8 @@ def test_after_a_day_it_leads_back_to_where_another_is_had(
 
 
 @pytest.mark.parametrize("purpose", ["confirm", "unsubscribe", "one-click"])
-def test_no_other_token_leads_here(room: PressRoom, purpose: str) -> None:
-    token = room.tokens.token(purpose, room.confirmed())  # type: ignore[arg-type]
+def test_no_other_token_leads_here(room: PressRoom, purpose: Purpose) -> None:
+    token = room.tokens.token(purpose, room.confirmed())
     assert room.client.get(f"/your-data/{token}").status_code == 400
 
 
