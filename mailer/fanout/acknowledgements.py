@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
+from math import inf
+from types import MappingProxyType
 
 from sqlalchemy import Connection, select, update
 from sqlalchemy.orm import Session
@@ -18,17 +22,30 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from mailer.config import Settings
 from mailer.domain.releases.lifecycle import finish_if_complete
-from mailer.fanout.batches import Claim, renew
+from mailer.fanout.answers import backoff
+from mailer.fanout.answers.pauses import draw_conclusions
+from mailer.fanout.answers.refusals import ReleaseAnswers
+from mailer.fanout.answers.send_rate import SendRate
 from mailer.fanout.database_thread import DatabaseThread
-from mailer.fanout.outcomes import Progress, write_progress
-from mailer.fanout.replies import RefusalStreak
-from mailer.storage.database import NOW, database_now, driver, json_rows, pg_array
+from mailer.fanout.delivery.leases import Leases
+from mailer.fanout.outcomes import (
+    Judged,
+    Progress,
+    believe,
+    mark,
+    write_outcomes,
+)
+from mailer.fanout.statements import CLOSE_IN_SQLITE, MOVE_ON
+from mailer.storage.database import database_now, driver, json_rows, pg_array
 from mailer.storage.models import Batch, Release
+
+log = logging.getLogger(__name__)
 
 GO_ON = "sending"
 FENCED = "fenced"
 
-_RENEWALS_A_LEASE = 4
+_ANSWER_SECONDS = 1.0
+"""How often it is noted that the relay has accepted something."""
 _ENOUGH = 0.8
 """The share of connections with a batch that is worth a commit: it costs the same for one
 acknowledgement as for many, and meanwhile the relay has messages of the other connections."""
@@ -38,74 +55,44 @@ _BUSY = 0.75
 """CPU share above which waiting for more acknowledgements costs nothing: the thread has other
 work."""
 
-# This runs once for every few messages, so each database gets the statement that it runs fastest.
-# The state is a subquery: a plan that joined the releases might begin with all batches of each.
-MOVE_ON = {
-    "postgresql": f"""
-        UPDATE batches
-        SET position = given.position, open = given.position < size, lease_until =
-            CASE WHEN given.position < size THEN {NOW["postgresql"]} + %s END
-        FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS given (id, epoch, position)
-        WHERE batches.id = given.id
-            AND batches.epoch = given.epoch
-            AND batches.position <= given.position
-            AND (SELECT state FROM releases WHERE id = batches.release_id) = 'sending'
-        """,  # noqa: S608 - made of constants
-    "sqlite": f"""
-        UPDATE batches
-        SET position = ?3, lease_until = {NOW["sqlite"]} + ?4
-        WHERE id = ?1
-            AND epoch = ?2
-            AND position <= ?3
-            AND (SELECT state FROM releases WHERE id = batches.release_id) = 'sending'
-        """,  # noqa: S608 - made of constants
-}
-# Apart from the statement above, or SQLite would rewrite the index of open batches every time.
-CLOSE_IN_SQLITE = """
-    UPDATE batches
-    SET position = ?3, lease_until = NULL, open = 0
-    WHERE id = ?1
-        AND epoch = ?2
-        AND (SELECT state FROM releases WHERE id = batches.release_id) = 'sending'
-    """
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """What a commit returned: the state of a release, and when the commit was asked for."""
+
+    state: str
+    asked: float
 
 
 class AcknowledgementWriter:
     """Groups the acknowledgements of all connections into one transaction after another."""
 
-    def __init__(self, database: DatabaseThread, settings: Settings) -> None:
+    def __init__(
+        self, database: DatabaseThread, leases: Leases, send_rate: SendRate, settings: Settings
+    ) -> None:
         self._database = database
+        self.leases = leases
+        self._send_rate = send_rate
         self._settings = settings
-        self._waiting: list[tuple[Progress, asyncio.Future[str]]] = []
+        self._waiting: list[tuple[Progress, asyncio.Future[Acknowledged]]] = []
         self._arrived = asyncio.Event()
         self._gathering: asyncio.TimerHandle | None = None
-        self._leased: dict[Claim, float] = {}
-        """The leases of this process, and when each was last claimed or renewed."""
-        self._streaks: dict[int, RefusalStreak] = {}
+        self._answers: dict[int, ReleaseAnswers] = {}
+        self._answer_noted = -inf
 
-    def add_lease(self, claim: Claim, since: float) -> None:
-        """Keep a lease alive from now on; `since` is the monotonic time before its claim."""
-        self._leased[claim] = since
+    def answers(self, release_id: int) -> ReleaseAnswers:
+        """Return what the relay answered to a release in this process."""
+        return self._answers.setdefault(release_id, ReleaseAnswers())
 
-    def lease_is_safe(self, claim: Claim) -> bool:
-        """Tell whether more than half of a lease is left, so that a dot may leave."""
-        asked = self._leased.get(claim)
-        return asked is not None and time.monotonic() - asked < self._settings.lease_seconds / 2
-
-    def has_lease(self, claim: Claim) -> bool:
-        """Tell whether a lease is still ours, as far as this process knows."""
-        return claim in self._leased
-
-    def record(self, progress: Progress) -> asyncio.Future[str]:
+    def record(self, progress: Progress) -> asyncio.Future[Acknowledged]:
         """Write a progress with the next commit.
 
         The future gives the release's state once it is durable; anything but GO_ON means
         that no further dot may leave for this batch, and FENCED that its lease is lost.
         """
-        self._count_refusals(progress)
-        durable: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        durable: asyncio.Future[Acknowledged] = asyncio.get_running_loop().create_future()
         self._waiting.append((progress, durable))
-        if len(self._waiting) >= len(self._leased) * _ENOUGH:
+        if len(self._waiting) >= len(self.leases) * _ENOUGH:
             self._arrived.set()
         elif len(self._waiting) == 1:
             self._gather(time.monotonic())
@@ -123,25 +110,14 @@ class AcknowledgementWriter:
             if not together:
                 continue
             asked = time.monotonic()
-            states = await self._write([progress for progress, _ in together])
+            states = await self._write([progress for progress, _ in together], asked)
             for (progress, durable), state in zip(together, states, strict=True):
-                self._note(progress, state, asked)
+                if progress.ends or state == FENCED:
+                    self.leases.end(progress.claim)
+                else:
+                    self.leases.note(progress.claim, asked)
                 if not durable.cancelled():
-                    durable.set_result(state)
-
-    async def keep_leases(self) -> None:
-        """Renew every lease of this process, also while the relay is slow to reply."""
-        while True:
-            await asyncio.sleep(self._settings.lease_seconds / _RENEWALS_A_LEASE)
-            claims = list(self._leased)
-            asked = time.monotonic()
-            alive = await self._database.run_in_transaction(
-                partial(renew, claims=claims, lease_seconds=self._settings.lease_seconds)
-            )
-            # A lease that was handed back during the renewal is not added again.
-            self._leased.update(dict.fromkeys(self._leased.keys() & alive, asked))
-            for claim in set(claims).difference(alive):
-                self._leased.pop(claim, None)
+                    durable.set_result(Acknowledged(state, asked))
 
     def _gather(self, began: float) -> None:
         """Wait briefly for more acknowledgements, longer while this thread is busy anyway."""
@@ -157,41 +133,45 @@ class AcknowledgementWriter:
 
         self._gathering = asyncio.get_running_loop().call_later(_GATHER_SECONDS, look)
 
-    async def _write(self, together: Sequence[Progress]) -> Sequence[str]:
+    async def _write(self, together: Sequence[Progress], asked: float) -> Sequence[str]:
         """Write what arrived together, past the ORM if it is positions alone."""
-        lease = self._settings.lease_seconds
-        if self._only_positions(together):
-            moving = partial(move_on, together=together, lease_seconds=lease)
+        accepted = any(progress.accepted for progress in together)
+        if accepted and asked - self._answer_noted >= _ANSWER_SECONDS:
+            self._answer_noted = asked
+            if await self._database.run_statement(backoff.note_answer):
+                log.warning("The relay accepts messages again: slowly at first.")
+                self._send_rate.slow_start()
+        judged = self._judge(together)
+        staying = self._staying(together)
+        if not judged and self._only_positions(together, staying):
+            moving = partial(move_on, together=together, lease_seconds=self.leases.seconds)
             if await self._database.run_statement(moving):
                 return [GO_ON] * len(together)
-        work = partial(write, together=together, settings=self._settings)
+        work = partial(
+            write, together=together, judged=judged, staying=staying, settings=self._settings
+        )
         return await self._database.run_in_transaction(work)
 
-    def _only_positions(self, together: Sequence[Progress]) -> bool:
+    def _judge(self, together: Sequence[Progress]) -> Mapping[int, Judged]:
+        """Return whose refusals are believed or marked from now on, by release."""
+        judged: dict[int, Judged] = {}
+        for release_id in {progress.claim.release_id for progress in together}:
+            believed, marked = self.answers(release_id).judge()
+            if believed or marked:
+                judged[release_id] = Judged(believed, marked)
+        return judged
+
+    def _staying(self, together: Sequence[Progress]) -> Collection[int | None]:
+        """Return releases of which this process has another batch: they do not end with these."""
+        ending = {progress.claim.key for progress in together if progress.ends}
+        return self.leases.releases(without=ending)
+
+    @staticmethod
+    def _only_positions(together: Sequence[Progress], staying: Collection[int | None]) -> bool:
         """Tell whether there are only positions to write, and no release can end with them."""
         if not all(progress.plain and not progress.hand_back for progress in together):
             return False
-        finished = {progress.claim for progress in together if progress.finished}
-        # A release of which this process still has another batch cannot end.
-        staying = {claim.release_id for claim in self._leased.keys() - finished}
-        return {claim.release_id for claim in finished} <= staying
-
-    def _note(self, progress: Progress, state: str, asked: float) -> None:
-        if progress.ends or state == FENCED:
-            self._leased.pop(progress.claim, None)
-        else:
-            self._leased[progress.claim] = asked
-
-    def _count_refusals(self, progress: Progress) -> None:
-        """Count equal refusals in a row; a long streak pauses the release, and is undone."""
-        if progress.accepted:
-            self._streaks.pop(progress.claim.release_id, None)
-        for finding in progress.findings:
-            streak = self._streaks.setdefault(progress.claim.release_id, RefusalStreak())
-            if streak.add(finding.subscription_id, finding.address, finding.verdict):
-                progress.pause_because = streak.sentence
-                progress.refusals_to_undo += streak.refused
-                streak.clear()
+        return all(one.claim.release_id in staying for one in together if one.finished)
 
 
 def move_on(connection: Connection, together: Sequence[Progress], lease_seconds: int) -> bool:
@@ -216,24 +196,39 @@ def move_on(connection: Connection, together: Sequence[Progress], lease_seconds:
     return bool(moved == len(together))
 
 
-def write(connection: Connection, together: Sequence[Progress], settings: Settings) -> list[str]:
+def write(
+    connection: Connection,
+    together: Sequence[Progress],
+    settings: Settings,
+    judged: Mapping[int, Judged] = MappingProxyType({}),
+    staying: Collection[int | None] = (),
+) -> list[str]:
     """Write several progresses, and return for each the state that its release is in.
 
-    FENCED stands for a batch whose lease is lost; nothing of its progress is written.
+    FENCED stands for a batch whose lease is lost; nothing of its progress is written. Releases of
+    which other batches are `staying` in this process cannot end with these.
     """
     states = _advance(connection, together, settings.lease_seconds)
-    ours = [progress for progress in together if _key(progress.claim) in states]
+    ours = [progress for progress in together if progress.claim.key in states]
     to_write = [progress for progress in ours if not progress.plain]
     # The process that took over a lost lease may have finished the batch, but not the release.
-    ending = {one.claim.release_id for one in together if one.ends or _key(one.claim) not in states}
-    if to_write or ending:
-        with Session(connection) as session:
-            for progress in to_write:
-                write_progress(session, progress, settings.retry_seconds)
-            for release_id in sorted(ending):
-                finish_if_complete(session, release_id)
-            states = _states(session, ours)
-    return [states.get(_key(progress.claim), FENCED) for progress in together]
+    fenced = {one.claim.release_id for one in together if one.claim.key not in states}
+    ending = {one.claim.release_id for one in ours if one.ends} | judged.keys()
+    with Session(connection) as session:
+        if to_write:
+            write_outcomes(connection, to_write, settings.retry_seconds)
+        for release_id, found in sorted(judged.items()):
+            if found.believed:
+                believe(connection, release_id, found.believed)
+            if found.marked:
+                mark(connection, release_id, found.marked)
+        if to_write:
+            draw_conclusions(session, to_write, settings.connections)
+        for release_id in sorted(ending.difference(staying) | fenced):
+            finish_if_complete(session, release_id)
+        session.flush()
+        states = _states(session, ours)
+    return [states.get(progress.claim.key, FENCED) for progress in together]
 
 
 def _advance(
@@ -241,13 +236,12 @@ def _advance(
 ) -> Mapping[tuple[int, int], str]:
     """Advance the positions of all batches whose leases are ours, fenced by their epochs."""
     rows = {
-        _key(progress.claim): {
+        progress.claim.key: {
             "id": progress.claim.batch_id,
             "epoch": progress.claim.epoch,
             "position": progress.position,
             "open": int(not progress.finished),
             "lease": None if progress.ends else lease_seconds * 1000,
-            "rest": progress.rest_seconds * 1000 or None,
         }
         for progress in together
     }
@@ -258,7 +252,7 @@ def _advance(
 
 @lru_cache(maxsize=2)
 def _advancing(dialect_name: str) -> ReturningUpdate[int, int, str]:
-    rows = json_rows(dialect_name, "id", "epoch", "position", "open", "lease", "rest")
+    rows = json_rows(dialect_name, "id", "epoch", "position", "open", "lease")
     return (
         update(Batch)
         .where(
@@ -270,7 +264,6 @@ def _advancing(dialect_name: str) -> ReturningUpdate[int, int, str]:
             position=rows.c.position,
             open=rows.c.open == 1,
             lease_until=database_now() + rows.c.lease,
-            not_before=database_now() + rows.c.rest,
         )
         .returning(
             Batch.id,
@@ -285,11 +278,7 @@ def _states(session: Session, ours: Sequence[Progress]) -> Mapping[tuple[int, in
     release_ids = {progress.claim.release_id for progress in ours}
     rows = session.execute(select(Release.id, Release.state).where(Release.id.in_(release_ids)))
     states = {row.id: row.state for row in rows}
-    return {_key(progress.claim): states[progress.claim.release_id] for progress in ours}
-
-
-def _key(claim: Claim) -> tuple[int, int]:
-    return claim.batch_id, claim.epoch
+    return {progress.claim.key: states[progress.claim.release_id] for progress in ours}
 
 
 def _row(progress: Progress) -> tuple[int, int, int]:

@@ -2,59 +2,55 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, exists, insert, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Connection, bindparam, exists, insert, or_, select, update
+from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from mailer.storage.database import database_now, identity, json_rows
-from mailer.storage.models import Batch, BatchMembers, Release, ReleaseKind
+from mailer.storage.database import database_now, identity
+from mailer.storage.leases import Key, is_free, taken
+from mailer.storage.models import Batch, BatchMembers, Outcome, RelayState, Release, ReleaseKind
+from mailer.storage.types import now
 
 LARGEST_BATCH = 1_000
 SMALL_RELEASE = 1_000
 """A release with fewer recipients may use the connection that is reserved for small releases."""
-_FREE = (
-    Batch.open,
-    Batch.lease_until.is_(None),
-    or_(Batch.not_before.is_(None), Batch.not_before <= database_now()),
+MOST_BATCHES_A_CONNECTION = 4
+_MANY_BATCHES = 128
+_FREE = (Batch.open, *is_free(Batch))
+_PROBED_BATCHES = 1_000
+_LEASED_BATCH = aliased(Batch)
+_LEASED = exists().where(
+    _LEASED_BATCH.release_id == Release.id,
+    _LEASED_BATCH.open,
+    _LEASED_BATCH.lease_until.is_not(None),
 )
-# Executed many times a second while a connection is free, so these are built only once.
-_WAITING = select(Release.id, Release.total).where(
+_MAY_BE_SENT = (
     Release.finished_at.is_(None),
     Release.database_identity == bindparam("here"),
     Release.state == "sending",
+    or_(Release.not_before.is_(None), Release.not_before <= database_now()),
+    # After a rest, one batch finds out whether the relay takes the sender again.
+    or_(Release.rests == 0, ~_LEASED),
+)
+# Executed many times a second while a connection is free, so these are built only once.
+_WAITING = select(Release.id, Release.total).where(
+    *_MAY_BE_SENT,
     exists().where(Batch.release_id == Release.id, *_FREE),
+    ~exists().where(RelayState.id == 1, RelayState.probe_after.is_not(None)),
 )
 _SENDING = (
-    select(Release.id)
+    select(Release.id, Release.rests)
     .where(Release.id == bindparam("release"), Release.state == "sending")
     .with_for_update(read=True)
 )
-_PICKED = (
-    select(Batch.id)
-    .where(Batch.release_id == bindparam("release"), *_FREE)
-    .order_by(Batch.id)
-    .limit(bindparam("at_most"))
-    .with_for_update(skip_locked=True)
-    .cte("picked")
-)
-_TAKE = (
-    update(Batch)
-    .where(Batch.id.in_(select(_PICKED.c.id)))
-    .values(
-        epoch=Batch.epoch + 1,
-        lease_until=database_now() + bindparam("lease"),
-        not_before=None,
-    )
-    .returning(Batch.id, Batch.epoch, Batch.kind, Batch.letter, Batch.position, Batch.lease_until)
-    .execution_options(synchronize_session=False)
-)
+_Taking = ReturningUpdate[int, int, str, ReleaseKind, int, int | None]
+_NEW_FIRST, _RETRIES_FIRST = (Batch.id,), (Batch.kind.desc(), Batch.id)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +66,26 @@ class Claim:
     position: int
     claimed_at: int
     """By the database's clock, in milliseconds."""
+    rests: int = 0
+    """How often the batches of the release have rested, because its sender was refused."""
+    probe: bool = False
+    """Whether it is sent to find out whether the relay is well: one message, then the rest."""
+
+    @property
+    def key(self) -> Key:
+        """The id of the row, and its epoch."""
+        return self.batch_id, self.epoch
+
+
+def batch_size(total: int, connections: int) -> int:
+    """Return a batch size by which even a small audience keeps every connection busy to the end.
+
+    The last connection takes no large release. Four batches for each of the others let more
+    workers take part; where that makes many, two are enough, as each costs a transaction.
+    """
+    used = connections if total < SMALL_RELEASE else max(1, connections - 1)
+    batches = max(2 * used, min(MOST_BATCHES_A_CONNECTION * used, _MANY_BATCHES))
+    return max(1, min(LARGEST_BATCH, -(-total // batches)))
 
 
 def add_batches(
@@ -98,6 +114,7 @@ def claim(
     *,
     small: bool = False,
     at_most: int = 1,
+    retries_first: bool = False,
 ) -> list[Claim]:
     """Claim free batches, at most `at_most`; returns none if there are none.
 
@@ -108,25 +125,88 @@ def claim(
     here = identity(session.connection())
     waiting = session.execute(_WAITING.order_by(Release.id), {"here": here})
     fit = [one for one, total in waiting if total < SMALL_RELEASE or not small]
-    taken: list[Claim] = []
+    claims: list[Claim] = []
+    order = _RETRIES_FIRST if retries_first else _NEW_FIRST
     # Lock order: releases by ascending id.
     for release_id, share in sorted(_shares(fit, in_hand or {}, at_most).items()):
-        # FOR SHARE: other claims may go on, but a stop waits, since it must see every lease.
-        if session.scalar(_SENDING, {"release": release_id}) is not None:
-            taken += _take(session, release_id, lease_seconds, share)
-    return taken
+        claims += _take(session, release_id, lease_seconds, _picked(order), at_most=share)
+    return claims
 
 
-def renew(connection: Connection, claims: Sequence[Claim], lease_seconds: int) -> list[Claim]:
-    """Prolong leases by the database's clock; returns the claims that still have one.
+def something_to_probe_with(session: Session) -> bool:
+    """Tell whether a release that may be sent has a recipient left."""
+    here = {"here": identity(session.connection())}
+    batch = exists().where(Batch.release_id == Release.id, *_FREE)
+    deferred = exists().where(
+        Outcome.release_id == Release.id, Outcome.kind == "deferred", Outcome.batch_id.is_(None)
+    )
+    found = select(Release.id).where(*_MAY_BE_SENT, or_(batch, deferred)).limit(1)
+    return session.scalar(found, here) is not None
 
-    A batch that was handed back in the meantime has no lease, and gets none.
+
+def claim_for_probe(session: Session, lease_seconds: int, number: int) -> list[Claim]:
+    """Claim one batch to probe the relay with; returns none if there is nothing to send.
+
+    In turn of somebody who was never tried, of one batch after another, and of whom the relay
+    deferred longest ago: a relay that greylists refuses the former, and a full mailbox may be
+    among the latter.
     """
-    rows = [{"id": claim.batch_id, "epoch": claim.epoch} for claim in claims]
-    values = {"given": json.dumps(rows), "lease": lease_seconds * 1000}
-    renewed = connection.execute(_renewing(connection.dialect.name), values)
-    alive = {(row.id, row.epoch) for row in renewed}
-    return [claim for claim in claims if (claim.batch_id, claim.epoch) in alive]
+    here = {"here": identity(session.connection())}
+    _dissolve_retries(session, here)
+    if number % 2 == 0 and (claimed := _claim_deferred(session, lease_seconds, here)):
+        return claimed
+    new = session.execute(
+        select(Batch.id, Batch.release_id)
+        .join(Release, Release.id == Batch.release_id)
+        .where(*_MAY_BE_SENT, Batch.kind == "first", *_FREE)
+        .order_by(Batch.id)
+        .limit(_PROBED_BATCHES),
+        here,
+    ).all()
+    if not new:
+        return _claim_deferred(session, lease_seconds, here)
+    batch_id, release_id = new[number // 2 % len(new)]
+    picked = _picked(_NEW_FIRST, Batch.id == batch_id)
+    return _take(session, release_id, lease_seconds, picked, probe=True)
+
+
+def _dissolve_retries(session: Session, here: Mapping[str, str]) -> None:
+    """Take recipients out of free retry batches, so that each of them can be probed with."""
+    free = session.scalars(
+        select(Batch.id)
+        .join(Release, Release.id == Batch.release_id)
+        .where(*_MAY_BE_SENT, Batch.kind == "retry", *_FREE)
+        .with_for_update(of=Batch, skip_locked=True),
+        here,
+    ).all()
+    if free:
+        session.execute(
+            update(Outcome)
+            .where(Outcome.batch_id.in_(free), Outcome.kind == "deferred")
+            .values(batch_id=None, next_at=database_now())
+        )
+        session.execute(update(Batch).where(Batch.id.in_(free)).values(open=False))
+
+
+def _claim_deferred(session: Session, lease_seconds: int, here: Mapping[str, str]) -> list[Claim]:
+    """Claim a batch of one: the recipient who was tried longest ago."""
+    outcome = session.scalar(
+        select(Outcome)
+        .join(Release, Release.id == Outcome.release_id)
+        .where(*_MAY_BE_SENT, Outcome.kind == "deferred", Outcome.batch_id.is_(None))
+        .order_by(Outcome.at)
+        .limit(1)
+        .with_for_update(of=Outcome, skip_locked=True),
+        here,
+    )
+    if outcome is None:
+        return []
+    one = [[outcome.subscription_id]]
+    [batch_id] = add_batches(session, outcome.release_id, "retry", one, outcome.letter)
+    outcome.batch_id, outcome.next_at, outcome.at = batch_id, None, now()
+    session.flush()
+    picked = _picked(_NEW_FIRST, Batch.id == batch_id)
+    return _take(session, outcome.release_id, lease_seconds, picked, probe=True)
 
 
 def releases_waiting(connection: Connection) -> dict[int, int]:
@@ -135,19 +215,24 @@ def releases_waiting(connection: Connection) -> dict[int, int]:
     return {row.id: row.total for row in rows}
 
 
-@lru_cache(maxsize=2)
-def _renewing(dialect_name: str) -> ReturningUpdate[int, int]:
-    rows = json_rows(dialect_name, "id", "epoch")
+@lru_cache
+def _picked(order: tuple[Any, ...], *conditions: ColumnElement[bool]) -> _Taking:
+    """Return the statement that takes the first free batches of a release in an order."""
+    picked = (
+        select(Batch.id)
+        .where(Batch.release_id == bindparam("release"), *_FREE, *conditions)
+        .order_by(*order)
+        .limit(bindparam("at_most"))
+        .with_for_update(skip_locked=True)
+        .cte("picked")
+    )
     return (
         update(Batch)
-        .where(
-            Batch.id == rows.c.id,
-            Batch.epoch == rows.c.epoch,
-            Batch.lease_until.is_not(None),
-            Batch.open,
+        .where(Batch.id.in_(select(picked.c.id)))
+        .values(**taken(Batch), not_before=None)
+        .returning(
+            Batch.id, Batch.epoch, Batch.kind, Batch.letter, Batch.position, Batch.lease_until
         )
-        .values(lease_until=database_now() + bindparam("lease"))
-        .returning(Batch.id, Batch.epoch)
         .execution_options(synchronize_session=False)
     )
 
@@ -160,10 +245,23 @@ def _shares(fit: Sequence[int], in_hand: Mapping[int, int], at_most: int) -> Cou
     return shares
 
 
-def _take(session: Session, release_id: int, lease_seconds: int, at_most: int) -> list[Claim]:
+def _take(
+    session: Session,
+    release_id: int,
+    lease_seconds: int,
+    statement: _Taking,
+    *,
+    at_most: int = 1,
+    probe: bool = False,
+) -> list[Claim]:
+    # FOR SHARE: other claims may go on, but a stop waits, since it must see every lease.
+    release = session.execute(_SENDING, {"release": release_id}).one_or_none()
+    if release is None:
+        return []
     lease = lease_seconds * 1000
+    at_most = 1 if release.rests else at_most
     values = {"release": release_id, "lease": lease, "at_most": at_most}
-    rows = sorted(session.execute(_TAKE, values))
+    rows = sorted(session.execute(statement, values))
     of_these = BatchMembers.batch_id.in_([row.id for row in rows])
     packed = session.execute(select(BatchMembers.batch_id, BatchMembers.ids).where(of_these))
     members = {row.batch_id: row.ids for row in packed}
@@ -177,6 +275,8 @@ def _take(session: Session, release_id: int, lease_seconds: int, at_most: int) -
             members=members[row.id],
             position=row.position,
             claimed_at=row.lease_until - lease,
+            rests=release.rests,
+            probe=probe,
         )
         for row in rows
     ]

@@ -10,7 +10,12 @@ from sqlalchemy import Connection, Row, Select, and_, bindparam, exists, or_, se
 from sqlalchemy.orm import Session, aliased
 
 from mailer.domain.releases.lifecycle import finish_if_complete
-from mailer.fanout.batches import LARGEST_BATCH, SMALL_RELEASE, add_batches
+from mailer.fanout.batches import (
+    LARGEST_BATCH,
+    MOST_BATCHES_A_CONNECTION,
+    add_batches,
+    batch_size,
+)
 from mailer.storage.database import database_timestamp, identity
 from mailer.storage.models import (
     Batch,
@@ -27,8 +32,6 @@ _BATCHES_AN_INSERT = 64
 _IDS_A_READ = 2_000
 _BATCHES_A_READ = 20
 _STOPPED = ("skipped", "stopped")
-_MOST_BATCHES_A_CONNECTION = 4
-_MANY_BATCHES = 128
 
 _BEFORE = aliased(Release)
 _STARTS_NOW = and_(
@@ -79,17 +82,6 @@ def release_is_due(connection: Connection) -> bool:
     return connection.execute(_IS_DUE, {"here": identity(connection)}).first() is not None
 
 
-def batch_size(total: int, connections: int) -> int:
-    """Return a batch size by which even a small audience keeps every connection busy to the end.
-
-    The last connection takes no large release. Four batches for each of the others let more
-    workers take part; where that makes many, two are enough, as each costs a transaction.
-    """
-    used = connections if total < SMALL_RELEASE else max(1, connections - 1)
-    batches = max(2 * used, min(_MOST_BATCHES_A_CONNECTION * used, _MANY_BATCHES))
-    return max(1, min(LARGEST_BATCH, -(-total // batches)))
-
-
 def _write_batches(
     session: Session,
     release_id: int,
@@ -100,7 +92,7 @@ def _write_batches(
     """Read an audience as a stream, write it as batches, and return the number of recipients."""
     ids = iter(audience)
     # An audience larger than this has batches of the largest size, so it is not counted.
-    first = array("q", islice(ids, _MOST_BATCHES_A_CONNECTION * connections * LARGEST_BATCH))
+    first = array("q", islice(ids, MOST_BATCHES_A_CONNECTION * connections * LARGEST_BATCH))
     pieces = _pieces(chain(first, ids), batch_size(len(first), connections))
     total = 0
     while block := list(islice(pieces, _BATCHES_AN_INSERT)):

@@ -10,8 +10,8 @@ from types import FrameType
 import uvloop
 
 from mailer.config import Settings
-from mailer.fanout.dispatcher import drain
-from mailer.fanout.outbox_delivery import drain_outbox
+from mailer.fanout.delivery.outbox import drain_outbox
+from mailer.fanout.delivery.release import drain
 
 SHUTDOWN_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 """The signals that end a process."""

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import Connection, Update, delete, select, text, tuple_, update
 from sqlalchemy.orm import Session
 
-from mailer.domain.releases.lifecycle import locked, pause
-from mailer.fanout.batches import LARGEST_BATCH, Claim, add_batches
-from mailer.fanout.replies import Verdict
+from mailer.domain.releases.lifecycle import locked
+from mailer.fanout.answers.replies import Verdict
+from mailer.fanout.batches import LARGEST_BATCH, Claim, add_batches, batch_size
+from mailer.fanout.statements import WRITE_OUTCOMES
+from mailer.mail.smtp_protocol import Reply
 from mailer.storage.database import database_now, insert
-from mailer.storage.models import (
-    Outcome,
-    Release,
-    ReleaseKind,
-    Subscriber,
-    Subscription,
-    Uncertain,
-)
+from mailer.storage.models import Outcome, ReleaseKind, Uncertain
 from mailer.storage.types import now
 
-DEFERRED_AT_MOST = timedelta(hours=48)
+ATTEMPTS_AT_MOST = 18
+"""With waits that double from 5 minutes to 4 hours, the 18th answer comes after 49 hours."""
 _LONGEST_WAIT_SECONDS = 4 * 3600
+_DUE_AT_ONCE = 10 * LARGEST_BATCH
+_REASON_LENGTH = 20
+DOUBTED_WAIT_SECONDS = 3600
+DOUBTED_AT_MOST_SECONDS = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +44,14 @@ class Progress:
     claim: Claim
     position: int
     accepted: bool = False
-    """Whether a message was accepted since the last progress; it gets no row."""
+    """Whether the relay has accepted a message since the last progress."""
     findings: Sequence[Finding] = ()
-    uncertain: Sequence[int] = ()
-    """Subscriptions whose final dot was not answered: they may get the message twice."""
     hand_back: bool = False
-    rest_seconds: int = 0
-    """With `hand_back`: how long the batch may not be claimed."""
     pause_because: str | None = None
-    refusals_to_undo: list[int] = field(default_factory=list)
-    """With `pause_because`: subscriptions that were refused only because of our mistake."""
+    sender_refused: Reply | None = None
+    """With `hand_back`: what the relay answered to the sender, again and again."""
+    sender_taken: bool = False
+    """Whether it takes the sender again, after the batches of the release have rested."""
 
     @property
     def finished(self) -> bool:
@@ -68,38 +66,82 @@ class Progress:
     @property
     def plain(self) -> bool:
         """Whether there is nothing to write but the position."""
-        return not (self.findings or self.uncertain or self.pause_because)
+        return not (
+            self.findings
+            or self.pause_because
+            or self.sender_refused is not None
+            or self.sender_taken
+        )
 
 
-def write_progress(session: Session, progress: Progress, retry_seconds: int) -> None:
-    """Write what a progress says of single recipients, and pause the release if it says so."""
-    claim = progress.claim
-    write_findings(session, claim, progress.findings, retry_seconds)
-    note_uncertain(session, claim.release_id, progress.uncertain, "unanswered")
-    if progress.pause_because is not None:
-        pause(session, claim.release_id, progress.pause_because, claim.claimed_at)
-    undo_refusals(session, claim.release_id, _refusals_to_undo(session, progress))
+@dataclass(slots=True)
+class Judged:
+    """Refusals of one release that another answer has spoken for, by subscription ids."""
+
+    believed: Sequence[int] = ()
+    marked: Sequence[int] = ()
 
 
-def write_findings(
-    session: Session, claim: Claim, findings: Iterable[Finding], retry_seconds: int
+def write_outcomes(
+    connection: Connection, progresses: Iterable[Progress], retry_seconds: int
 ) -> None:
-    """Insert, update or delete the outcome rows of the recipients that were handled."""
-    for finding in findings:
-        key = (claim.release_id, finding.subscription_id)
-        if finding.verdict.kind == "accepted":
-            _delete(session, key)
-            continue
-        outcome = session.get(Outcome, key)
-        if outcome is None:
-            outcome = Outcome(
-                release_id=key[0], subscription_id=key[1], letter=claim.letter, attempts=0
-            )
-            session.add(outcome)
-        _describe(outcome, finding.verdict, retry_seconds)
-        session.flush()
-        if finding.verdict.suppresses:
-            _suppress(session, key)
+    """Write what was found out about recipients; who has accepted at a retry loses the row."""
+    rows: list[dict[str, object]] = []
+    accepted: list[tuple[int, int]] = []
+    for progress in progresses:
+        for finding in progress.findings:
+            if finding.verdict.kind == "accepted":
+                accepted.append((progress.claim.release_id, finding.subscription_id))
+            else:
+                rows.append(_row(progress.claim, finding))
+    if rows:
+        values = {
+            "given": json.dumps(rows),
+            "retry": retry_seconds * 1000,
+            "longest": _LONGEST_WAIT_SECONDS * 1000,
+            "hour": DOUBTED_WAIT_SECONDS * 1000,
+            "day": DOUBTED_AT_MOST_SECONDS * 1000,
+        }
+        connection.execute(text(WRITE_OUTCOMES[connection.dialect.name]), values)
+    if accepted:
+        key = tuple_(Outcome.release_id, Outcome.subscription_id)
+        connection.execute(delete(Outcome).where(key.in_(accepted)))
+
+
+def believe(connection: Connection, release_id: int, subscription_ids: Sequence[int]) -> None:
+    """Refuse recipients whose doubted refusal another answer has spoken for."""
+    connection.execute(
+        _doubted(release_id, subscription_ids).values(
+            kind="refused", doubted_at=None, marked=False, next_at=None
+        )
+    )
+
+
+def mark(connection: Connection, release_id: int, subscription_ids: Sequence[int]) -> None:
+    """Mark recipients whose next refusal is believed, and try them again after an hour."""
+    connection.execute(
+        _doubted(release_id, subscription_ids).values(
+            marked=True, next_at=database_now() + DOUBTED_WAIT_SECONDS * 1000
+        )
+    )
+
+
+def close_exhausted(connection: Connection, release_id: int) -> None:
+    """Give up recipients who have answered as often as anyone is asked."""
+    exhausted = (
+        Outcome.release_id == release_id,
+        Outcome.kind == "deferred",
+        Outcome.attempts >= ATTEMPTS_AT_MOST,
+    )
+    closed = {"next_at": None, "at": now()}
+    connection.execute(
+        update(Outcome)
+        .where(*exhausted, Outcome.unanswered > 0)
+        .values(kind="skipped", reason="unanswered", **closed)
+    )
+    connection.execute(
+        update(Outcome).where(*exhausted).values(kind="refused", reason="expired", **closed)
+    )
 
 
 def note_uncertain(
@@ -117,48 +159,7 @@ def note_uncertain(
     )
 
 
-def undo_refusals(session: Session, release_id: int, subscription_ids: Sequence[int]) -> None:
-    """Defer recipients who were refused by our mistake, due at once, and lift their suppression."""
-    if not subscription_ids:
-        return
-    session.execute(
-        update(Outcome)
-        .where(
-            Outcome.release_id == release_id,
-            Outcome.subscription_id.in_(subscription_ids),
-            Outcome.kind == "refused",
-        )
-        .values(
-            kind="deferred",
-            next_at=database_now(),
-            first_deferred_at=None,
-            at=now(),
-            batch_id=None,
-        )
-    )
-    people = select(Subscription.subscriber_id).where(Subscription.id.in_(subscription_ids))
-    session.execute(
-        update(Subscriber)
-        .where(Subscriber.suppressed_by == release_id, Subscriber.id.in_(people))
-        .values(suppressed_at=None, suppressed_by=None)
-        .execution_options(synchronize_session=False)
-    )
-
-
-def expire(session: Session) -> None:
-    """Refuse recipients whose first deferral is 48 hours old."""
-    session.execute(
-        update(Outcome)
-        .where(
-            Outcome.kind == "deferred",
-            Outcome.batch_id.is_(None),
-            Outcome.first_deferred_at < now() - DEFERRED_AT_MOST,
-        )
-        .values(kind="refused", reason="expired", next_at=None, at=now())
-    )
-
-
-def retry_due(session: Session, release_id: int) -> int:
+def retry_due(session: Session, release_id: int, connections: int) -> int:
     """Put deferred recipients who are due into retry batches; returns how many."""
     release = locked(session, release_id)
     if release.state != "sending":
@@ -172,32 +173,43 @@ def retry_due(session: Session, release_id: int) -> int:
             Outcome.next_at <= database_now(),
         )
         .order_by(Outcome.subscription_id)
-        .limit(LARGEST_BATCH)
+        .limit(_DUE_AT_ONCE)
         .with_for_update()
     ).all()
     for letter, together in _by_letter(due).items():
-        piece = [outcome.subscription_id for outcome in together]
-        [batch_id] = add_batches(session, release_id, "retry", [piece], letter)
-        for outcome in together:
-            outcome.batch_id, outcome.next_at = batch_id, None
+        size = batch_size(len(together), connections)
+        pieces = [together[begin : begin + size] for begin in range(0, len(together), size)]
+        ids = [[outcome.subscription_id for outcome in piece] for piece in pieces]
+        for batch_id, piece in zip(
+            add_batches(session, release_id, "retry", ids, letter), pieces, strict=True
+        ):
+            for outcome in piece:
+                outcome.batch_id, outcome.next_at = batch_id, None
     return len(due)
 
 
-def _refusals_to_undo(session: Session, progress: Progress) -> list[int]:
-    """Return whose refusals to undo.
+def _row(claim: Claim, finding: Finding) -> dict[str, object]:
+    kind, reason = finding.verdict.kind, finding.verdict.reason
+    return {
+        "release_id": claim.release_id,
+        "subscription_id": finding.subscription_id,
+        "letter": claim.letter,
+        "kind": "deferred" if kind in ("doubted", "unanswered") else kind,
+        "reason": reason[:_REASON_LENGTH],
+        "counted": int(kind in ("deferred", "unanswered")),
+        "unanswered": int(kind == "unanswered"),
+        "doubted": kind == "doubted",
+        "batch_id": claim.batch_id if claim.retry else None,
+    }
 
-    Those of the streak that paused the release, and later ones sent before other connections saw
-    the pause.
-    """
-    refused = [
-        finding.subscription_id
-        for finding in progress.findings
-        if finding.verdict.kind == "refused"
-    ]
-    if not refused:
-        return progress.refusals_to_undo
-    state = session.scalar(select(Release.state).where(Release.id == progress.claim.release_id))
-    return [*progress.refusals_to_undo, *(refused if state == "paused" else ())]
+
+def _doubted(release_id: int, subscription_ids: Sequence[int]) -> Update:
+    return update(Outcome).where(
+        Outcome.release_id == release_id,
+        Outcome.subscription_id.in_(subscription_ids),
+        Outcome.kind == "deferred",
+        Outcome.doubted_at.is_not(None),
+    )
 
 
 def _by_letter(outcomes: Iterable[Outcome]) -> Mapping[ReleaseKind, Sequence[Outcome]]:
@@ -206,34 +218,3 @@ def _by_letter(outcomes: Iterable[Outcome]) -> Mapping[ReleaseKind, Sequence[Out
     for outcome in outcomes:
         parts[outcome.letter].append(outcome)
     return parts
-
-
-def _describe(outcome: Outcome, verdict: Verdict, retry_seconds: int) -> None:
-    if outcome.kind == verdict.kind == "deferred" and outcome.next_at is not None:
-        return  # the same transaction once more, because the answer to its COMMIT was lost
-    outcome.kind = verdict.kind
-    outcome.reason = verdict.reason[:20]
-    outcome.at = now()
-    outcome.batch_id = None
-    outcome.next_at = None
-    if verdict.kind == "deferred":
-        outcome.attempts += 1
-        outcome.first_deferred_at = outcome.first_deferred_at or outcome.at
-        wait = min(retry_seconds * 2 ** (outcome.attempts - 1), _LONGEST_WAIT_SECONDS)
-        outcome.next_at = database_now() + wait * 1000
-
-
-def _delete(session: Session, key: tuple[int, int]) -> None:
-    session.execute(
-        delete(Outcome).where(Outcome.release_id == key[0], Outcome.subscription_id == key[1])
-    )
-
-
-def _suppress(session: Session, key: tuple[int, int]) -> None:
-    person = select(Subscription.subscriber_id).where(Subscription.id == key[1]).scalar_subquery()
-    session.execute(
-        update(Subscriber)
-        .where(Subscriber.id == person, Subscriber.suppressed_at.is_(None))
-        .values(suppressed_at=now(), suppressed_by=key[0])
-        .execution_options(synchronize_session=False)
-    )

@@ -4,44 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, bindparam, select
 
+from mailer.fanout.answers.replies import UNSENDABLE, Verdict
 from mailer.fanout.batches import Claim
 from mailer.fanout.database_thread import DatabaseThread
 from mailer.fanout.outcomes import Finding
 from mailer.fanout.release_letters import LetterComposer, ReleaseLetter
-from mailer.fanout.replies import Verdict
+from mailer.fanout.statements import CURRENT_RECIPIENTS
 from mailer.mail.message import UnsafeValue
 from mailer.mail.smtp import Mail
-from mailer.storage.database import TIMESTAMP, driver, pg_array
+from mailer.storage.database import driver, pg_array
+from mailer.storage.models import Release
 
 LOOKAHEAD = 50
 """How many members are looked up at once: followers leave while a release goes out."""
+LOOKED_UP_SECONDS = 5
+"""How long what was read of a recipient may be relied on."""
 _GATHER_SECONDS = 0.001
 _AT_MOST = 1_000
 """About as many as are looked up in the 5 ms for which the event loop may be blocked."""
-_UNSENDABLE = Verdict("refused", "unsendable")
-_AMONG = {
-    "postgresql": "= ANY(%s::bigint[])",
-    "sqlite": "IN (SELECT value FROM json_each(?))",
-}
-CURRENT_RECIPIENTS = {
-    name: f"""
-        SELECT subscriptions.id, address, locale, CASE
-            WHEN address IS NULL THEN 'gone'
-            WHEN ended_at IS NOT NULL THEN 'left'
-            WHEN suppressed_at IS NOT NULL THEN 'suppressed'
-            WHEN paused_until > {TIMESTAMP[name]} THEN 'paused'
-        END
-        FROM subscriptions LEFT JOIN subscribers ON subscribers.id = subscriber_id
-        WHERE subscriptions.id {among}
-        """  # noqa: S608 - made of constants
-    for name, among in _AMONG.items()
-}
+_STATE = select(Release.state).where(Release.id == bindparam("release"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +54,12 @@ class Lookahead:
     recipients: Sequence[Recipient]
     letters: Mapping[str, ReleaseLetter]
     """The composed letter by locale."""
+    asked: float
+    """The monotonic time before the look-up."""
+
+    def covers(self, position: int) -> bool:
+        """Tell whether a member was looked up, and short enough ago to be written to."""
+        return position in self.positions and time.monotonic() - self.asked <= LOOKED_UP_SECONDS
 
     def mail(self, position: int) -> Mail | Finding:
         """Return the message for the member at a position, or the reason why there is none."""
@@ -76,10 +70,10 @@ class Lookahead:
         try:
             return self.letters[recipient.locale].mail(member, recipient.address)
         except UnsafeValue:
-            return Finding(member, recipient.address, _UNSENDABLE)
+            return Finding(member, recipient.address, UNSENDABLE)
 
 
-EMPTY = Lookahead(range(0), (), (), {})
+EMPTY = Lookahead(range(0), (), (), {}, 0.0)
 
 
 class RecipientLoader:
@@ -93,6 +87,7 @@ class RecipientLoader:
 
     async def load(self, claim: Claim, position: int) -> Lookahead:
         """Look up the next members of a batch, and compose the release in their locales."""
+        asked = time.monotonic()
         members = claim.members[position : position + LOOKAHEAD]
         recipients = await self.look_up(members)
         locales = {one.locale for one in recipients if one.skip is None}
@@ -106,7 +101,18 @@ class RecipientLoader:
                 )
                 for locale in sorted(locales)
             },
+            asked=asked,
         )
+
+    async def look_again(self, claim: Claim, position: int) -> tuple[str, str | None]:
+        """Read the state of a release, and the reason to skip a member, as they are now."""
+        member = claim.members[position]
+
+        def read(connection: Connection) -> tuple[str, str | None]:
+            state = connection.execute(_STATE, {"release": claim.release_id}).scalar_one()
+            return state, look_up(connection, [member]).get(member, _MISSING).skip
+
+        return await self._database.run_statement(read)
 
     async def look_up(self, ids: Sequence[int]) -> list[Recipient]:
         """Return the recipients behind subscription ids at this moment, in their order."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from sqlalchemy import select, update
@@ -13,14 +13,20 @@ from sqlalchemy.orm import Session
 from mailer.config import Settings
 from mailer.domain.followers.retention import apply_retention
 from mailer.domain.releases.lifecycle import finish_if_complete, pause
+from mailer.fanout.answers import backoff
 from mailer.fanout.batches import releases_waiting
 from mailer.fanout.freeze import release_is_due
-from mailer.fanout.outbox_delivery import free_lost_messages, messages_are_waiting
-from mailer.fanout.outcomes import expire, note_uncertain, retry_due
-from mailer.storage.database import database_now, identity, read_transaction, transaction
+from mailer.fanout.outbox import free_lost_messages, messages_are_waiting
+from mailer.fanout.outcomes import note_uncertain, retry_due
+from mailer.storage.database import identity, read_transaction, transaction
+from mailer.storage.leases import is_lost
 from mailer.storage.models import Batch, BatchMembers, Release
 from mailer.storage.queues import wake
 from mailer.storage.types import now
+
+_LOSSES = 3
+# InternalError: PostgreSQL ended the transaction while this host was frozen.
+_AWAY = (OperationalError, InternalError)
 
 log = logging.getLogger(__name__)
 
@@ -30,37 +36,52 @@ def sweep(settings: Settings, *, thorough: bool = False) -> None:
 
     A `thorough` sweep also deletes what retention no longer keeps, which reads all subscribers.
     """
+    connections = settings.connections
     try:
-        for chore in (pause_restored, free_lost_batches, free_lost_messages, hold_due, expire):
-            _in_one_transaction(chore)
+        for release_id in _restored():
+            name = f"pause release {release_id} of a restored database"
+            _attempt(name, partial(pause_restored, release_id=release_id))
+        for batch_id in _lost_batches():
+            _attempt(f"free batch {batch_id}", partial(free_lost_batch, batch_id=batch_id))
+        _attempt("free lost outbox messages", free_lost_messages)
+        _attempt("hold scheduled releases", hold_due)
         for release_id in _running():
-            _in_one_transaction(partial(retry_due, release_id=release_id))
-            _in_one_transaction(partial(finish_if_complete, release_id=release_id))
+            name = f"go on with release {release_id}"
+            _attempt(name, partial(retry_due, release_id=release_id, connections=connections))
+            _attempt(name, partial(finish_if_complete, release_id=release_id))
         _wake_where_needed(settings)
         if thorough:
             apply_retention(settings)
-    # InternalError: PostgreSQL ended the transaction while this host was frozen.
-    except (OperationalError, InternalError) as error:
+    except _AWAY as error:
         log.warning("The database does not answer: %s. Trying on.", type(error).__name__)
 
 
-def free_lost_batches(session: Session) -> None:
-    """Free batches whose lease has run out, and list one recipient of each as uncertain.
+def free_lost_batch(session: Session, batch_id: int) -> None:
+    """Free a batch whose lease has run out, and list one of its recipients as uncertain.
 
     Only the recipient at a batch's position may have the message without a record of it: the
-    dot of the next message does not leave before that record is durable.
+    dot of the next message does not leave before that record is durable. A recipient at whom a
+    third process ends is not sent to a fourth time: the release is paused.
     """
-    lost = session.scalars(
-        select(Batch)
-        .where(Batch.open, Batch.lease_until < database_now())
-        .with_for_update(skip_locked=True)
-    ).all()
-    for batch in lost:
-        log.warning("The lease of batch %d ran out.", batch.id)
-        recipient = session.get_one(BatchMembers, batch.id).ids[batch.position]
-        note_uncertain(session, batch.release_id, [recipient], "lost lease")
-        batch.epoch += 1
-        batch.lease_until = None
+    lost = select(Batch).where(Batch.id == batch_id, Batch.open, is_lost(Batch))
+    batch = session.scalar(lost.with_for_update(skip_locked=True))
+    if batch is None:
+        return
+    log.warning("The lease of batch %d ran out.", batch.id)
+    recipient = session.get_one(BatchMembers, batch.id).ids[batch.position]
+    note_uncertain(session, batch.release_id, [recipient], "lost lease")
+    batch.losses = batch.losses + 1 if batch.lost_at == batch.position else 1
+    batch.lost_at = batch.position
+    batch.epoch += 1
+    batch.lease_until = None
+    if batch.losses >= _LOSSES:
+        pause(
+            session,
+            batch.release_id,
+            "Three processes in a row ended while they were sending to the same recipient. The "
+            "log says how. Mend that, then resume the release.",
+        )
+        batch.losses = 0
 
 
 def hold_due(session: Session) -> None:
@@ -77,19 +98,26 @@ def hold_due(session: Session) -> None:
     )
 
 
-def pause_restored(session: Session) -> None:
-    """Pause unfinished releases of another physical database: this one is a restored copy."""
-    here = identity(session.connection())
-    unfinished = select(Release.id).where(
-        Release.finished_at.is_(None), Release.database_identity != here
+def pause_restored(session: Session, release_id: int) -> None:
+    """Pause an unfinished release of another physical database: this one is a restored copy."""
+    pause(
+        session,
+        release_id,
+        "This database is a copy of the one that sent this release, and may not know who has it "
+        "already. Resume only if you are sure.",
     )
-    for release_id in session.scalars(unfinished):
-        pause(
-            session,
-            release_id,
-            "This database is a copy of the one that sent this release, and may not know who "
-            "has it already. Resume only if you are sure.",
-        )
+
+
+def _restored() -> Sequence[int]:
+    with read_transaction() as session:
+        here = identity(session.connection())
+        elsewhere = (Release.finished_at.is_(None), Release.database_identity != here)
+        return session.scalars(select(Release.id).where(*elsewhere)).all()
+
+
+def _lost_batches() -> Sequence[int]:
+    with read_transaction() as session:
+        return session.scalars(select(Batch.id).where(Batch.open, is_lost(Batch))).all()
 
 
 def _running() -> list[int]:
@@ -107,14 +135,24 @@ def _running() -> list[int]:
 
 def _wake_where_needed(settings: Settings) -> None:
     with read_transaction() as session:
-        releases = release_is_due(session.connection()) or releases_waiting(session.connection())
-        letters = messages_are_waiting(session)
+        connection = session.connection()
+        relay = backoff.read(connection)
+        releases = release_is_due(connection) or (
+            relay.probe_is_due if relay.lasts else releases_waiting(connection)
+        )
+        letters = messages_are_waiting(session) and (relay.probe_is_due or not relay.lasts)
     if releases:
         wake(settings.redis_url, "releases")
     if letters:
         wake(settings.redis_url, "letters")
 
 
-def _in_one_transaction(chore: Callable[[Session], object]) -> None:
-    with transaction() as session:
-        chore(session)
+def _attempt(name: str, chore: Callable[[Session], object]) -> None:
+    """Run a chore in a transaction of its own; one that fails does not stop the others."""
+    try:
+        with transaction() as session:
+            chore(session)
+    except _AWAY:
+        raise
+    except Exception:
+        log.exception("The sweep could not %s; it goes on with the rest.", name)

@@ -17,7 +17,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn, Self
 
-from mailer.mail.smtp_protocol import Rejected, Reply, SmtpProtocol, Stage, Unanswered
+from mailer.mail.smtp_protocol import (
+    Rejected,
+    Reply,
+    SmtpError,
+    SmtpProtocol,
+    Stage,
+    Unanswered,
+)
 from mailer.relay import Relay
 
 # RFC 5321 section 4.5.3.2, in seconds.
@@ -33,7 +40,10 @@ _BLOCK_SECONDS = 180
 _GOODBYE_SECONDS = 2
 _OUR_NAME = re.sub(r"[^A-Za-z0-9.-]", "", socket.gethostname()) or "[127.0.0.1]"
 _ENVELOPE: tuple[Stage, ...] = ("mail", "rcpt", "data")
-_NOT_ASCII = Reply(553, "5.6.7", "The server does not offer SMTPUTF8, which this address needs.")
+
+
+class NotAscii(SmtpError):
+    """The address needs SMTPUTF8 (RFC 6531), which the server does not offer; nothing was sent."""
 
 
 @dataclass(slots=True, eq=False)
@@ -94,13 +104,13 @@ class SmtpConnection:
     async def envelope(self, mail: Mail) -> None:
         """Send MAIL, RCPT and DATA, unless they left already, and wait for their replies.
 
-        Raises Rejected, after which another envelope may follow, and Unanswered.
+        Raises Rejected and NotAscii, after which another envelope may follow, and Unanswered.
         """
         if self._ahead is not None and self._ahead is not mail:
             self.abort()
             raise Unanswered("mail", "The server waits for another message.")
         if not (mail.recipient.isascii() or self.smtputf8):
-            raise Rejected("rcpt", _NOT_ASCII)
+            raise NotAscii("rcpt", "The server does not offer SMTPUTF8, which this address needs.")
         if "PIPELINING" in self.extensions:
             if self._ahead is None:
                 self._write(*self._commands(mail))

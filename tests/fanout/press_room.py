@@ -16,7 +16,7 @@ from typing import TypeVar
 from sqlalchemy import select, update
 
 from mailer.fanout.batches import Claim, claim
-from mailer.fanout.dispatcher import drain
+from mailer.fanout.delivery.release import drain
 from mailer.fanout.freeze import freeze_next
 from mailer.fanout.sweep import sweep
 from mailer.mail.smtp import SmtpConnection
@@ -26,6 +26,7 @@ from mailer.storage.models import (
     Batch,
     OutboxMessage,
     Outcome,
+    RelayState,
     Release,
     Subscriber,
     Subscription,
@@ -167,9 +168,10 @@ class SendingRoom(PressRoom):
 
 
 _MOMENTS: dict[type[Base], tuple[str, ...]] = {
-    Release: ("published_at", "starts_at", "frozen_at"),
+    Release: ("published_at", "starts_at", "frozen_at", "not_before", "resumed_at"),
     Batch: ("lease_until", "not_before"),
-    Outcome: ("next_at", "first_deferred_at", "at"),
+    Outcome: ("next_at", "doubted_at", "at"),
+    RelayState: ("answered_at", "probe_after", "refused_since", "ended_at"),
     OutboxMessage: ("lease_until", "not_before", "created_at"),
 }
 

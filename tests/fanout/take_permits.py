@@ -7,7 +7,7 @@ import signal
 import time
 
 from mailer.config import Settings
-from mailer.fanout.send_rate import SendRate
+from mailer.fanout.answers.send_rate import SendRate
 
 
 async def take_permits() -> None:

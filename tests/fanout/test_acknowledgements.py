@@ -10,10 +10,12 @@ from sqlalchemy import event
 
 from mailer.domain.releases.lifecycle import finish_if_complete
 from mailer.fanout.acknowledgements import FENCED, GO_ON, AcknowledgementWriter
+from mailer.fanout.answers.replies import Verdict
+from mailer.fanout.answers.send_rate import SendRate
 from mailer.fanout.batches import Claim
 from mailer.fanout.database_thread import DatabaseThread
-from mailer.fanout.outcomes import Finding, Progress, write_findings
-from mailer.fanout.replies import Verdict
+from mailer.fanout.delivery.leases import Leases
+from mailer.fanout.outcomes import Finding, Progress, write_outcomes
 from mailer.storage.database import db, transaction
 from mailer.storage.models import Batch
 from tests.fanout.press_room import FOLLOWERS, SendingRoom, crowd, together
@@ -28,6 +30,12 @@ def claimed(room: SendingRoom) -> list[Claim]:
     return [one for one in claims if one]
 
 
+def acknowledging(room: SendingRoom, database: DatabaseThread) -> AcknowledgementWriter:
+    """Return the writer of a process that has no lease yet."""
+    leases = Leases(database, Batch, room.settings.lease_seconds)
+    return AcknowledgementWriter(database, leases, SendRate(room.settings), room.settings)
+
+
 def test_what_arrives_together_is_one_transaction(room: SendingRoom) -> None:
     claims = claimed(room)
     commits: list[object] = []
@@ -37,13 +45,13 @@ def test_what_arrives_together_is_one_transaction(room: SendingRoom) -> None:
 
     async def work() -> list[str]:
         database = DatabaseThread(asyncio.Event())
-        acknowledgements = AcknowledgementWriter(database, room.settings)
+        acknowledgements = acknowledging(room, database)
         futures = [acknowledgements.record(Progress(one, 1)) for one in claims]
         running = asyncio.create_task(acknowledgements.run())
         states = await asyncio.gather(*futures)
         running.cancel()
         database.close()
-        return list(states)
+        return [one.state for one in states]
 
     event.listen(db.engine, "commit", note)
     states = asyncio.run(work())
@@ -62,14 +70,14 @@ def test_one_connection_that_was_given_up_does_not_disturb_the_others(
 
     async def work() -> list[str]:
         database = DatabaseThread(asyncio.Event())
-        acknowledgements = AcknowledgementWriter(database, room.settings)
+        acknowledgements = acknowledging(room, database)
         running = asyncio.create_task(acknowledgements.run())
         states = await asyncio.gather(
             *(acknowledgements.record(Progress(one, 1)) for one in claims)
         )
         running.cancel()
         database.close()
-        return list(states)
+        return [one.state for one in states]
 
     assert asyncio.run(work()) == [GO_ON, FENCED, GO_ON]
     assert [batch.position for batch in room.rows(Batch)] == [1, 0, 1]
@@ -80,9 +88,10 @@ def test_the_last_batch_in_hand_finishes_its_release(room: SendingRoom) -> None:
 
     async def work() -> list[str]:
         database = DatabaseThread(asyncio.Event())
-        acknowledgements = AcknowledgementWriter(database, room.settings)
+        acknowledgements = acknowledging(room, database)
+        leases = acknowledgements.leases
         for one in claims:
-            acknowledgements.add_lease(one, 0)
+            leases.note(one, 0)
         running = asyncio.create_task(acknowledgements.run())
         states = []
         for one in claims:
@@ -102,9 +111,10 @@ def test_who_learns_that_a_batch_is_lost_finishes_what_is_left(room: SendingRoom
 
     async def work() -> None:
         database = DatabaseThread(asyncio.Event())
-        acknowledgements = AcknowledgementWriter(database, room.settings)
+        acknowledgements = acknowledging(room, database)
+        leases = acknowledgements.leases
         for one in (*ours, lost):
-            acknowledgements.add_lease(one, 0)
+            leases.note(one, 0)
         with transaction() as session:
             batch = session.get_one(Batch, lost.batch_id)
             batch.epoch, batch.open, batch.lease_until = batch.epoch + 1, False, None
@@ -113,7 +123,7 @@ def test_who_learns_that_a_batch_is_lost_finishes_what_is_left(room: SendingRoom
         for one in ours:
             await acknowledgements.record(Progress(one, len(one.members)))
         assert room.receipt(lost.release_id).state == "sending"
-        assert await acknowledgements.record(Progress(lost, 0)) == FENCED
+        assert (await acknowledgements.record(Progress(lost, 0))).state == FENCED
         running.cancel()
         database.close()
 
@@ -125,10 +135,10 @@ def test_a_dot_may_leave_only_under_a_lease_that_is_held(room: SendingRoom) -> N
     taken = claimed(room)[0]
 
     async def work() -> list[bool]:
-        acknowledgements = AcknowledgementWriter(DatabaseThread(asyncio.Event()), room.settings)
-        before = acknowledgements.lease_is_safe(taken)
-        acknowledgements.add_lease(taken, asyncio.get_running_loop().time())
-        return [before, acknowledgements.lease_is_safe(taken)]
+        leases = Leases(DatabaseThread(asyncio.Event()), Batch, room.settings.lease_seconds)
+        before = leases.is_safe(taken)
+        leases.note(taken, asyncio.get_running_loop().time())
+        return [before, leases.is_safe(taken)]
 
     assert asyncio.run(work()) == [False, True]
 
@@ -142,7 +152,8 @@ def test_two_processes_that_finish_a_release_together_do_not_deadlock(
     def finish(taken: Claim) -> None:
         busy = Finding(taken.members[0], "ada@example.org", Verdict("deferred", "4.2.2"))
         with transaction() as session:
-            write_findings(session, taken, [busy], 300)
+            progress = Progress(taken, 1, findings=[busy])
+            write_outcomes(session.connection(), [progress], 300)
             written.wait()
             finish_if_complete(session, taken.release_id)
 

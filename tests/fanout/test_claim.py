@@ -10,6 +10,7 @@ from sqlalchemy import update
 from mailer.fanout.acknowledgements import write
 from mailer.fanout.batches import SMALL_RELEASE, Claim, claim, releases_waiting
 from mailer.fanout.outcomes import Progress
+from mailer.mail.smtp_protocol import Reply
 from mailer.storage.database import read_transaction, transaction
 from mailer.storage.models import Batch, BatchMembers, Release
 from tests.fanout.press_room import SendingRoom, crowd, together
@@ -74,20 +75,25 @@ def test_a_leased_batch_is_not_claimed_even_when_its_lease_ran_out(room: Sending
     assert others[-1] is None
 
 
-def test_a_batch_that_rests_is_claimed_when_its_rest_is_over(room: SendingRoom) -> None:
-    room.freeze()
-    while (taken := room.claim()) is not None:
-        back = Progress(taken, 0, hand_back=True, rest_seconds=10)
-        with transaction() as session:
-            write(session.connection(), [back], room.settings)
+def test_a_release_that_rests_is_claimed_when_its_rest_is_over_and_then_one_batch_at_a_time(
+    room: SendingRoom,
+) -> None:
+    release_id = room.freeze()
+    taken = room.claim()
+    assert taken is not None
+    back = Progress(taken, 0, hand_back=True, sender_refused=Reply(450, "4.1.8", ""))
+    with transaction() as session:
+        write(session.connection(), [back], room.settings)
+    assert room.claim() is None
     with read_transaction() as session:
         assert not releases_waiting(session.connection())
-    room.later(seconds=11)
+    room.later(seconds=3)
     with read_transaction() as session:
-        assert releases_waiting(session.connection())
+        assert set(releases_waiting(session.connection())) == {release_id}
     again = room.claim()
     assert again is not None
-    assert (again.epoch, again.batch_id) == (2, room.rows(Batch)[0].id)
+    assert (again.batch_id, again.rests) == (taken.batch_id, 1)
+    assert room.claim() is None
 
 
 def test_older_releases_are_claimed_first(room: SendingRoom) -> None:

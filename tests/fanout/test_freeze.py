@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from mailer.domain import publishers
-from mailer.fanout.freeze import batch_size, freeze_next
+from mailer.fanout.batches import batch_size
+from mailer.fanout.freeze import freeze_next
 from mailer.storage.database import transaction
 from mailer.storage.models import Batch, BatchMembers, Release
 from mailer.storage.types import now

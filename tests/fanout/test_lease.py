@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 from mailer.fanout.acknowledgements import FENCED, GO_ON, write
-from mailer.fanout.batches import Claim, renew
+from mailer.fanout.answers.replies import Verdict
+from mailer.fanout.batches import Claim
 from mailer.fanout.outcomes import Finding, Progress
-from mailer.fanout.replies import Verdict
 from mailer.storage.database import transaction
+from mailer.storage.leases import renew
 from mailer.storage.models import Batch, Outcome, Uncertain
 from tests.fanout.press_room import ADA, BOB, FOLLOWERS, SendingRoom
 from tests.processes import eventually
@@ -101,8 +102,10 @@ def test_the_acknowledgement_of_a_sender_that_was_given_up_changes_nothing(
     late = Progress(
         old,
         2,
-        findings=[Finding(old.members[0], ADA, Verdict("refused", "5.1.1"))],
-        uncertain=[old.members[1]],
+        findings=[
+            Finding(old.members[0], ADA, Verdict("refused", "5.1.1")),
+            Finding(old.members[1], BOB, Verdict("unanswered", "4.4.2")),
+        ],
     )
     assert written(room, late) == [FENCED]
     batch = room.rows(Batch)[0]
@@ -136,13 +139,13 @@ def test_a_lease_is_renewed_for_its_owner_alone(room: SendingRoom) -> None:
     old = claimed(room)
     room.later(minutes=2)
     with transaction() as session:
-        assert renew(session.connection(), [old], 60) == [old]
+        assert renew(session.connection(), Batch, [old.key], 60) == {old.key}
     room.sweep()
     assert room.rows(Batch)[0].epoch == old.epoch
     room.later(minutes=2)
     room.sweep()
     with transaction() as session:
-        assert renew(session.connection(), [old], 60) == []
+        assert renew(session.connection(), Batch, [old.key], 60) == set()
     assert room.rows(Batch)[0].lease_until is None
 
 
@@ -152,7 +155,7 @@ def test_a_renewal_that_comes_after_the_batch_was_given_back_does_not_lease_it_a
     taken = claimed(room)
     written(room, Progress(taken, 0, hand_back=True))
     with transaction() as session:
-        assert renew(session.connection(), [taken], 60) == []
+        assert renew(session.connection(), Batch, [taken.key], 60) == set()
     assert room.rows(Batch)[0].lease_until is None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 
 import pytest
@@ -10,13 +11,9 @@ import pytest
 from mailer.domain import publishers
 from mailer.domain.followers import subscriptions
 from mailer.domain.followers.subscriptions import Evidence
-from mailer.fanout.outbox_delivery import (
-    ClaimedMessage,
-    claim_message,
-    drain_outbox,
-    finish_message,
-)
-from mailer.fanout.replies import Verdict
+from mailer.fanout.answers.replies import Verdict
+from mailer.fanout.delivery.outbox import drain_outbox
+from mailer.fanout.outbox import ClaimedMessage, claim_messages, finish_message
 from mailer.storage.database import transaction
 from mailer.storage.models import OutboxMessage
 from mailer.storage.queues import JOBS
@@ -41,8 +38,7 @@ def drain(room: SendingRoom) -> None:
 def claimed(room: SendingRoom) -> ClaimedMessage:
     """Claim the letter that is due."""
     with transaction() as session:
-        claimed = claim_message(session, room.settings.lease_seconds)
-    assert claimed is not None
+        [claimed] = claim_messages(session, room.settings.lease_seconds)
     return claimed
 
 
@@ -60,8 +56,9 @@ def test_a_letter_is_sent_once(room: SendingRoom) -> None:
 def test_each_step_of_a_subscription_has_its_letter(room: SendingRoom) -> None:
     ask(room)
     subscription_id = room.subscription(FRI).id
-    subscriptions.confirm(room.settings, subscription_id, PROOF)
-    subscriptions.unsubscribe(room.settings, subscription_id, PROOF)
+    for step in (subscriptions.confirm, subscriptions.unsubscribe):
+        drain(room)
+        step(room.settings, subscription_id, PROOF)
     drain(room)
     assert room.received() == Counter({FRI: 3})
     assert [row.kind for row in room.rows(OutboxMessage)] == ["confirm", "welcome", "goodbye"]
@@ -103,14 +100,52 @@ def test_a_letter_that_is_not_taken_now_is_taken_later(
 
 
 @pytest.mark.parametrize("at", ["rcpt", "dot"])
-def test_a_letter_that_is_refused_is_finished(room: SendingRoom, at: Stage) -> None:
+def test_a_refusal_may_be_our_fault_so_the_letter_is_tried_again(
+    room: SendingRoom, at: Stage
+) -> None:
     ask(room)
     room.relay.answer(FRI, at=at, reply="550 5.7.1 Not you", times=1)
     drain(room)
-    room.later(hours=1)
+    assert room.rows(OutboxMessage)[0].outcome == "doubted 5.7.1"
+    room.later(minutes=1)
     drain(room)
-    assert not room.received()
-    assert room.rows(OutboxMessage)[0].outcome == "refused 5.7.1"
+    assert room.received() == Counter({FRI: 1})
+
+
+def test_a_letter_is_asked_for_five_times_with_growing_waits(room: SendingRoom) -> None:
+    room.adjust(retry_seconds=300)
+    ask(room)
+    room.relay.answer(FRI, at="rcpt", reply="452 4.2.2 Full")
+    waits = []
+    drain(room)
+    while (due := room.rows(OutboxMessage)[0].not_before) is not None and len(waits) < 6:
+        waits.append(due / 1000 - time.time())
+        room.later(seconds=waits[-1] + 1)
+        drain(room)
+        if room.rows(OutboxMessage)[0].finished_at is not None:
+            break
+    assert [round(wait / 60) for wait in waits] == [5, 60, 240, 1440]
+    assert room.rows(OutboxMessage)[0].attempts == 5
+
+
+def test_a_welcome_is_not_sent_to_who_has_left_meanwhile(room: SendingRoom) -> None:
+    ask(room)
+    one = room.subscription(FRI).id
+    subscriptions.confirm(room.settings, one, PROOF)
+    subscriptions.unsubscribe(room.settings, one, PROOF)
+    drain(room)
+    outcomes = {row.kind: row.outcome for row in room.rows(OutboxMessage)}
+    assert outcomes == {"confirm": "accepted", "welcome": "skipped left", "goodbye": "accepted"}
+
+
+def test_after_the_second_unanswered_dot_a_letter_is_not_sent_again(room: SendingRoom) -> None:
+    ask(room)
+    room.relay.answer(FRI, at="taken", reply=DROP)
+    for _ in range(3):
+        drain(room)
+        room.later(minutes=1)
+    assert room.received() == Counter({FRI: 2})
+    assert room.rows(OutboxMessage)[0].outcome == "unanswered 4.4.2"
 
 
 def test_a_refused_letter_does_not_hold_up_the_next(room: SendingRoom) -> None:

@@ -10,13 +10,15 @@ import pytest
 from sqlalchemy.orm import Session
 
 from mailer.domain.releases.lifecycle import finish_if_complete
-from mailer.fanout.acknowledgements import CLOSE_IN_SQLITE, MOVE_ON, write
-from mailer.fanout.batches import claim, releases_waiting, renew
+from mailer.fanout.acknowledgements import write
+from mailer.fanout.batches import claim, releases_waiting
 from mailer.fanout.freeze import release_is_due
-from mailer.fanout.outcomes import Progress, expire, retry_due
-from mailer.fanout.recipients import CURRENT_RECIPIENTS
-from mailer.fanout.sweep import free_lost_batches, hold_due, pause_restored
+from mailer.fanout.outcomes import Progress, retry_due
+from mailer.fanout.statements import CLOSE_IN_SQLITE, CURRENT_RECIPIENTS, MOVE_ON
+from mailer.fanout.sweep import free_lost_batch, hold_due, pause_restored
 from mailer.storage.database import pg_array, statement_connection, transaction
+from mailer.storage.leases import renew
+from mailer.storage.models import Batch
 from tests.fanout.press_room import SendingRoom
 from tests.plans import questions, whole_tables
 
@@ -33,7 +35,7 @@ def _acknowledge(session: Session, room: SendingRoom) -> object:
 
 
 def _renew(session: Session, _room: SendingRoom) -> object:
-    return renew(session.connection(), claim(session, 60), 60)
+    return renew(session.connection(), Batch, [one.key for one in claim(session, 60)], 60)
 
 
 def _settle(session: Session, _room: SendingRoom) -> None:
@@ -41,12 +43,13 @@ def _settle(session: Session, _room: SendingRoom) -> None:
 
 
 def _retry(session: Session, _room: SendingRoom) -> object:
-    return retry_due(session, 1)
+    return retry_due(session, 1, 16)
 
 
 def _of_the_sweep(session: Session, _room: SendingRoom) -> object:
-    for chore in (free_lost_batches, hold_due, pause_restored, expire):
-        chore(session)
+    hold_due(session)
+    free_lost_batch(session, 1)
+    pause_restored(session, 1)
     return releases_waiting(session.connection()), release_is_due(session.connection())
 
 

@@ -1,108 +1,154 @@
-"""Judging by itself: what each answer means at each stage, and what a run of equal ones means."""
+"""What a reply means by itself, and which refusals the answers of one release speak for."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mailer.fanout.replies import RefusalStreak, Verdict, classify
+from mailer.fanout.answers.refusals import MANY_IN_A_ROW, ReleaseAnswers, Written
+from mailer.fanout.answers.replies import asks_to_slow_down, classify
 from mailer.mail.smtp_protocol import Reply, Stage
-
-GONE = Verdict("refused", "5.1.1")
-BLOCKED = Verdict("refused", "5.7.1")
 
 
 def reply(code: int, enhanced: str | None = None) -> Reply:
     return Reply(code, enhanced, "said the relay")
 
 
-@pytest.mark.parametrize("stage", ["rcpt", "dot"])
-@pytest.mark.parametrize(
-    ("answer", "kind", "suppresses"),
-    [
-        (reply(250, "2.0.0"), "accepted", False),
-        (reply(550, "5.1.1"), "refused", True),
-        (reply(550, "5.1.10"), "refused", True),
-        (reply(552, "5.2.2"), "refused", False),
-        (reply(550, "5.7.1"), "refused", False),
-        (reply(550, "5.1.2"), "refused", False),
-        (reply(550), "refused", False),
-        (reply(554, "5.1.100"), "refused", False),
-        (reply(450, "4.2.2"), "deferred", False),
-        (reply(451, "4.7.1"), "deferred", False),
-        (reply(451), "deferred", False),
-        (reply(421), "give_back", False),
-        (reply(421, "4.7.0"), "give_back", False),
-        (reply(452), "give_back", False),
-        (reply(452, "4.2.2"), "give_back", False),
-        (reply(451, "4.3.0"), "give_back", False),
-        (reply(450, "4.3.2"), "give_back", False),
-    ],
-)
-def test_an_answer_to_one_recipient(
-    stage: Stage, answer: Reply, kind: str, suppresses: bool
-) -> None:
-    verdict = classify(stage, answer)
-    assert (verdict.kind, verdict.suppresses) == (kind, suppresses)
-
-
-@pytest.mark.parametrize("stage", ["connect", "auth", "mail"])
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
-        (reply(550, "5.1.1"), "pause"),
-        (reply(535, "5.7.8"), "pause"),
-        (reply(554), "pause"),
-        (reply(451), "give_back"),
-        (reply(454, "4.7.0"), "give_back"),
-        (reply(421, "4.3.2"), "give_back"),
-        (reply(452, "4.3.1"), "give_back"),
+        (reply(250, "2.0.0"), "accepted"),
+        (reply(354), "deferred"),
+        (reply(450, "4.2.2"), "deferred"),
+        (reply(452), "deferred"),
+        (reply(421, "4.7.28"), "deferred"),
+        (reply(451, "4.3.0"), "deferred"),
+        (reply(450, "5.1.1"), "deferred"),
+        (reply(550, "5.1.1"), "doubted"),
+        (reply(554), "doubted"),
+        (reply(552, "4.2.2"), "doubted"),
     ],
 )
-def test_an_answer_before_any_recipient_is_about_us(stage: Stage, answer: Reply, kind: str) -> None:
-    verdict = classify(stage, answer)
-    assert (verdict.kind, verdict.suppresses) == (kind, False)
-
-
-@pytest.mark.parametrize("stage", ["connect", "auth", "mail"])
-def test_a_pause_says_what_to_mend_without_the_words_of_the_relay(stage: Stage) -> None:
-    sentence = classify(stage, Reply(550, "5.7.1", "go away ada@example.org")).sentence
-    assert "5.7.1" in sentence
-    assert "Mend" in sentence
-    assert "ada@example.org" not in sentence
-
-
-def test_a_dot_is_accepted_by_nothing_but_2yz() -> None:
-    assert classify("dot", reply(354)).kind != "accepted"
-
-
-def tried(streak: RefusalStreak, results: list[Verdict], domains: int = 3) -> list[int]:
-    """Add the verdicts to a streak; returns the numbers of those that pause the release."""
-    return [
-        number
-        for number, verdict in enumerate(results, start=1)
-        if streak.add(number, f"follower@domain{number % domains}.example", verdict)
-    ]
-
-
-@pytest.mark.parametrize("verdict", [GONE, BLOCKED])
-def test_the_twentieth_equal_refusal_over_three_domains_is_our_own_fault(verdict: Verdict) -> None:
-    streak = RefusalStreak()
-    assert tried(streak, [verdict] * 20) == [20]
-    assert list(streak.refused) == list(range(1, 21))
-    assert verdict.reason in streak.sentence
-
-
-@pytest.mark.parametrize("domains", [1, 2])
-def test_any_number_within_two_domains_is_the_fault_of_those(domains: int) -> None:
-    assert tried(RefusalStreak(), [BLOCKED] * 100, domains) == []
+def test_an_answer_to_one_recipient(answer: Reply, kind: str) -> None:
+    assert classify(answer).kind == kind
 
 
 @pytest.mark.parametrize(
-    "between", [Verdict("accepted"), GONE, Verdict("refused", "5.7.26"), Verdict("deferred", "4")]
+    ("stage", "answer", "expected"),
+    [
+        ("rcpt", reply(451, "4.3.0"), True),
+        ("rcpt", reply(454, "4.7.0"), True),
+        ("dot", reply(421), True),
+        ("rcpt", reply(450, "4.1.8"), False),
+        ("dot", reply(452, "4.2.2"), False),
+        ("rcpt", reply(550, "5.7.1"), False),
+        ("dot", reply(250), False),
+        ("mail", reply(450, "4.1.8"), True),
+        ("mail", reply(550, "5.7.1"), True),
+        ("connect", reply(421, "4.7.0"), True),
+        ("connect", reply(554), False),
+        ("auth", reply(535), False),
+    ],
 )
-def test_anything_else_between_breaks_the_run(between: Verdict) -> None:
-    assert tried(RefusalStreak(), [BLOCKED] * 19 + [between] + [BLOCKED] * 19) == []
+def test_what_may_mean_that_we_send_too_much(
+    stage: Stage, answer: Reply, *, expected: bool
+) -> None:
+    assert asks_to_slow_down(stage, answer) is expected
 
 
-def test_who_is_skipped_says_nothing_about_the_relay() -> None:
-    assert tried(RefusalStreak(), [*[BLOCKED] * 19, Verdict("skipped", "left"), BLOCKED]) == [21]
+class Exchange:
+    """The envelopes of one release: a letter for each in order, and how many are in flight."""
+
+    def __init__(self, healthy: Sequence[bool], together: int) -> None:
+        self.answers = ReleaseAnswers()
+        self.believed: list[int] = []
+        self.marked: list[int] = []
+        self._flying: list[tuple[int, Written]] = []
+        for number, _ in enumerate(healthy):
+            if len(self._flying) == together:
+                self._read(healthy)
+            self._flying.append((number, self.answers.write()))
+        while self._flying:
+            self._read(healthy)
+
+    def _read(self, healthy: Sequence[bool]) -> None:
+        number, written = self._flying.pop(0)
+        if healthy[number]:
+            self.answers.accepted(written)
+        else:
+            self.answers.refused(written, number)
+        believed, marked = self.answers.judge()
+        self.believed += believed
+        self.marked += marked
+
+
+def longest_run_with(healthy: Sequence[bool], number: int) -> int:
+    first = last = number
+    while first > 0 and not healthy[first - 1]:
+        first -= 1
+    while last + 1 < len(healthy) and not healthy[last + 1]:
+        last += 1
+    return last - first + 1
+
+
+@given(st.lists(st.booleans(), max_size=60), st.integers(1, 16))
+def test_a_refusal_is_believed_if_somebody_after_it_was_accepted_and_it_was_not_one_of_five(
+    healthy: list[bool], together: int
+) -> None:
+    exchange = Exchange(healthy, together)
+    for number, accepted in enumerate(healthy):
+        # Read when this one was full in flight: the envelopes written later.
+        spoken_for = not accepted and any(healthy[number + together :])
+        in_a_row = longest_run_with(healthy, number) >= MANY_IN_A_ROW
+        assert (number in exchange.believed) == (spoken_for and not in_a_row)
+        assert (number in exchange.marked) == (spoken_for and in_a_row)
+    assert len(exchange.believed) == len(set(exchange.believed))
+
+
+def test_an_acceptance_that_was_under_way_before_the_refusal_does_not_speak() -> None:
+    answers = ReleaseAnswers()
+    first, second = answers.write(), answers.write()
+    answers.refused(first, 1)
+    answers.accepted(second)
+    assert answers.judge() == ([], [])
+    answers.accepted(answers.write())
+    assert answers.judge() == ([1], [])
+
+
+def test_many_connections_whose_sender_is_refused_together_count_once() -> None:
+    answers = ReleaseAnswers()
+    together = [answers.write() for _ in range(16)]
+    assert {answers.sender_refused(one) for one in together} == {1}
+    assert answers.sender_refused(answers.write()) == 2
+    answers.accepted(answers.write())
+    assert answers.sender_refused(answers.write()) == 1
+
+
+def test_little_is_kept_of_a_release_that_goes_well() -> None:
+    answers = ReleaseAnswers()
+    for number in range(1000):
+        written = answers.write()
+        if number % 3:
+            answers.accepted(written)
+        else:
+            answers.refused(written, number)
+        answers.judge()
+    assert len(answers._refused) < 2 * MANY_IN_A_ROW
+
+
+def test_who_waits_for_all_answers_waits_no_longer_than_that() -> None:
+    async def wait() -> bool:
+        answers = ReleaseAnswers()
+        written = answers.write()
+        waiting = asyncio.create_task(answers.settled(60))
+        await asyncio.sleep(0)
+        before = waiting.done()
+        answers.accepted(written)
+        await waiting
+        return before
+
+    assert not asyncio.run(wait())

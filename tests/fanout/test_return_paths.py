@@ -11,7 +11,7 @@ from mailer.domain import publishers
 from mailer.domain.followers import subscriptions
 from mailer.domain.followers.subscriptions import Evidence
 from mailer.domain.verp import ReturnPath, ReturnPaths
-from mailer.fanout.outbox_delivery import drain_outbox
+from mailer.fanout.delivery.outbox import drain_outbox
 from tests.fanout.press_room import ADA, BOB, FOLLOWERS, SendingRoom
 from tests.relay import Received
 from tests.support.press_room import DRAFT, SLUG
@@ -31,9 +31,10 @@ def send_letters(room: SendingRoom) -> list[Received]:
     """Let Fri sign up, confirm and leave, and send the three letters."""
     subscriptions.sign_up(room.settings, publishers.find(SLUG), FRI, PROOF)
     one = room.subscription(FRI).id
-    subscriptions.confirm(room.settings, one, PROOF)
-    subscriptions.unsubscribe(room.settings, one, PROOF)
     asyncio.run(drain_outbox(room.settings, asyncio.Event()))
+    for step in (subscriptions.confirm, subscriptions.unsubscribe):
+        step(room.settings, one, PROOF)
+        asyncio.run(drain_outbox(room.settings, asyncio.Event()))
     return room.relay.received
 
 

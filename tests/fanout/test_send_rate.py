@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -14,11 +16,12 @@ from hypothesis import strategies as st
 from redis import Redis as Client
 
 from mailer.config import Settings
-from mailer.fanout.send_rate import SendRate, share
+from mailer.fanout.answers.send_rate import SendRate, share
 from mailer.storage.rate_limits import SCHEDULE, SharedRateLimit
 from tests.processes import Process, eventually, free_port
 from tests.servers import Redis
 from tests.service import ROOT, complete, contract
+from tests.support.virtual_time import VirtualClock
 
 TAKE_PERMITS = ["python", "-m", "tests.fanout.take_permits"]
 SELDOM = "0.01"
@@ -225,22 +228,28 @@ def test_without_limits_a_permit_costs_nothing_and_redis_is_not_asked() -> None:
             coroutine.send(None)
 
 
-def test_a_relay_that_wants_less_makes_even_the_first_message_wait() -> None:
-    async def complain() -> bool:
+def test_after_a_relay_backoff_even_the_first_message_waits() -> None:
+    async def begin_slowly() -> bool:
         send_rate = paced()
-        send_rate.slow_down()
+        send_rate.slow_start()
         waiting = asyncio.create_task(send_rate.permit())
         await asyncio.sleep(0)
         waiting.cancel()
         return waiting.done()
 
-    assert not asyncio.run(complain())
+    assert not asyncio.run(begin_slowly())
 
 
-def test_what_the_relay_takes_restores_the_rate(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_says_once_that_the_rate_is_held_back_and_once_that_it_is_not(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = VirtualClock()
+    monkeypatch.setattr(time, "monotonic", clock.monotonic)
     send_rate = paced(messages_a_second="1.1")
-    send_rate.slow_down()
-    send_rate.accepted()
+    accept = partial(send_rate.answered, accepted=True, throttled=False)
+    for second in range(5):
+        clock.seconds = float(second)
+        send_rate.slow_start() if second < 2 else accept()
     assert caplog.messages == [
         "The relay wants less: 1 messages a second now.",
         "The relay takes all again: at full speed.",

@@ -73,4 +73,5 @@ def test_after_a_silent_dot_the_recipient_may_have_it_twice_and_is_listed(made: 
     assert made.room.uncertain(release_id) == {BOB}
     first, second = (one.at for one in made.relay.taken if one.recipient == BOB)
     assert first < 1
-    assert WAITS["dot"] <= second < WAITS["dot"] + 1
+    # Five minutes after the answer was given up, give or take a sweep.
+    assert WAITS["dot"] + 300 <= second < WAITS["dot"] + 311

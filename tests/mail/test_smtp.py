@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pytest
 import uvloop
 
-from mailer.mail.smtp import Mail, SmtpConnection
+from mailer.mail.smtp import Mail, NotAscii, SmtpConnection
 from mailer.mail.smtp_protocol import Rejected, Reply, Unanswered
 from mailer.relay import Relay as RelaySetting
 from tests.mail.lines import OFFERS, speaking
@@ -239,9 +239,8 @@ def test_an_address_beyond_ascii_is_not_sent_where_it_is_not_understood() -> Non
     async def work() -> list[str]:
         async with speaking() as server:
             connection = await SmtpConnection.open(server.relay())
-            with pytest.raises(Rejected, match="SMTPUTF8") as problem:
+            with pytest.raises(NotAscii, match="SMTPUTF8"):
                 await connection.envelope(Mail(FROM, "bjørn@example.org", MESSAGE))
-            assert (problem.value.stage, problem.value.reply.enhanced) == ("rcpt", "5.6.7")
             await hand_over(connection)
             await connection.quit()
             return server.heard

@@ -27,8 +27,8 @@ from tests.support.virtual_time import VirtualClock
 from tests.support.world import World, world
 
 _ENDS_WITHIN_SECONDS = 75 * 3600
-_SWEEPS_AT_MOST = 2_000
-"""A release that is retried for two days needs some hundred; a world with more goes in circles."""
+_SWEEPS_AT_MOST = 3_000
+"""Two days of probes need some 600; a world with far more goes in circles."""
 _RESUMES = 3
 _RELEASE_LETTERS = b"\r\nPrecedence: list\r\n"
 _ENVELOPE: tuple[Stage, ...] = ("rcpt", "data", "dot")

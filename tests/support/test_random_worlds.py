@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from mailer.fanout.delivery import BatchRun
-from mailer.fanout.replies import Verdict
+from mailer.fanout.answers.replies import Verdict
+from mailer.fanout.delivery.batch import BatchRun
 from tests.support.random_worlds import Ending, play
 
 AMONG = 100

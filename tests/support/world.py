@@ -10,7 +10,7 @@ import asyncio
 import shutil
 import sys
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +21,8 @@ import pytest
 from sqlalchemy import text
 
 from mailer.fanout.database_thread import DatabaseThread
-from mailer.fanout.dispatcher import drain
-from mailer.fanout.outbox_delivery import drain_outbox
+from mailer.fanout.delivery.outbox import drain_outbox
+from mailer.fanout.delivery.release import drain
 from mailer.fanout.sweep import sweep
 from mailer.storage import queues
 from mailer.storage.database import read_transaction
@@ -39,12 +39,15 @@ _DRAINS = {"releases": drain, "letters": drain_outbox}
 _MILLISECONDS_1970 = int(BEGINNING.timestamp() * 1000)
 # When the next row is due, in milliseconds by the database's clock: a sweep before finds nothing.
 _NEXT_DUE = text("""
+    WITH backoff AS (SELECT coalesce(probe_after, 0) AS waits FROM relay)
     SELECT min(due) FROM (
         SELECT lease_until AS due FROM batches WHERE open
-        UNION ALL SELECT not_before FROM batches WHERE open
-        UNION ALL SELECT next_at FROM outcomes WHERE kind = 'deferred' AND batch_id IS NULL
         UNION ALL SELECT lease_until FROM outbox WHERE finished_at IS NULL
-        UNION ALL SELECT not_before FROM outbox WHERE finished_at IS NULL
+        UNION ALL SELECT max(next_at, waits) FROM outcomes, backoff
+            WHERE kind = 'deferred' AND batch_id IS NULL
+        UNION ALL SELECT max(not_before, waits) FROM outbox, backoff WHERE finished_at IS NULL
+        UNION ALL SELECT not_before FROM releases WHERE finished_at IS NULL
+        UNION ALL SELECT probe_after FROM relay
     )
 """)
 
@@ -74,6 +77,8 @@ class World:
         self._sessions: dict[asyncio.Protocol, WorkerTasks | None] = {}
         self._jobs = {name: asyncio.Event() for name in _DRAINS}
         self.sweeps = 0
+        self._failure: Exception | None = None
+        self._drained = asyncio.Event()
         self._swept = asyncio.Event()
 
     def run(self, story: Callable[[World], Coroutine[Any, Any, T]]) -> T:
@@ -120,6 +125,8 @@ class World:
     async def next_sweep(self) -> None:
         """Let time pass until the next sweep has run; there is none while no row is due."""
         await self._swept.wait()
+        if self._failure is not None:
+            raise self._failure
 
     def wake(self, _redis_url: str | None, queue_name: str) -> bool:
         """Queue a wake-up job, in place of `mailer.storage.queues.wake`."""
@@ -128,24 +135,38 @@ class World:
 
     async def _serve(self, name: str) -> None:
         while True:
-            await _DRAINS[name](self.room.settings, asyncio.Event())
+            try:
+                await _DRAINS[name](self.room.settings, asyncio.Event())
+            except Exception as failure:
+                self._failure = failure
+                raise
+            self._drained.set()
             await self._jobs[name].wait()
             self._jobs[name].clear()
 
     async def _sweep(self) -> None:
         """Sweep as often as the settings say, but not while no row is due."""
-        every = self.room.settings.sweep_seconds
         while True:
             sweep(self.room.settings)
             self.sweeps += 1
             self._swept.set()
             self._swept = asyncio.Event()
-            with read_transaction() as session:
-                due = session.scalar(_NEXT_DUE)
-            seconds = (
-                (due - _MILLISECONDS_1970) / 1000 - self.clock.seconds if due else _IDLE_SECONDS
-            )
-            await asyncio.sleep(max(every, min(_IDLE_SECONDS, -(-seconds // every) * every)))
+            due = self._next_due()
+            while self.clock.seconds < due:
+                # What a drain leaves behind may be due earlier.
+                self._drained.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(due - self.clock.seconds):
+                        await self._drained.wait()
+                due = min(due, self._next_due())
+
+    def _next_due(self) -> float:
+        """Return when the next sweep can find something, in an hour at most."""
+        every = self.room.settings.sweep_seconds
+        with read_transaction() as session:
+            due = session.scalar(_NEXT_DUE)
+        seconds = (due - _MILLISECONDS_1970) / 1000 - self.clock.seconds if due else _IDLE_SECONDS
+        return self.clock.seconds + max(every, min(_IDLE_SECONDS, -(-seconds // every) * every))
 
     def _connect(self, protocol: asyncio.Protocol) -> None:
         self._sessions[protocol] = _WORKER.get()

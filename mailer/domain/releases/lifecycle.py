@@ -47,6 +47,8 @@ def resume(settings: Settings, publisher: Publisher, release_id: int) -> Release
             # By resuming a release of a restored copy, the press room accepts that database.
             release.database_identity = identity(session.connection())
             release.resumed_at = session.scalar(select(database_now()))
+            release.not_before, release.rests = None, 0
+            _retry_at_once(session, release_id)
         elif release.state != "sending":
             raise Conflict(f"A release that is {release.state} cannot be resumed.")
     wake(settings.redis_url, "releases")
@@ -166,6 +168,21 @@ def _skip_the_rest(session: Session, release_id: int) -> None:
     )
     session.execute(
         update(Batch).where(Batch.release_id == release_id, Batch.open).values(open=False)
+    )
+
+
+def _retry_at_once(session: Session, release_id: int) -> None:
+    """Make everybody who was put off due at once, and begin all counts anew.
+
+    Whose next refusal is believed keeps the hour until then. Unanswered dots go on counting: after
+    the second one, the recipient probably has the message.
+    """
+    deferred = (Outcome.release_id == release_id, Outcome.kind == "deferred")
+    session.execute(update(Outcome).where(*deferred).values(attempts=0))
+    session.execute(
+        update(Outcome)
+        .where(*deferred, ~Outcome.marked, Outcome.batch_id.is_(None))
+        .values(next_at=database_now(), doubted_at=None)
     )
 
 

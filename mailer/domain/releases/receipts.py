@@ -48,10 +48,10 @@ def receipt(publisher: Publisher, release_id: int) -> Receipt:
     """Return the receipt of a release; raises NotFound."""
     with read_transaction() as session:
         lifecycle.by_id(session, publisher, release_id)
-        return _count(session, release_id)
+        return count_recipients(session, release_id)
 
 
-def _count(session: Session, release_id: int) -> Receipt:
+def count_recipients(session: Session, release_id: int) -> Receipt:
     """Count everything in one statement, because one statement sees one instant."""
     first = (Batch.release_id == release_id, Batch.kind == "first")
     rows = session.execute(

@@ -40,6 +40,8 @@ class Publisher(Base):
     """Press contacts, with the same fields as the contacts of a release."""
     privacy: Mapped[str | None] = mapped_column(String(5000))
     """The press room's addition to its privacy page, such as who is the controller; plain text."""
+    notices: Mapped[str | None] = mapped_column(String(320))
+    """Who is told of a release that pauses itself: null for the sender, `none` for nobody."""
 
 
 class ApiKey(Base):
@@ -132,13 +134,15 @@ class Erased(Base):
 
 
 class OutboxMessage(Base):
-    """A letter to one subscriber, inserted in the transaction that causes it and sent later."""
+    """A letter to one person, inserted in the transaction that causes it and sent later."""
 
     __tablename__ = "outbox"
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     kind: Mapped[str] = mapped_column(String(20))
-    subscription_id: Mapped[int] = mapped_column(ForeignKey(Subscription.id), index=True)
+    subscription_id: Mapped[int | None] = mapped_column(ForeignKey(Subscription.id), index=True)
+    release_id: Mapped[int | None] = mapped_column(ForeignKey("releases.id"))
+    """The release that a notice to the press room is about; it has no subscription."""
     message_id: Mapped[str] = mapped_column(String(200))
     created_at: Mapped[datetime]
     epoch: Mapped[int] = mapped_column(default=0)
@@ -149,7 +153,13 @@ class OutboxMessage(Base):
     outcome: Mapped[str | None] = mapped_column(String(40))
 
     __table_args__ = (
-        CheckConstraint("kind IN ('confirm', 'welcome', 'goodbye', 'manage')", name="kind"),
+        CheckConstraint(
+            "kind IN ('confirm', 'welcome', 'goodbye', 'manage', 'notice')", name="kind"
+        ),
+        CheckConstraint(
+            "(kind = 'notice') = (release_id IS NOT NULL AND subscription_id IS NULL)",
+            name="about",
+        ),
         Index(
             "ix_outbox_open",
             "id",

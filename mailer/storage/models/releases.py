@@ -13,6 +13,7 @@ from sqlalchemy import (
     Index,
     String,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
@@ -53,6 +54,10 @@ class Release(Base):
     """The database in which it was published or last resumed; any other is a restored copy."""
     resumed_at: Mapped[int | None] = mapped_column(BigInteger)
     """When it was last resumed, in milliseconds; a batch claimed before may not pause it again."""
+    not_before: Mapped[int | None] = mapped_column(BigInteger)
+    """Until then its batches rest, since the relay refused the sender."""
+    rests: Mapped[int] = mapped_column(server_default="0")
+    """How often its batches have rested since the relay last took the sender."""
     finished_at: Mapped[datetime | None]
     total: Mapped[int] = mapped_column(default=0)
     message_key: Mapped[bytes]
@@ -95,6 +100,10 @@ class Batch(Base):
     open: Mapped[bool] = mapped_column(default=True)
     lease_until: Mapped[int | None] = mapped_column(BigInteger)
     not_before: Mapped[int | None] = mapped_column(BigInteger)
+    lost_at: Mapped[int | None]
+    """The position at which the last lost lease was lost."""
+    losses: Mapped[int] = mapped_column(server_default="0")
+    """How many leases were lost there, one after another."""
 
     __table_args__ = (
         CheckConstraint("kind IN ('first', 'retry')", name="kind"),
@@ -136,8 +145,16 @@ class Outcome(Base):
     reason: Mapped[str] = mapped_column(String(20))
     """The enhanced status code (RFC 3463) of a reply, or one word, such as `stopped`."""
     at: Mapped[datetime]
+    # Only processes of the version before 0006 read and write it.
     first_deferred_at: Mapped[datetime | None]
     attempts: Mapped[int] = mapped_column(default=0)
+    """The answers that count against the recipient: temporary refusals and unanswered dots."""
+    unanswered: Mapped[int] = mapped_column(server_default="0")
+    """How many of them were dots that nobody answered."""
+    doubted_at: Mapped[int | None] = mapped_column(BigInteger)
+    """When a permanent refusal was first doubted, in milliseconds; null if none is."""
+    marked: Mapped[bool] = mapped_column(server_default=false())
+    """Whether the next permanent refusal is believed, since this one was among five in a row."""
     next_at: Mapped[int | None] = mapped_column(BigInteger)
     batch_id: Mapped[int | None] = mapped_column(Id)
 
@@ -149,6 +166,18 @@ class Outcome(Base):
             "next_at",
             postgresql_where=text("kind = 'deferred'"),
             sqlite_where=text("kind = 'deferred'"),
+        ),
+        Index(
+            "ix_outcomes_doubted",
+            "release_id",
+            postgresql_where=text("doubted_at IS NOT NULL"),
+            sqlite_where=text("doubted_at IS NOT NULL"),
+        ),
+        Index(
+            "ix_outcomes_refused",
+            "subscription_id",
+            postgresql_where=text("kind = 'refused'"),
+            sqlite_where=text("kind = 'refused'"),
         ),
     )
 
@@ -162,3 +191,28 @@ class Uncertain(Base):
     subscription_id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
     reason: Mapped[str] = mapped_column(String(20))
     at: Mapped[datetime]
+
+
+class RelayState(Base):
+    """The one row about the relay as a whole, which every sending process reads and writes.
+
+    All times are milliseconds by the database's clock.
+    """
+
+    __tablename__ = "relay"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    answered_at: Mapped[int | None] = mapped_column(BigInteger)
+    """When it last accepted a message, give or take a second."""
+    probe_after: Mapped[int | None] = mapped_column(BigInteger)
+    """While the relay backoff lasts: when the next probe may leave; else null."""
+    probe_wait: Mapped[int] = mapped_column(server_default="0")
+    """The seconds between the next probe and the one after it."""
+    probes: Mapped[int] = mapped_column(server_default="0")
+    """How many probes have been claimed since the relay backoff began."""
+    refused_since: Mapped[int | None] = mapped_column(BigInteger)
+    """Since when it answers a connection or a log-in with 5yz."""
+    ended_at: Mapped[int | None] = mapped_column(BigInteger)
+    """When the last relay backoff ended."""
+
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)

@@ -5,28 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import inf
 
 from redis import RedisError
 
 from mailer.config import Settings
+from mailer.fanout.answers.adaptive_rate import AdaptiveRate, RateLimiter
 from mailer.storage.rate_limits import SLICE_SECONDS, Permit, SharedRateLimit
 
 _HEARTBEAT_SECONDS = 1.0
-_MEASURED_SECONDS = 5.0
-"""The accepted rate is measured over this time: long enough to be steady, short to be new."""
-_SLOWED_AGAIN_SECONDS = 1.0
-"""A relay that throttles tells all connections: within this time, that counts once."""
-_LOWEST = 1.0
-"""Messages a second that are always tried, or the end of the throttling would not be noticed."""
-_RECOVERY = 1 / 6
-"""Messages a second that each accepted one adds. At full use this is a factor of e in 6 s: from 1
-to 5,000 a second in 51 s, after which it takes some seconds to see that nothing is held back."""
-_LATE_SECONDS = 0.1
-"""How late a permit may be asked for without losing it: event loops have hiccups."""
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +32,7 @@ class SendRate:
         self._settings = settings
         self._limit = settings.messages_a_second
         self._adaptive = AdaptiveRate(self._limit)
+        self._held_back = False
         self._shared: SharedRateLimit | None = None
         if settings.redis_url and (self._limit or settings.relay_connections):
             self._shared = SharedRateLimit(settings.redis_url, self._limit)
@@ -90,17 +79,16 @@ class SendRate:
         """Count a message that was sent without a permit; releases wait for its place."""
         self._spent += 1
 
-    def slow_down(self) -> None:
-        """Halve the rate: the relay has answered 421, 450, 451 or 452."""
-        before = self._adaptive.rate
-        self._adaptive.slow_down(time.monotonic())
-        if self._adaptive.rate != before:
-            log.warning("The relay wants less: %.3g messages a second now.", self._adaptive.rate)
+    def answered(self, *, accepted: bool, throttled: bool) -> None:
+        """Adapt the rate to the relay's answer to one message."""
+        self._adaptive.answered(time.monotonic(), accepted=accepted, throttled=throttled)
+        if (self._adaptive.rate is not None) is not self._held_back:
+            self._say()
 
-    def accepted(self) -> None:
-        """Count one accepted message, which raises the adaptive rate."""
-        if self._adaptive.accepted(time.monotonic()):
-            log.warning("The relay takes all again: at full speed.")
+    def slow_start(self) -> None:
+        """Begin at one message a second after a relay backoff."""
+        self._adaptive.slow_start(time.monotonic())
+        self._say()
 
     @property
     def connections(self) -> int:
@@ -115,6 +103,15 @@ class SendRate:
         if self._share is None:
             return min(own, whole) if self._alone else 1
         return min(own, share(whole, self._share.processes, self._share.before))
+
+    def _say(self) -> None:
+        """Log when the rate begins to be held back, and when it is at full speed again."""
+        rate = self._adaptive.rate
+        if rate is not None and not self._held_back:
+            log.warning("The relay wants less: %.3g messages a second now.", rate)
+        elif rate is None and self._held_back:
+            log.warning("The relay takes all again: at full speed.")
+        self._held_back = rate is not None
 
     async def _book(self) -> None:
         """Book the next slice of permits in Redis, or without it from this process's share."""
@@ -147,90 +144,6 @@ class SendRate:
         """Return a limiter at this process's share of the limit, after what is booked already."""
         processes = self._share.processes if self._share else 1
         return RateLimiter((self._limit or inf) / processes, max(time.monotonic(), self._good_from))
-
-
-class RateLimiter:
-    """Permits messages at a rate, the first after one interval.
-
-    A process that restarts, however often, therefore gets no extra permit.
-    """
-
-    def __init__(self, rate: float, now: float) -> None:
-        self.rate = rate
-        self._free = now + 1 / rate
-
-    def book(self, count: int, now: float) -> float:
-        """Book the next `count` messages; returns the seconds until they may leave, 0 for now."""
-        start = max(self._free, now - _LATE_SECONDS)
-        self._free = start + count / self.rate
-        return max(0.0, start - now)
-
-
-@dataclass(slots=True)
-class _Count:
-    """How many messages were accepted in the second that began at `began`."""
-
-    began: float
-    messages: int = 0
-
-
-class AdaptiveRate:
-    """Halves the rate when the relay asks for less, and raises it with each accepted message."""
-
-    def __init__(self, limit: float | None = None) -> None:
-        self._highest = limit or inf
-        self._lowest = min(_LOWEST, self._highest)
-        self._limiter: RateLimiter | None = None
-        self._slowed = -inf
-        self._measured: deque[_Count] = deque()
-
-    @property
-    def rate(self) -> float | None:
-        """Messages a second while slowed down; None while nothing is held back."""
-        return None if self._limiter is None else self._limiter.rate
-
-    def slow_down(self, now: float) -> None:
-        """Halve the present rate, once for all calls within a second."""
-        if now - self._slowed < _SLOWED_AGAIN_SECONDS:
-            return
-        self._slowed = now
-        measured = self._measure(now)
-        slower = max(self._lowest, min(measured, self.rate or inf) / 2)
-        if self._limiter is not None:
-            self._limiter.rate = slower
-        elif slower < self._highest:
-            self._limiter = RateLimiter(slower, now)
-
-    def accepted(self, now: float) -> bool:
-        """Count one accepted message; True if the rate is not held back any more."""
-        if not self._measured or now - self._measured[-1].began >= 1:
-            self._measured.append(_Count(now))
-            self._forget(now)
-        self._measured[-1].messages += 1
-        if self._limiter is None:
-            return False
-        self._limiter.rate += _RECOVERY
-        # Above the limit, or more than twice the accepted rate, the limiter has no effect.
-        if self._limiter.rate < min(self._highest, 2 * self._measure(now)):
-            return False
-        self._limiter = None
-        return True
-
-    def book(self, now: float) -> float:
-        """Book the next message; returns the seconds until it may leave, 0 for now."""
-        return 0.0 if self._limiter is None else self._limiter.book(1, now)
-
-    def _measure(self, now: float) -> float:
-        """Return the messages a second that were accepted lately."""
-        self._forget(now)
-        if not self._measured:
-            return 0.0
-        messages = sum(count.messages for count in self._measured)
-        return messages / max(1.0, now - self._measured[0].began)
-
-    def _forget(self, now: float) -> None:
-        while self._measured and self._measured[0].began < now - _MEASURED_SECONDS:
-            self._measured.popleft()
 
 
 def share(whole: int, processes: int, before: int) -> int:

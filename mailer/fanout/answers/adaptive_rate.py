@@ -1,0 +1,299 @@
+"""The adaptive rate: how fast to send, because of what the relay answers; pure arithmetic.
+
+A refusal such as 451 does not tell whether the relay throttles or the recipient is greylisted. Only
+an experiment does: if fewer are refused when we send more slowly, the relay throttles, and we stay
+just below what it takes; if not, the recipients are the reason, and slowness helps nobody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf, sqrt
+from typing import Literal
+
+_LATE_SECONDS = 0.1
+"""How late a permit may be asked for without losing it: event loops have hiccups."""
+_ENOUGH = 20
+"""Answers that a share is taken of: of fewer, chance decides."""
+_SUSPICIOUS = 1 / 5
+"""The share of throttled answers, above the expected one, that begins an experiment."""
+_RISEN = 1 / 20
+"""The share above the expected one that ends the trial of a higher rate."""
+_ALIKE = 2 / 3
+"""Two shares are alike unless one is below this part of the other."""
+_SLOWER = 0.7
+"""An experiment's part of the accepted rate: low enough that a throttle has nothing to refuse."""
+_FALL = 1 / 4
+"""What stays of the rate at least at one step, and where nothing is accepted."""
+_JUST_BELOW = 0.95
+_RAISE = 1.05
+_RAISES = 9
+"""Good raises in a row, for longer than a minute, after which the rate doubles each second."""
+_LOWEST = 0.1
+"""Messages a second that are always tried, or the end of the throttling would not be noticed."""
+_SLOW_START = 1.0
+_SECOND = 1.0
+_SETTLING_SECONDS = 1.0
+"""Answers to messages that left before the rate was lowered come in this time, and do not count."""
+_EXPERIMENT_SECONDS = 3.0
+_TRIAL_SECONDS = 10.0
+_LONGEST_EXPERIMENT_SECONDS, _LONGEST_TRIAL_SECONDS = 30.0, 20.0
+"""A slow relay gives no 20 answers in a useful time: after this one, fewer are enough."""
+_WAIT_SECONDS = 10.0, 80.0
+"""How long a rate is held before raises are tried: at first, and at most, after failed ones."""
+_TRUST_SECONDS = 60.0, 960.0
+"""How long the recipients are taken as the reason without a new experiment: first, and at most."""
+_SILENT_SECONDS = 70.0
+"""A relay that counts by the minute accepts something within this time."""
+_SERIES_SECONDS = 240.0
+"""Experiments one after another tell nothing new after this time."""
+_LONG_RUN_SECONDS = 120.0
+"""The long run is the last one or two minutes: at least a whole one of a relay's."""
+_PAUSE_SECONDS = 2.0
+"""A time without answers that is longer was a pause of ours, and no relay's rate."""
+
+
+class RateLimiter:
+    """Permits messages at a rate, the first after one interval.
+
+    A process that restarts, however often, therefore gets no extra permit.
+    """
+
+    def __init__(self, rate: float, now: float) -> None:
+        self.rate = rate
+        self._free = now + 1 / rate
+
+    def book(self, count: int, now: float) -> float:
+        """Book the next `count` messages; returns the seconds until they may leave, 0 for now."""
+        start = max(self._free, now - _LATE_SECONDS)
+        self._free = start + count / self.rate
+        return max(0.0, start - now)
+
+
+@dataclass(slots=True)
+class _Count:
+    """What was answered and booked since `began`."""
+
+    began: float = -inf
+    answers: int = 0
+    accepted: int = 0
+    throttled: int = 0
+    booked: int = 0
+
+    @property
+    def share(self) -> float:
+        return self.throttled / self.answers
+
+    def exceeds(self, expected: float, by: float) -> bool:
+        """Tell whether more than the expected share was throttled, by more than chance."""
+        chance = 2 * sqrt(expected * (1 - expected) / self.answers)
+        others = (1 - expected) * self.answers
+        # Next to a share of nearly 1, only those that were not throttled tell something.
+        few = others >= _ENOUGH and self.answers - self.throttled < others / 2
+        return few or self.share > expected + by + chance
+
+
+class AdaptiveRate:
+    """Finds out by experiments whether the relay throttles, and how much it takes."""
+
+    def __init__(self, limit: float | None = None) -> None:
+        self._highest = limit or inf
+        self._limiter: RateLimiter | None = None
+        self._phase: Literal["full", "experiment", "hold", "rise"] = "full"
+        self._count, self._ends, self._settling = _Count(), -inf, False
+        # The long run: since when, and how many were accepted.
+        self._since, self._taken = 0.0, 0.0
+        # The throttled share that is laid to the recipients, and until when.
+        self._expected, self._trust_ends, self._trust = 0.0, -inf, _TRUST_SECONDS[0]
+        # Experiments: the share before, the rate to return to, and how many more have to agree.
+        self._series, self._before, self._return_to, self._needed = 0.0, 0.0, 0.0, 1
+        self._last_accepted, self._blocked = 0.0, False
+        # Of a rate that is held: the answers of this trial, and how many raises it has had.
+        self._trial, self._raises, self._raise_at, self._wait = _Count(), 0, 0.0, _WAIT_SECONDS[0]
+
+    @property
+    def rate(self) -> float | None:
+        """Messages a second while held back; None while nothing is held back."""
+        return None if self._limiter is None else self._limiter.rate
+
+    def answered(self, now: float, *, accepted: bool, throttled: bool) -> None:
+        """Count one answer to a message."""
+        count = self._count
+        count.answers += 1
+        if accepted:
+            count.accepted += 1
+            if self._blocked:
+                self._reopen(now)
+        elif throttled:
+            count.throttled += 1
+        if now >= self._ends:
+            self._conclude(now)
+
+    def slow_start(self, now: float) -> None:
+        """Begin at one message a second after a relay backoff, and rise from there."""
+        self._expected = 0.0
+        self._since, self._taken = now, 0.0
+        self._enter("rise", _SLOW_START, now)
+
+    def book(self, now: float) -> float:
+        """Book the next message; returns the seconds until it may leave, 0 for now."""
+        self._count.booked += 1
+        return 0.0 if self._limiter is None else self._limiter.book(1, now)
+
+    def _conclude(self, now: float) -> None:
+        """Draw a conclusion if there are enough answers for one."""
+        pause = now - self._ends
+        if pause > _PAUSE_SECONDS + 2 / (self.rate or inf):
+            # Nothing was sent meanwhile: a rate taken over this time would be wrong.
+            long = pause > _LONG_RUN_SECONDS
+            self._since, self._taken = (now, 0.0) if long else (self._since + pause, self._taken)
+            self._begin(now)
+        elif self._settling:
+            self._settling = False
+            self._begin(now, _SECOND if self._blocked else _EXPERIMENT_SECONDS)
+        elif self._phase == "full":
+            self._watch(now)
+        elif self._phase == "rise":
+            self._go_on_rising(now)
+        elif self._phase == "hold":
+            self._end_trial(now)
+        else:
+            self._end_experiment(now)
+
+    def _watch(self, now: float) -> None:
+        """Watch at full speed whether many are throttled."""
+        expected = self._expected if now < self._trust_ends else 0.0
+        if self._count.answers < _ENOUGH:
+            self._ends = now
+        elif self._count.exceeds(expected, _SUSPICIOUS):
+            self._experiment(now)
+        else:
+            self._begin(now)
+
+    def _experiment(self, now: float) -> None:
+        """Go slower, to see whether a smaller share is throttled then."""
+        count, present = self._count, self.rate or 0.0
+        accepted_rate, long_run = count.accepted / (now - count.began), self._long_run(now)
+        if self._phase != "experiment":
+            self._series = self._last_accepted = now
+            # At the end of a relay's minute the share may look the same once, by chance.
+            self._needed = 1 if self._phase == "full" else 2
+        if self._phase == "hold" and self._raises:
+            self._return_to = max(self._return_to, _JUST_BELOW * long_run)
+        else:
+            self._return_to = _JUST_BELOW * max(accepted_rate, long_run)
+        self._before, self._blocked = count.share, not count.accepted and present > 0
+        self._phase = "experiment"
+        self._set(max(_SLOWER * accepted_rate, _FALL * (present or long_run)), now)
+        self._settling = True
+        self._begin(now, _SETTLING_SECONDS)
+
+    def _end_experiment(self, now: float) -> None:
+        count, before = self._count, self._before
+        if count.answers < _ENOUGH and now - count.began < _LONGEST_EXPERIMENT_SECONDS:
+            self._ends = now
+            return
+        share = count.share
+        if share <= _SUSPICIOUS and share <= _ALIKE * before:
+            # Of few answers, one that is throttled says nothing about the recipients.
+            self._expected = share if count.answers >= _ENOUGH else 0.0
+            self._trust = _TRUST_SECONDS[0]
+            self._hold(now)
+            return
+        if count.accepted:
+            self._last_accepted = now
+            self._needed -= _alike(share, before) and _alike(1 - share, 1 - before)
+        silent = now > self._last_accepted + _SILENT_SECONDS
+        if self._needed <= 0 or silent or now > self._series + _SERIES_SECONDS:
+            # The speed is not the reason, so the recipients are.
+            self._expected, self._trust_ends = share, now + self._trust
+            self._trust = min(2 * self._trust, _TRUST_SECONDS[1])
+            self._enter("rise", 2 * max(_SLOW_START, self.rate or 0.0), now)
+        else:
+            self._experiment(now)
+
+    def _reopen(self, now: float) -> None:
+        """Take up the long run's rate when a relay that accepted nothing accepts again."""
+        # It counts by a longer time than a second: only now a whole one of it is known.
+        self._blocked, self._settling, self._last_accepted = False, False, now
+        self._return_to = _JUST_BELOW * self._long_run(now)
+        self._set(_SLOWER * self._long_run(now), now)
+        self._begin(now, _EXPERIMENT_SECONDS)
+
+    def _hold(self, now: float) -> None:
+        """Stay just below what the relay takes."""
+        self._enter("hold", self._return_to, now)
+        self._trial, self._raises, self._raise_at = _Count(now), 0, now + self._wait
+        self._since, self._taken = now, 0.0
+
+    def _end_trial(self, now: float) -> None:
+        """Judge a held rate by the last second, and after ten seconds by all of them."""
+        count, trial, seconds = self._count, self._trial, now - self._trial.began
+        enough = trial.answers + count.answers >= _ENOUGH or seconds >= _LONGEST_TRIAL_SECONDS
+        over = seconds >= _TRIAL_SECONDS and enough
+        if count.answers < _ENOUGH and not over:
+            self._ends = now
+            return
+        trial.answers += count.answers
+        trial.throttled += count.throttled
+        suddenly = count.answers >= _ENOUGH and count.exceeds(self._expected, _SUSPICIOUS)
+        if suddenly or (over and trial.exceeds(self._expected, _RISEN)):
+            if self._raises:
+                self._wait = min(2 * self._wait, _WAIT_SECONDS[1])
+            self._experiment(now)
+        elif over and now >= self._raise_at:
+            self._raise(now)
+        else:
+            self._trial = _Count(now) if over else trial
+            self._begin(now)
+
+    def _raise(self, now: float) -> None:
+        """Try a little more; after many that were good, double the rate each second."""
+        rate, self._trial, self._raises = self.rate or inf, _Count(now), self._raises + 1
+        if self._raises <= _RAISES:
+            self._enter("hold", _RAISE * rate, now)
+        else:
+            self._wait = _WAIT_SECONDS[0]
+            self._enter("rise", 2 * rate, now)
+
+    def _go_on_rising(self, now: float) -> None:
+        count, rate, enough = self._count, self.rate or inf, self._count.answers >= _ENOUGH
+        if enough and count.exceeds(self._expected, _RISEN if self._expected else _SUSPICIOUS):
+            self._experiment(now)
+        elif count.throttled and not (enough or self._expected):
+            self._ends = now
+        elif count.booked + _ENOUGH < rate * (now - count.began) / 2:
+            # Less than half of it is used: the rate holds nothing back.
+            self._enter("full", inf, now)
+        else:
+            self._enter("rise", 2 * rate, now)
+
+    def _enter(self, phase: Literal["full", "hold", "rise"], rate: float, now: float) -> None:
+        self._phase, self._blocked, self._settling = phase, False, False
+        self._set(rate, now)
+        self._begin(now)
+
+    def _set(self, rate: float, now: float) -> None:
+        """Set the rate; one that reaches the limit has no effect, and is dropped."""
+        rate = max(_LOWEST, rate)
+        if rate >= self._highest:
+            self._phase, self._limiter = "full", None
+        elif self._limiter is None:
+            self._limiter = RateLimiter(rate, now)
+        else:
+            self._limiter.rate = rate
+
+    def _begin(self, now: float, seconds: float = _SECOND) -> None:
+        """Begin to count anew."""
+        self._taken += self._count.accepted
+        if now - self._since > _LONG_RUN_SECONDS:
+            self._since, self._taken = (now + self._since) / 2, self._taken / 2
+        self._count, self._ends = _Count(now), now + seconds
+
+    def _long_run(self, now: float) -> float:
+        """Return the messages a second that were accepted in the long run."""
+        return (self._taken + self._count.accepted) / max(_SECOND, now - self._since)
+
+
+def _alike(one: float, other: float) -> bool:
+    return min(one, other) >= _ALIKE * max(one, other)

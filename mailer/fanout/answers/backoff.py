@@ -1,0 +1,154 @@
+"""The relay backoff: nothing is sent but one probe at a time while the relay refuses everybody.
+
+All of it is in one row, since a process knows its own connections alone, and ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, text
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.elements import TextClause
+
+from mailer.mail.addresses import domain
+from mailer.storage.database import NOW
+
+_IN_A_ROW = 100
+_DOMAINS = 3
+_ANSWERED_SECONDS = 10
+"""A relay that accepted something this short ago is well, whatever one connection heard."""
+_FIRST_WAIT_SECONDS = 10
+_LONGEST_WAIT_SECONDS = 300
+_CALM_SECONDS = 3600
+"""For so long after a backoff, answers to recipients begin none: a relay that greylists everybody
+is walked through once."""
+_REFUSED_SECONDS = 900
+_PROBES_AT_MOST = 600
+"""At five minutes each: two days."""
+
+
+@dataclass(slots=True)
+class TemporaryRefusals:
+    """Temporary refusals in a row to recipients of releases, over all connections of a process."""
+
+    number: int = 0
+    domains: set[str] = field(default_factory=set)
+
+    def add(self, address: str) -> bool:
+        """Count one; True if there are so many that the relay as a whole seems to refuse."""
+        self.number += 1
+        if len(self.domains) < _DOMAINS:
+            self.domains.add(domain(address))
+        return self.number >= _IN_A_ROW and len(self.domains) >= _DOMAINS
+
+    def clear(self) -> None:
+        """Start counting from zero, after any other answer."""
+        if self.number:
+            self.number = 0
+            self.domains.clear()
+
+
+def _by_dialect(statement: str) -> dict[str, TextClause]:
+    return {name: text(statement.replace("{now}", moment)) for name, moment in NOW.items()}
+
+
+_NOTE_ANSWER = _by_dialect("""
+    UPDATE relay
+    SET answered_at = moment, probe_after = NULL, probes = 0, refused_since = NULL,
+        ended_at = CASE WHEN probe_after IS NULL THEN ended_at ELSE moment END
+    FROM (SELECT {now} AS moment) AS present
+    WHERE id = 1
+    RETURNING ended_at = answered_at
+    """)
+_BEGIN = """
+    UPDATE relay
+    SET probe_after = {now} + :first, probe_wait = 2 * :first / 1000, probes = 0,
+        refused_since = CASE WHEN :permanent THEN coalesce(refused_since, {now}) END
+    WHERE id = 1 AND probe_after IS NULL
+    """
+_BEGIN_BY_ANSWERS = _by_dialect(
+    f"{_BEGIN} AND coalesce(ended_at, 0) < {{now}} - {_CALM_SECONDS * 1000}"
+)
+_BEGIN_BY_CONNECTION = _by_dialect(
+    f"{_BEGIN} AND coalesce(answered_at, 0) < {{now}} - {_ANSWERED_SECONDS * 1000}"
+)
+_CLAIM_PROBE = _by_dialect("""
+    UPDATE relay
+    SET probe_after = {now} + 1000 * probe_wait, probes = probes + 1,
+        probe_wait = CASE WHEN 2 * probe_wait < :longest THEN 2 * probe_wait ELSE :longest END
+    WHERE id = 1 AND probe_after <= {now}
+    RETURNING probes
+    """)
+_NOTE_REFUSED = _by_dialect("""
+    UPDATE relay
+    SET refused_since = CASE WHEN :permanent THEN coalesce(refused_since, {now}) END
+    WHERE id = 1 AND probe_after IS NOT NULL
+    RETURNING probes, {now} - refused_since AS refused_for
+    """)
+_STATE = _by_dialect("""
+    SELECT probe_after IS NOT NULL AS lasts, coalesce(probe_after <= {now}, false) AS probe_is_due,
+        {now} - ended_at AS ended_before
+    FROM relay
+    WHERE id = 1
+    """)
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """The state of the relay backoff, as the row has it at this moment."""
+
+    lasts: bool = False
+    probe_is_due: bool = False
+    ended_before: int | None = None
+    """How long ago the last one ended, in milliseconds."""
+
+
+def read(connection: Connection) -> Backoff:
+    """Read the state of the relay backoff."""
+    row = connection.execute(_STATE[connection.dialect.name]).one()
+    return Backoff(bool(row.lasts), bool(row.probe_is_due), row.ended_before)
+
+
+def note_answer(connection: Connection) -> bool:
+    """Note that the relay has just accepted a message; True if that ends the backoff."""
+    return bool(connection.execute(_NOTE_ANSWER[connection.dialect.name]).scalar_one())
+
+
+def begin_by_answers(connection: Connection) -> bool:
+    """Begin the backoff because many recipients were refused in a row; True if it began now."""
+    values = {"first": _FIRST_WAIT_SECONDS * 1000, "permanent": False}
+    statement = _BEGIN_BY_ANSWERS[connection.dialect.name]
+    return bool(connection.execute(statement, values).rowcount)
+
+
+def begin_by_connection(connection: Connection, *, permanent: bool) -> bool:
+    """Begin the backoff because no connection could be used; False while others can be.
+
+    `permanent` says that the relay answered 5yz to a connection or a log-in.
+    """
+    values = {"first": _FIRST_WAIT_SECONDS * 1000, "permanent": permanent}
+    statement = _BEGIN_BY_CONNECTION[connection.dialect.name]
+    return bool(connection.execute(statement, values).rowcount)
+
+
+def claim_probe(session: Session) -> int | None:
+    """Claim the probe that is due, and return its number; None if none is."""
+    statement = _CLAIM_PROBE[session.get_bind().dialect.name]
+    return session.execute(statement, {"longest": _LONGEST_WAIT_SECONDS}).scalar()
+
+
+def probe_failed(session: Session, *, permanent: bool) -> bool:
+    """Note a probe that failed; True if everything that is sending has to pause.
+
+    `permanent` says that the relay answered 5yz to the connection or the log-in.
+    """
+    statement = _NOTE_REFUSED[session.get_bind().dialect.name]
+    row = session.execute(statement, {"permanent": permanent}).one_or_none()
+    if row is None:
+        return False
+    if (row.refused_for or 0) < _REFUSED_SECONDS * 1000 and row.probes < _PROBES_AT_MOST:
+        return False
+    # Whatever is resumed has as long again.
+    session.execute(text("UPDATE relay SET refused_since = NULL, probes = 0 WHERE id = 1"))
+    return True

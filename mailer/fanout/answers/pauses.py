@@ -1,0 +1,209 @@
+"""Pauses: when the answers to a release show that something is wrong with us or the relay."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sqlalchemy import exists, func, select, update
+from sqlalchemy.orm import Session
+
+from mailer.domain.releases.lifecycle import pause
+from mailer.domain.releases.receipts import count_recipients
+from mailer.fanout.answers import backoff
+from mailer.fanout.outcomes import ATTEMPTS_AT_MOST, Progress, close_exhausted, note_uncertain
+from mailer.mail.addresses import domain
+from mailer.storage.database import database_now, identity
+from mailer.storage.models import Batch, Outcome, Release, Subscriber, Subscription
+
+FEW_DOMAINS = 3
+_DOUBTED = 20
+_DOUBTED_OF_FEW_DOMAINS = 200
+FEW = 5
+"""A release with fewer recipients is not paused because of what all of them answer."""
+_RESTS_OF_A_REFUSED_SENDER = 7
+"""Rests of 2 to 64 seconds: two minutes, after which a permanent refusal of the sender counts."""
+_RESTS_AT_MOST = 600
+_LONGEST_REST_SECONDS = 300
+_DOUBLINGS = 8
+NOBODY_ANSWERS = (
+    "The mail relay takes our messages and does not say whether it has them. Some recipients may "
+    "have the message already. Find out why, then resume the release."
+)
+RELAY_REFUSES = (
+    "The mail relay does not take our connections or our password. Mend that, then resume "
+    "everything: mailer release resume --all."
+)
+RELAY_ACCEPTS_NOTHING = (
+    "The mail relay has accepted nothing for two days. Mend that, then resume everything: mailer "
+    "release resume --all."
+)
+_MEND = "Nobody was given up for it. Mend that, then resume the release."
+
+
+def draw_conclusions(session: Session, to_write: Collection[Progress], connections: int) -> None:
+    """Write what progresses say of their release, and who may have the message twice."""
+    for progress in to_write:
+        release_id = progress.claim.release_id
+        unanswered = [
+            finding.subscription_id
+            for finding in progress.findings
+            if finding.verdict.kind == "unanswered"
+        ]
+        note_uncertain(session, release_id, unanswered, "unanswered")
+        if progress.sender_taken:
+            _note_sender_is_taken(session, release_id)
+        if progress.sender_refused is not None:
+            _rest(session, progress)
+    _pause_if_doubtful(session, to_write, connections)
+
+
+def _pause_if_doubtful(
+    session: Session, progresses: Collection[Progress], connections: int
+) -> None:
+    """Pause releases of which the answers just written show that more than recipients is wrong.
+
+    Answers to batches that were claimed before the last resume pause nothing.
+    """
+    found: dict[int, set[str]] = {}
+    since: dict[int, int] = {}
+    for progress in progresses:
+        release_id = progress.claim.release_id
+        since[release_id] = max(since.get(release_id, 0), progress.claim.claimed_at)
+        kinds = found.setdefault(release_id, set())
+        kinds.update(finding.verdict.kind for finding in progress.findings)
+        if progress.claim.retry:
+            kinds.add("retry")
+        if progress.pause_because is not None:
+            pause(session, release_id, progress.pause_because, progress.claim.claimed_at)
+    for release_id, kinds in sorted(found.items()):
+        because = _why_to_pause(session, release_id, kinds, connections)
+        if because is not None:
+            pause(session, release_id, because, since[release_id])
+
+
+def _rest(session: Session, progress: Progress) -> None:
+    """Let the batches of a release rest, 2 seconds doubling to 5 minutes, or pause it.
+
+    Many connections whose sender is refused at the same time count once.
+    """
+    claim, reply = progress.claim, progress.sender_refused
+    if reply is None:
+        return
+    release = session.get_one(Release, claim.release_id, with_for_update={"key_share": True})
+    if (release.not_before or 0) > claim.claimed_at:
+        return
+    release.rests += 1
+    wait = min(2 << min(release.rests - 1, _DOUBLINGS), _LONGEST_REST_SECONDS)
+    release.not_before = session.scalars(select(database_now() + wait * 1000)).one()
+    at_most = _RESTS_OF_A_REFUSED_SENDER if reply.permanent else _RESTS_AT_MOST
+    if release.rests >= at_most:
+        pause(
+            session,
+            release.id,
+            "The mail relay does not accept our sender, or a message of this size "
+            f"({reply.status}). {_MEND}",
+            claim.claimed_at,
+        )
+
+
+def note_failed_probe(session: Session, *, permanent: bool) -> None:
+    """Note a probe that failed, and pause everything that is sending if it has lasted too long."""
+    if not backoff.probe_failed(session, permanent=permanent):
+        return
+    because = RELAY_REFUSES if permanent else RELAY_ACCEPTS_NOTHING
+    sending = select(Release.id).where(
+        Release.finished_at.is_(None),
+        Release.database_identity == identity(session.connection()),
+        Release.state == "sending",
+    )
+    for release_id in session.scalars(sending).all():
+        pause(session, release_id, because)
+
+
+def _note_sender_is_taken(session: Session, release_id: int) -> None:
+    """Note that the relay takes the sender of a release again."""
+    session.execute(
+        update(Release).where(Release.id == release_id).values(rests=0, not_before=None)
+    )
+
+
+def _why_to_pause(
+    session: Session, release_id: int, kinds: Collection[str], connections: int
+) -> str | None:
+    if "doubted" in kinds and (because := _too_many_doubted(session, release_id, connections)):
+        return because
+    if "unanswered" in kinds and (because := _nobody_answers(session, release_id)):
+        return because
+    if "retry" in kinds and {"deferred", "unanswered"} & set(kinds):
+        return _all_exhausted(session, release_id)
+    return None
+
+
+def _too_many_doubted(session: Session, release_id: int, connections: int) -> str | None:
+    doubted = (
+        Outcome.release_id == release_id,
+        Outcome.doubted_at.is_not(None),
+        ~Outcome.marked,
+    )
+    number = session.scalars(select(func.count()).where(*doubted)).one()
+    if number < FEW:
+        return None
+    many = number >= max(_DOUBTED, connections)
+    if many and number < max(_DOUBTED_OF_FEW_DOMAINS, connections):
+        addresses = session.scalars(
+            select(Subscriber.address)
+            .join(Subscription, Subscription.subscriber_id == Subscriber.id)
+            .join(Outcome, Outcome.subscription_id == Subscription.id)
+            .where(*doubted)
+        )
+        many = len({domain(address) for address in addresses}) >= FEW_DOMAINS
+    if not many and not _nobody_was_accepted(session, release_id):
+        return None
+    reason = session.scalars(
+        select(Outcome.reason)
+        .where(*doubted)
+        .group_by(Outcome.reason)
+        .order_by(func.count().desc())
+        .limit(1)
+    ).one()
+    return (
+        f"The mail relay has refused {number} recipients for good (most with {reason}), and has "
+        f"accepted nobody since. {_MEND}"
+    )
+
+
+def _nobody_answers(session: Session, release_id: int) -> str | None:
+    unanswered = (Outcome.release_id == release_id, Outcome.unanswered > 0)
+    number = session.scalars(select(func.count()).where(*unanswered)).one()
+    total = session.scalars(select(Release.total).where(Release.id == release_id)).one()
+    return NOBODY_ANSWERS if number == total >= FEW else None
+
+
+def _all_exhausted(session: Session, release_id: int) -> str | None:
+    """Close recipients who were asked often enough, or say why the release pauses instead."""
+    exhausted = exists().where(
+        Outcome.release_id == release_id,
+        Outcome.kind == "deferred",
+        Outcome.attempts >= ATTEMPTS_AT_MOST,
+    )
+    if not session.scalar(select(exhausted)):
+        return None
+    receipt = count_recipients(session, release_id)
+    if receipt.total >= FEW and (receipt.waiting or not receipt.accepted):
+        return (
+            "The mail relay has put recipients off for two days, and "
+            f"{'others were not tried yet' if receipt.waiting else 'nobody was accepted'}. {_MEND}"
+        )
+    close_exhausted(session.connection(), release_id)
+    return None
+
+
+def _nobody_was_accepted(session: Session, release_id: int) -> bool:
+    """Tell whether everybody of a release was tried, and nobody of it accepted."""
+    first_are_open = exists().where(
+        Batch.release_id == release_id, Batch.kind == "first", Batch.open
+    )
+    if session.scalar(select(first_are_open)):
+        return False
+    receipt = count_recipients(session, release_id)
+    return receipt.waiting == 0 and receipt.accepted == 0

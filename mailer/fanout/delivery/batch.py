@@ -1,0 +1,298 @@
+"""Delivery of batches: each message's dot is gated by the commit of what came before it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field
+
+from mailer.fanout.acknowledgements import GO_ON, Acknowledged, AcknowledgementWriter
+from mailer.fanout.answers.pauses import NOBODY_ANSWERS
+from mailer.fanout.answers.refusals import Written
+from mailer.fanout.answers.replies import ACCEPTED, Verdict
+from mailer.fanout.batches import Claim
+from mailer.fanout.database_thread import Abandoned
+from mailer.fanout.delivery.members import Members, NextMessage
+from mailer.fanout.delivery.message import (
+    Delivery,
+    DeliveryContext,
+    Halted,
+    NotConnected,
+    SenderRefused,
+    Skipped,
+)
+from mailer.fanout.outcomes import Finding, Progress
+from mailer.fanout.recipients import LOOKED_UP_SECONDS, RecipientLoader
+from mailer.mail.smtp import Mail
+from mailer.mail.smtp_protocol import Reply
+
+_TURN_SECONDS = 5
+_STATE_SECONDS = 1.0
+"""How long the state of a release, as a commit returned it, may be relied on."""
+_SENDER_REFUSALS = 10
+"""Refusals at MAIL in a row, after which the batches of the release rest."""
+_SETTLED_SECONDS = 2.0
+_UNANSWERED = 20
+"""Dots of a release in a row that nobody answered, after which it is paused."""
+_BROKEN = "Something broke on our side; the log of the worker says what."
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class BatchContext:
+    """What all connections that deliver batches share in one process."""
+
+    delivery: DeliveryContext
+    acknowledgements: AcknowledgementWriter
+    recipients: RecipientLoader
+    waiting: dict[int, int] = field(default_factory=dict)
+    """Releases that have a free batch and no free connection here: total recipients by id."""
+    runs: set[BatchRun] = field(default_factory=set)
+    """The batches that are being sent."""
+
+
+class Pausing(Exception):
+    """The answers show that the release has to be paused; the sentence says why."""
+
+
+class BatchRun:
+    """The delivery of one claimed batch: its position, and what is not yet recorded of it."""
+
+    def __init__(self, context: BatchContext, claim: Claim) -> None:
+        self.claimed = claim
+        self._delivery = Delivery(context.delivery)
+        self._context = context
+        self._shared = context.delivery
+        self._answers = context.acknowledgements.answers(claim.release_id)
+        self._began = self._looked_up = time.monotonic()
+        self._known = Acknowledged(GO_ON, self._shared.leases.asked(claim))
+        self._position = self._recorded = claim.position
+        self._accepted = self._sender_taken = False
+        self._findings: list[Finding] = []
+        self._members = Members(context.recipients, claim)
+        self._following: NextMessage | None = None
+        self._durable: asyncio.Future[Acknowledged] | None = None
+        self._probing = claim.probe
+        # A refusal has to be durable before the next MAIL.
+        self._refused = False
+        self._written: Written | None = None
+        self._written_ahead: Written | None = None
+
+    async def run(self, delivery: Delivery) -> None:
+        """Send the batch over a connection, until it ends or has to be handed back.
+
+        Raises NotConnected, after the batch has been handed back.
+        """
+        self._delivery = delivery
+        self._context.runs.add(self)
+        try:
+            await self._go_through()
+        except Halted:
+            self._delivery.drop()
+            await self._hand_back()
+        except SenderRefused as refusal:
+            await self._hand_back(sender_refused=None if self._probing else refusal.reply)
+        except NotConnected as failure:
+            await self._hand_back()
+            await self._end_probe(failure.reply)
+            raise
+        except Pausing as pausing:
+            await self._hand_back(pause_because=str(pausing))
+        finally:
+            self._context.runs.discard(self)
+        await self._end_probe(None)
+
+    async def before_envelope(self) -> None:
+        """Wait for a permit and, after a refusal, for its commit; raises Halted and Skipped."""
+        if not self._shared.send_rate.unlimited:
+            await self._shared.permit()
+        if self._refused:
+            await self._gate()
+            self._refused = False
+        if self._is_last(self._position):
+            # Its acceptance can speak for every refusal before it, if all of them were read.
+            await self._answers.settled(_SETTLED_SECONDS)
+        await self._look_again_if_old()
+        self._written = self._answers.write()
+
+    async def before_content(self) -> Mail | None:
+        """Wait until every earlier recipient is durable, and return the message that follows.
+
+        Skipped recipients count, too: after a crash, only the recipient at the recorded position
+        may have the message already. Raises Halted and Skipped.
+        """
+        # The next message is composed while the last acknowledgement is being committed.
+        if self._following is None:
+            self._following = await self._members.next_message(self._position + 1)
+        await self._gate()
+        await self._look_again_if_old()
+        following = self._following
+        if (
+            following.mail is None
+            or self._has_to_end()
+            or not self._shared.send_rate.unlimited
+            or not following.is_fresh
+            or self._is_last(following.position)
+        ):
+            return None
+        self._written_ahead = self._answers.write()
+        return following.mail
+
+    def lost(self, *, after_dot: bool) -> None:
+        """Count the envelopes that get no answer any more."""
+        if self._written is not None:
+            self._answers.lost(self._written, after_dot=after_dot)
+        if self._written_ahead is not None:
+            self._answers.lost(self._written_ahead)
+        self._written = self._written_ahead = None
+        # The same recipient is named again, so that what is known must be known to be so.
+        self._known = Acknowledged(GO_ON, 0.0)
+
+    @property
+    def unwritten(self) -> int:
+        """How many members of the batch have not been written to yet, as far as is known."""
+        written = (self._written is not None) + (self._written_ahead is not None)
+        return len(self.claimed.members) - self._position - written
+
+    def _is_last(self, position: int) -> bool:
+        """Tell whether a member is the last one of the release that this process has claimed."""
+        return position == len(self.claimed.members) - 1 and not any(
+            run.unwritten
+            for run in self._context.runs
+            if run is not self and run.claimed.release_id == self.claimed.release_id
+        )
+
+    async def _end_probe(self, reply: Reply | None) -> None:
+        """Note that the probe failed, if this is one and nothing was accepted."""
+        if self._probing:
+            await self._shared.probe_failed(reply)
+
+    async def _go_through(self) -> None:
+        """Go through the members in order; a mistake of ours pauses this release alone."""
+        try:
+            await self._send_all()
+        except (Halted, SenderRefused, NotConnected, Pausing, Abandoned):
+            raise
+        except Exception as error:
+            log.exception("Batch %d broke.", self.claimed.batch_id)
+            self._delivery.drop()
+            raise Pausing(_BROKEN) from error
+
+    async def _send_all(self) -> None:
+        """Go through the members in order; raises what `hand_over` does."""
+        while (mail := await self._next()) is not None:
+            if self._has_to_end():
+                await self._hand_back()
+                return
+            verdict = await self._hand_over(mail)
+            if self._probing and verdict.kind in ("deferred", "doubted"):
+                # It counts against nobody.
+                await self._hand_back()
+                return
+            await self._note(mail, verdict)
+        await (self._durable or self._record())
+
+    async def _hand_over(self, mail: Mail) -> Verdict:
+        """Hand over one message, again while the relay refuses the sender only now and then."""
+        while True:
+            self._written, self._written_ahead = self._written_ahead, None
+            try:
+                return await self._delivery.hand_over(mail, self)
+            except SenderRefused as refusal:
+                if self._probing or self._is_refused_too_often(refusal.reply):
+                    raise
+                self._refused = True
+                self._record()
+
+    def _is_refused_too_often(self, reply: Reply) -> bool:
+        written, self._written = self._written, None
+        at_most = 1 if self.claimed.rests else _SENDER_REFUSALS
+        return written is not None and self._answers.sender_refused(written) >= at_most
+
+    async def _hand_back(
+        self, *, pause_because: str | None = None, sender_refused: Reply | None = None
+    ) -> None:
+        """Record the position and what was found up to it, and free the batch's lease."""
+        self._delivery.drop_if_sent_ahead()
+        self.lost(after_dot=False)
+        progress = self._progress()
+        progress.hand_back = True
+        progress.pause_because, progress.sender_refused = pause_because, sender_refused
+        await self._context.acknowledgements.record(progress)
+
+    async def _next(self) -> Mail | None:
+        """Step over skipped recipients, record up to there, and return the next message."""
+        following, self._following = self._following, None
+        if following is None or not (self._written_ahead or following.is_fresh):
+            following = await self._members.next_message(self._position)
+        self._looked_up = following.asked
+        self._findings += following.skipped
+        self._position = following.position
+        if self._recorded < self._position:
+            self._record()
+        return following.mail
+
+    async def _gate(self) -> None:
+        """Wait until every earlier recipient is durable; raises Halted."""
+        if self._durable is not None:
+            self._known = await self._durable
+        # Too little is left of the lease to rely on it, so it is renewed first.
+        if self._known.state == GO_ON and not self._shared.leases.is_safe(self.claimed):
+            self._known = await self._record()
+        if self._known.state != GO_ON:
+            raise Halted
+
+    async def _look_again_if_old(self) -> None:
+        """Read once more what was read too long ago; raises Halted and Skipped."""
+        now = time.monotonic()
+        known_is_new = now - self._known.asked <= _STATE_SECONDS
+        if known_is_new and now - self._looked_up <= LOOKED_UP_SECONDS:
+            return
+        state, skip = await self._context.recipients.look_again(self.claimed, self._position)
+        self._known = Acknowledged(state, now)
+        if state != GO_ON:
+            raise Halted
+        if skip is not None:
+            raise Skipped(skip)
+
+    async def _note(self, mail: Mail, verdict: Verdict) -> None:
+        """Keep what became of a message until it is recorded, and count what it says of more."""
+        member = self.claimed.members[self._position]
+        written, self._written = self._written, None
+        if written is not None:
+            self._answers.note(written, verdict.kind, member)
+        if verdict is ACCEPTED:
+            self._accepted, self._probing = True, False
+        if verdict is not ACCEPTED or self.claimed.retry:
+            self._findings.append(Finding(member, mail.recipient, verdict))
+        if self.claimed.rests and verdict.kind in ("accepted", "deferred", "doubted"):
+            self._sender_taken = True
+        self._position, self._refused = self._position + 1, verdict is not ACCEPTED
+        if verdict.kind == "unanswered" and self._answers.unanswered >= _UNANSWERED:
+            raise Pausing(NOBODY_ANSWERS)
+        await self._shared.count(mail.recipient, verdict)
+
+    def _has_to_end(self) -> bool:
+        """Tell whether to hand back: shutdown, a halt, too many connections, other releases."""
+        shared, durable = self._shared, self._durable
+        halted = durable is not None and durable.done() and durable.result().state != GO_ON
+        waits = shared.relay_waits and not self._probing
+        if halted or waits or shared.shutdown.is_set():
+            return True
+        if time.monotonic() - self._began < _TURN_SECONDS:
+            return False
+        return bool(shared.over_share or self._context.waiting.keys() - {self.claimed.release_id})
+
+    def _record(self) -> asyncio.Future[Acknowledged]:
+        self._recorded = self._position
+        self._durable = self._context.acknowledgements.record(self._progress())
+        return self._durable
+
+    def _progress(self) -> Progress:
+        """Take what is not yet recorded; a finding must be written with its position."""
+        progress = Progress(self.claimed, self._position, self._accepted, self._findings)
+        progress.sender_taken = self._sender_taken
+        self._accepted, self._findings, self._sender_taken = False, [], False
+        return progress

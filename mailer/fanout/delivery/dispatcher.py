@@ -1,0 +1,218 @@
+"""The dispatcher fills the SMTP connections of a process with batches or outbox messages."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Protocol
+
+from mailer.fanout.answers import backoff
+from mailer.fanout.answers.backoff import Backoff
+from mailer.fanout.delivery.leases import Claimed
+from mailer.fanout.delivery.message import Delivery, DeliveryContext, NotConnected
+from mailer.mail.smtp_protocol import Reply
+
+LOOK_SECONDS = 0.05
+_GATHER_SECONDS = 0.005
+_HOUSEKEEPING_SECONDS = 1.0
+_BACKOFF_SECONDS = 1.0
+"""How often a process that sends looks whether another has begun the relay backoff."""
+_SHUTDOWN_SECONDS = 7
+_CLOSED_SECONDS = 300
+"""How long a connection that the relay answered with a refusal stays closed."""
+_UNANSWERED_SECONDS = 10
+_GRACE_SECONDS = 1.0
+"""Another process may just have begun to send: its first acceptance is noted within this time."""
+_RETRIES_FIRST_MILLISECONDS = 3_600_000
+"""For an hour after a relay backoff, recipients who were put off go before those never tried."""
+
+log = logging.getLogger(__name__)
+
+
+class Run(Protocol):
+    """Something claimed, which is to be sent over a connection."""
+
+    @property
+    def claimed(self) -> Claimed:
+        """The row that is leased."""
+
+    async def run(self, delivery: Delivery) -> None:
+        """Send it; raises NotConnected after it has been handed back."""
+
+
+class Work(Protocol):
+    """Where runs come from: releases, or the outbox."""
+
+    closed_seconds: float
+    """How long a connection that the relay refused stays closed."""
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there was something to claim at the last look."""
+
+    @property
+    def is_preparing(self) -> bool:
+        """Whether something is being made that can be claimed soon."""
+
+    def is_prepared(self) -> bool:
+        """Tell, once, that it has been made."""
+
+    async def look(self) -> None:
+        """Read what there is to claim."""
+
+    async def claim(self, busy: Sequence[Run], free: int, connections: int) -> Sequence[Run]:
+        """Claim for free connections, none if there is nothing."""
+
+    async def claim_probe(self) -> Run | None:
+        """Claim the probe of the relay, if it is due, and one run to probe with."""
+
+    async def wake_another(self) -> None:
+        """Wake another worker, since more is waiting than this one has connections for."""
+
+
+class ConnectionPool:
+    """The SMTP connections of one process: those that send, and those that are idle."""
+
+    def __init__(self, context: DeliveryContext, work: Work, something_ended: asyncio.Event):
+        self._context = context
+        self._work = work
+        self._idle: list[Delivery] = []
+        self._busy: dict[asyncio.Task[None], tuple[Delivery, Run]] = {}
+        self._closed: list[float] = []
+        """When each connection that the relay did not take may be opened again."""
+        self._something_ended = something_ended
+        self._next_look = self._next_housekeeping = self._next_backoff = 0.0
+        self._backoff = Backoff()
+        self._told = False
+
+    async def run(self) -> None:
+        """Send until nothing can be claimed, or until shutdown."""
+        while not self._context.shutdown.is_set():
+            if not self._busy or time.monotonic() >= self._next_look:
+                await self._look()
+            await self._fill()
+            if not self._busy and not self._work.is_preparing:
+                break
+            await self._housekeeping()
+            await self._collect(await self._wait_for_some())
+        if self._busy:
+            await self._collect(await self._wait_for_all())
+        for idle in self._idle:
+            await idle.quit()
+
+    async def _look(self) -> None:
+        """Read what there is to claim, and whether the relay backoff lasts."""
+        moment = time.monotonic()
+        self._next_look = moment + LOOK_SECONDS
+        if not self._busy or moment >= self._next_backoff:
+            self._next_backoff = moment + _BACKOFF_SECONDS
+            self._backoff = await self._context.database.run_statement(backoff.read)
+            self._context.relay_waits = self._backoff.lasts
+            ended = self._backoff.ended_before
+            self._context.retries_first = ended is not None and ended < _RETRIES_FIRST_MILLISECONDS
+        await self._work.look()
+
+    async def _fill(self) -> None:
+        """Claim something for every free connection."""
+        if self._backoff.lasts:
+            if self._backoff.probe_is_due and not self._busy:
+                self._backoff = Backoff(lasts=True)
+                if (probe := await self._work.claim_probe()) is not None:
+                    self._begin(probe)
+            return
+        connections = self._connections()
+        while self._work.is_waiting and (free := connections - len(self._busy)) > 0:
+            runs = [run for _, run in self._busy.values()]
+            claimed = await self._work.claim(runs, free, connections)
+            if not claimed:
+                return
+            for run in claimed:
+                self._begin(run)
+
+    def _begin(self, run: Run) -> None:
+        delivery = self._idle.pop() if self._idle else Delivery(self._context)
+        task = asyncio.create_task(run.run(delivery))
+        task.add_done_callback(lambda _: self._something_ended.set())
+        self._busy[task] = delivery, run
+
+    def _connections(self) -> int:
+        """Return how many connections may be used now."""
+        now = time.monotonic()
+        self._closed = [until for until in self._closed if until > now]
+        return self._context.send_rate.connections - len(self._closed)
+
+    async def _housekeeping(self) -> None:
+        """Drop connections that are too many or whose lease is lost, and wake another worker."""
+        if time.monotonic() < self._next_housekeeping:
+            return
+        self._next_housekeeping = time.monotonic() + _HOUSEKEEPING_SECONDS
+        for delivery, run in self._busy.values():
+            # Another process may have it: the relay's reply is not waited for here.
+            if not self._context.leases.is_ours(run.claimed):
+                delivery.drop()
+        connections = self._context.send_rate.connections
+        self._context.over_share = len(self._busy) > connections
+        while self._idle and len(self._busy) + len(self._idle) > connections:
+            await self._idle.pop().quit()
+        if self._work.is_waiting and not self._backoff.lasts:
+            await self._work.wake_another()
+
+    async def _wait_for_some(self) -> list[asyncio.Task[None]]:
+        """Wait until a run or a preparation ends, at most until the next look."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                await self._something_ended.wait()
+        self._something_ended.clear()
+        if self._work.is_prepared():
+            self._next_look = 0.0
+        elif any(task.done() for task in self._busy):
+            # One claim serves many connections at the price of one.
+            await asyncio.sleep(_GATHER_SECONDS)
+        return [task for task in self._busy if task.done()]
+
+    async def _wait_for_all(self) -> list[asyncio.Task[None]]:
+        """Wait for the messages being sent; connections still busy after 7 seconds are dropped."""
+        await asyncio.wait(self._busy, timeout=_SHUTDOWN_SECONDS)
+        for task in [task for task in self._busy if not task.done()]:
+            task.cancel()
+            delivery, _ = self._busy.pop(task)
+            delivery.drop()
+        return list(self._busy)
+
+    async def _collect(self, ended: Sequence[asyncio.Task[None]]) -> None:
+        """Put the connections of ended runs among the idle ones, or close them for a while."""
+        refusals: list[Reply | None] = []
+        for task in ended:
+            delivery, _ = self._busy.pop(task)
+            self._idle.append(delivery)
+            try:
+                task.result()
+            except NotConnected as failure:
+                refusals.append(failure.reply)
+        if refusals and not self._backoff.lasts:
+            await self._not_connected(refusals)
+
+    async def _not_connected(self, refusals: Sequence[Reply | None]) -> None:
+        """Leave connections closed for a while: a relay may allow fewer than we open."""
+        for reply in refusals:
+            seconds = _UNANSWERED_SECONDS if reply is None else self._work.closed_seconds
+            self._closed.append(time.monotonic() + seconds)
+        if not self._busy and not any(idle.connection for idle in self._idle):
+            await self._nobody_connects(refusals[-1])
+        elif refusals[-1] is not None and not self._told:
+            self._told = True
+            log.warning(
+                "The relay does not take as many connections as we open (%s); if it stays so, set "
+                "MAILER_RELAY_CONNECTIONS to the number that it allows.",
+                refusals[-1].status,
+            )
+
+    async def _nobody_connects(self, reply: Reply | None) -> None:
+        """Begin the relay backoff, unless the relay has answered another process just now."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE_SECONDS):
+                await self._context.shutdown.wait()
+        await self._context.not_connected(reply)

@@ -1,0 +1,145 @@
+"""Outbox messages: how they are claimed, finished, and tried again while they are of use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Select, select, update
+from sqlalchemy.orm import Session
+
+from mailer.fanout.answers.replies import Verdict
+from mailer.storage.database import database_now
+from mailer.storage.leases import Key, is_free, is_lost, taken
+from mailer.storage.models import OutboxMessage, Publisher, Subscriber, Subscription
+from mailer.storage.types import now
+
+_WAITS = (1, 12, 48, 288)
+"""Waits between attempts, each times MAILER_RETRY_SECONDS: 5 minutes, an hour, 4 hours, a day."""
+_OF_USE = timedelta(hours=48)
+"""How long a confirmation can be used; the other letters are tried as long."""
+_TRIED_AGAIN = ("deferred", "doubted", "unanswered")
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedMessage:
+    """One claimed outbox message, and everything needed to compose and send it."""
+
+    outbox_id: int
+    epoch: int
+    kind: str
+    message_id: str
+    created_at: datetime
+    attempts: int
+    before: str
+    """What became of the attempt before."""
+    subscription_id: int
+    address: str | None
+    has_left: bool
+    locale: str
+    publisher: Publisher
+    release_id: int | None = None
+    probe: bool = False
+    """Whether it is sent to find out whether the relay is well."""
+
+    @property
+    def key(self) -> Key:
+        """The id of the row, and its epoch."""
+        return self.outbox_id, self.epoch
+
+
+def messages_are_waiting(session: Session) -> bool:
+    """Tell whether an outbox message is due and not leased."""
+    return session.scalar(_due().limit(1)) is not None
+
+
+def claim_messages(
+    session: Session, lease_seconds: int, at_most: int = 1, *, probe: bool = False
+) -> list[ClaimedMessage]:
+    """Claim the oldest messages that are due; each lease is fenced by an epoch, as a batch's is."""
+    candidates = _due().order_by(OutboxMessage.id).limit(at_most).with_for_update(skip_locked=True)
+    letters = session.scalars(
+        update(OutboxMessage)
+        .where(OutboxMessage.id.in_(candidates))
+        .values(**taken(OutboxMessage))
+        .returning(OutboxMessage)
+        .execution_options(synchronize_session=False, populate_existing=True),
+        {"lease": lease_seconds * 1000},
+    ).all()
+    return [_claimed(session, letter, probe=probe) for letter in letters]
+
+
+def _claimed(session: Session, letter: OutboxMessage, *, probe: bool) -> ClaimedMessage:
+    subscription = session.get_one(Subscription, letter.subscription_id)
+    person = subscription.subscriber_id and session.get(Subscriber, subscription.subscriber_id)
+    return ClaimedMessage(
+        outbox_id=letter.id,
+        epoch=letter.epoch,
+        kind=letter.kind,
+        message_id=letter.message_id,
+        created_at=letter.created_at,
+        attempts=letter.attempts,
+        before=letter.outcome or "",
+        subscription_id=subscription.id,
+        address=person.address if person else None,
+        has_left=subscription.ended_at is not None,
+        locale=subscription.locale,
+        publisher=session.get_one(Publisher, subscription.publisher_id),
+        probe=probe,
+    )
+
+
+def finish_message(
+    session: Session, claimed: ClaimedMessage, verdict: Verdict, retry_seconds: int
+) -> None:
+    """Record what became of a message, if its lease is still ours.
+
+    Whom the relay put off or refused is tried again with growing waits, for as long as the letter
+    is of use; it may be the relay's fault. A second dot that is not answered ends the attempts.
+    """
+    outcome = f"{verdict.kind} {verdict.reason}".strip()[:40]
+    values: dict[str, object] = {
+        "lease_until": None,
+        "attempts": claimed.attempts + 1,
+        "outcome": outcome,
+    }
+    twice = verdict.kind == "unanswered" and claimed.before.startswith("unanswered")
+    tried_again = verdict.kind in _TRIED_AGAIN and not twice and claimed.attempts < len(_WAITS)
+    if tried_again and now() - claimed.created_at < _OF_USE:
+        wait = retry_seconds * _WAITS[claimed.attempts]
+        values["not_before"] = database_now() + wait * 1000
+    else:
+        values["finished_at"] = now()
+    _write(session, claimed, values)
+
+
+def hand_back_message(session: Session, claimed: ClaimedMessage, seconds: int) -> None:
+    """Free a message that could not be tried; no attempt is counted."""
+    _write(
+        session,
+        claimed,
+        {"lease_until": None, "not_before": database_now() + seconds * 1000},
+    )
+
+
+def free_lost_messages(session: Session) -> None:
+    """Free messages whose lease has run out, so that they are claimed again."""
+    session.execute(
+        update(OutboxMessage)
+        .where(OutboxMessage.finished_at.is_(None), is_lost(OutboxMessage))
+        .values(epoch=OutboxMessage.epoch + 1, lease_until=None)
+    )
+
+
+def _due() -> Select[int]:
+    return select(OutboxMessage.id).where(
+        OutboxMessage.finished_at.is_(None), *is_free(OutboxMessage)
+    )
+
+
+def _write(session: Session, claimed: ClaimedMessage, values: dict[str, object]) -> None:
+    session.execute(
+        update(OutboxMessage)
+        .where(OutboxMessage.id == claimed.outbox_id, OutboxMessage.epoch == claimed.epoch)
+        .values(values)
+    )

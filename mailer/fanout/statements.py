@@ -1,0 +1,133 @@
+"""Statements that run once for every few messages, each in the SQL that its database runs fastest.
+
+By the name of the dialect. Each can be pasted into psql or sqlite3.
+"""
+
+from __future__ import annotations
+
+from mailer.storage.database import NOW, TIMESTAMP
+
+# This runs once for every few messages, so each database gets the statement that it runs fastest.
+# The state is a subquery: a plan that joined the releases might begin with all batches of each.
+MOVE_ON = {
+    "postgresql": f"""
+        UPDATE batches
+        SET position = given.position, open = given.position < size, lease_until =
+            CASE WHEN given.position < size THEN {NOW["postgresql"]} + %s END
+        FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS given (id, epoch, position)
+        WHERE batches.id = given.id
+            AND batches.epoch = given.epoch
+            AND batches.position <= given.position
+            AND (SELECT state FROM releases WHERE id = batches.release_id) = 'sending'
+        """,  # noqa: S608 - made of constants
+    "sqlite": f"""
+        UPDATE batches
+        SET position = ?3, lease_until = {NOW["sqlite"]} + ?4
+        WHERE id = ?1
+            AND epoch = ?2
+            AND position <= ?3
+            AND (SELECT state FROM releases WHERE id = batches.release_id) = 'sending'
+        """,  # noqa: S608 - made of constants
+}
+# Apart from the statement above, or SQLite would rewrite the index of open batches every time.
+CLOSE_IN_SQLITE = """
+    UPDATE batches
+    SET position = ?3, lease_until = NULL, open = 0
+    WHERE id = ?1
+        AND epoch = ?2
+        AND (SELECT state FROM releases WHERE id = batches.release_id) = 'sending'
+    """
+
+_AMONG = {
+    "postgresql": "= ANY(%s::bigint[])",
+    "sqlite": "IN (SELECT value FROM json_each(?))",
+}
+CURRENT_RECIPIENTS = {
+    name: f"""
+        SELECT subscriptions.id, address, locale, CASE
+            WHEN address IS NULL THEN 'gone'
+            WHEN ended_at IS NOT NULL THEN 'left'
+            WHEN suppressed_at IS NOT NULL THEN 'suppressed'
+            WHEN paused_until > {TIMESTAMP[name]} THEN 'paused'
+        END
+        FROM subscriptions LEFT JOIN subscribers ON subscribers.id = subscriber_id
+        WHERE subscriptions.id {among}
+        """  # noqa: S608 - made of constants
+    for name, among in _AMONG.items()
+}
+
+_GIVEN = {
+    "postgresql": """
+        SELECT * FROM json_to_recordset(CAST(:given AS json)) AS given (
+            release_id bigint, subscription_id bigint, letter text, kind text, reason text,
+            counted int, unanswered int, doubted boolean, batch_id bigint
+        )""",
+    "sqlite": """
+        SELECT value ->> 'release_id' AS release_id, value ->> 'subscription_id' AS subscription_id,
+            value ->> 'letter' AS letter, value ->> 'kind' AS kind, value ->> 'reason' AS reason,
+            value ->> 'counted' AS counted, value ->> 'unanswered' AS unanswered,
+            value ->> 'doubted' AS doubted, value ->> 'batch_id' AS batch_id
+        FROM json_each(:given)""",
+}
+_LEAST = {"postgresql": "least", "sqlite": "min"}
+_GREATEST = {"postgresql": "greatest", "sqlite": "max"}
+
+# A recipient of a first batch gets a row, once. The row of a recipient of a retry batch changes
+# only while it belongs to this batch: run again after it, the same transaction changes nothing.
+WRITE_OUTCOMES = {
+    name: f"""
+        WITH given AS ({_GIVEN[name]}),
+        counted AS (
+            SELECT given.release_id, given.subscription_id, given.letter, given.reason,
+                given.batch_id, given.doubted,
+                coalesce(before.attempts, 0) + given.counted AS attempts,
+                coalesce(before.unanswered, 0) + given.unanswered AS unanswered,
+                before.doubted_at,
+                CASE
+                    WHEN given.doubted AND (
+                        before.marked OR before.doubted_at <= {NOW[name]} - :day
+                    ) THEN 'refused'
+                    ELSE given.kind
+                END AS kind
+            FROM given LEFT JOIN outcomes AS before
+                ON before.release_id = given.release_id
+                AND before.subscription_id = given.subscription_id
+            WHERE given.batch_id IS NULL OR given.batch_id = before.batch_id
+        ),
+        judged AS (
+            SELECT release_id, subscription_id, letter, batch_id, attempts, unanswered,
+                CASE WHEN unanswered >= 2 THEN 'skipped' ELSE kind END AS kind,
+                CASE WHEN unanswered >= 2 THEN 'unanswered' ELSE reason END
+                    AS reason,
+                CASE WHEN doubted AND kind = 'deferred' THEN coalesce(doubted_at, {NOW[name]}) END
+                    AS doubted_at,
+                doubted_at AS doubted_before
+            FROM counted
+        )
+        INSERT INTO outcomes AS written (
+            release_id, subscription_id, letter, kind, reason, at, attempts, unanswered, doubted_at,
+            marked, next_at, batch_id
+        )
+        SELECT release_id, subscription_id, letter, kind, reason, {TIMESTAMP[name]},
+            attempts, unanswered, doubted_at, false,
+            CASE
+                WHEN kind <> 'deferred' THEN NULL
+                WHEN doubted_at IS NULL THEN {NOW[name]} + {_LEAST[name]}(
+                    :longest,
+                    :retry * (CAST(1 AS bigint) << {_GREATEST[name]}(attempts - 1, 0))
+                )
+                WHEN doubted_before IS NULL THEN {NOW[name]} + :hour
+                ELSE {_GREATEST[name]}({NOW[name]} + :hour, doubted_before + :day)
+            END,
+            batch_id
+        FROM judged
+        WHERE true
+        ON CONFLICT (release_id, subscription_id) DO UPDATE SET
+            kind = excluded.kind, reason = excluded.reason, at = excluded.at,
+            attempts = excluded.attempts, unanswered = excluded.unanswered,
+            doubted_at = excluded.doubted_at, marked = false,
+            next_at = excluded.next_at, batch_id = NULL
+        WHERE written.batch_id = excluded.batch_id
+        """  # noqa: S608 - made of constants
+    for name in NOW
+}
