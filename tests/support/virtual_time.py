@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 import pytest
 from sqlalchemy import Engine, event
@@ -22,8 +23,15 @@ from sqlalchemy import Engine, event
 from mailer.storage import types
 
 BEGINNING = datetime(2026, 11, 28, 9, tzinfo=UTC)
-_JULIAN_1970 = 2440587.5
-_DAY = timedelta(days=1)
+_FORMAT = "%Y-%m-%d %H:%M:%f"
+_MILLISECONDS_A_DAY = 86_400_000
+# SQLite counts milliseconds since noon of 24 November 4714 BC.
+_MILLISECONDS_1970 = 210_866_760_000_000
+_READ_ANOTHER_CLOCK = (
+    *("date", "time", "datetime", "unixepoch", "timediff"),
+    *("current_date", "current_time", "current_timestamp"),
+)
+"""The other functions by which SQLite tells the time, and the keywords, which are functions too."""
 
 
 class VirtualClock:
@@ -31,6 +39,7 @@ class VirtualClock:
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self._misread: list[str] = []
 
     def monotonic(self) -> float:
         """Return the virtual seconds, in place of `time.monotonic`."""
@@ -42,7 +51,11 @@ class VirtualClock:
 
     @contextmanager
     def installed(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-        """Let Python and every new SQLite connection read this clock."""
+        """Let Python and every new SQLite connection read this clock.
+
+        A statement that would read SQLite's clock in another way than the project does raises
+        OperationalError. The service may catch that, so AssertionError follows at the end.
+        """
         real_now = types.now
         with monkeypatch.context() as patched:
             patched.setattr(time, "monotonic", self.monotonic)
@@ -56,19 +69,33 @@ class VirtualClock:
                 yield
             finally:
                 event.remove(Engine, "connect", self._set_sqlite_clock)
+        assert not self._misread, f"no virtual time for these: {self._misread}"
 
     def _set_sqlite_clock(self, connection: Any, _record: object) -> None:
         """Replace the SQL functions by which statements read SQLite's clock."""
         if isinstance(connection, sqlite3.Connection):
-            connection.create_function("julianday", 1, self._julianday)
-            connection.create_function("strftime", 2, self._strftime)
+            connection.create_function("julianday", -1, self._julianday)
+            connection.create_function("strftime", -1, self._strftime)
+            for name in _READ_ANOTHER_CLOCK:
+                connection.create_function(name, -1, partial(self._refuse, name))
 
-    def _julianday(self, _now: str) -> float:
-        return _JULIAN_1970 + (self.now() - datetime(1970, 1, 1, tzinfo=UTC)) / _DAY
+    def _julianday(self, *arguments: object) -> float:
+        """Count days with the digits that SQLite has: it knows milliseconds."""
+        if arguments != ("now",):
+            self._refuse("julianday", *arguments)
+        passed = (self.now() - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+        return (_MILLISECONDS_1970 + passed) / _MILLISECONDS_A_DAY
 
-    def _strftime(self, _format: str, _now: str) -> str:
-        """Write the time as SQLAlchemy writes moments in SQLite."""
-        return self.now().strftime("%Y-%m-%d %H:%M:%S.%f")
+    def _strftime(self, *arguments: object) -> str:
+        """Write the time with the digits that SQLite writes, three behind the point."""
+        if arguments != (_FORMAT, "now"):
+            self._refuse("strftime", *arguments)
+        return self.now().replace(tzinfo=None).isoformat(" ", "milliseconds")
+
+    def _refuse(self, name: str, *arguments: object) -> NoReturn:
+        """Raise, rather than tell the real time or a wrong one."""
+        self._misread.append(f"{name}{arguments}")
+        raise NotImplementedError(self._misread[-1])
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
