@@ -2,21 +2,25 @@
 
     relay = ScriptedRelay(clock, script(("ada@example.org", "rcpt", Answer("550 5.1.1 Unknown"))))
 
-Stages are `banner`, `hello`, `mail`, `rcpt`, `data` and `dot`.
+Stages are `banner`, `hello`, `mail`, `rcpt`, `data` and `dot`. It keeps to RFC 5321: what is out of
+order gets 503, a message goes to each recipient that was accepted, and after 421 the connection
+is closed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tests.support.virtual_time import VirtualClock
 
 Stage = Literal["banner", "hello", "mail", "rcpt", "data", "dot"]
+Moment = Literal["before", "after"]
 STAGES: tuple[Stage, ...] = ("banner", "hello", "mail", "rcpt", "data", "dot")
 
 _GOOD: dict[Stage, str] = {
@@ -27,6 +31,10 @@ _GOOD: dict[Stage, str] = {
     "data": "354 End data with <CR><LF>.<CR><LF>",
     "dot": "250 2.0.0 Ok",
 }
+_HELO = "250 relay.example"
+_RCPT = re.compile(r"RCPT TO:<([^>]+)>", re.IGNORECASE)
+_STUFFED = re.compile(rb"(\A|(?<=\r\n))\.")
+_CUT_SECONDS = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +42,31 @@ class Answer:
     """What the relay does at a stage; without a reply it is silent.
 
     `keeps` says for the dot whether the message is accepted, whatever is answered; None means
-    that a reply of 2yz accepts it, and nothing else does.
+    that a reply of 2yz accepts it, and nothing else does. `closes` says whether the relay then
+    closes the connection; None means that it does so after 421, as the RFC says.
     """
 
     reply: str | None
     delay: float = 0.0
-    closes: bool = False
+    closes: bool | None = None
     keeps: bool | None = None
 
+    @property
+    def takes(self) -> bool:
+        """Whether a message that gets this answer at its dot is accepted."""
+        return self.keeps if self.keeps is not None else self.says("2")
+
+    @property
+    def ends(self) -> bool:
+        """Whether the relay closes the connection after this answer."""
+        return self.closes if self.closes is not None else self.says("421")
+
+    def says(self, digits: str) -> bool:
+        """Tell whether the code of the reply begins so."""
+        return self.reply is not None and self.reply.startswith(digits)
+
+
+_OUT_OF_ORDER = Answer("503 5.5.1 Out of order")
 
 Script = Callable[[Stage, str, int], Answer | None]
 """The answer to a recipient at a stage, at the n-th time from 0; None for the usual one."""
@@ -83,7 +108,8 @@ def at_random(seed: object, chances: Chances) -> Script:
         delay = draw.choice((0.1, 2.0, 40.0)) if draw.random() < chances.delay else 0.0
         silent, closes = (draw.random() < one for one in (chances.silence, chances.closing))
         keeps = draw.random() < chances.kept if silent else None
-        return Answer(None if silent else reply or _GOOD[stage], delay, closes, keeps)
+        # None: whether or not the draw says so, 421 closes.
+        return Answer(None if silent else reply or _GOOD[stage], delay, closes or None, keeps)
 
     return answer
 
@@ -99,7 +125,7 @@ def _refusal(draw: random.Random, permanent: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """One message that the relay has accepted."""
+    """One message that the relay has accepted for one recipient, without dot-stuffing."""
 
     at: float
     recipient: str
@@ -116,14 +142,20 @@ class ScriptedRelay:
         *,
         connections: int | None = None,
         messages_a_second: float | None = None,
+        cuts: object | None = None,
     ) -> None:
+        """Make a relay; replies are cut and joined at random if `cuts`, their seed, is given."""
         self.clock = clock
         self.script = script
         self.connections = connections
         self.messages_a_second = messages_a_second
+        self.cuts = None if cuts is None else random.Random(f"{cuts} cuts")
         self.open: set[_Session] = set()
         self.named: list[tuple[float, str]] = []
         self.taken: list[Taken] = []
+        self.dots = 0
+        self.at_dot: Callable[[int, Moment, asyncio.Protocol], None] = lambda *_: None
+        """Is told the number of each dot, from 0, before and after it is answered, and of whom."""
         self._times: Counter[tuple[Stage, str]] = Counter()
         self._free = 0.0
 
@@ -141,6 +173,13 @@ class ScriptedRelay:
         if throttled:
             return Answer("450 4.7.1 Rate limit exceeded")
         return self.script(stage, recipient, number) or Answer(_GOOD[stage])
+
+    def heal(self) -> None:
+        """Start anew: drop every connection, and accept everything from now on."""
+        self.script = lambda _stage, _recipient, _number: None
+        self.connections = self.messages_a_second = None
+        for session in list(self.open):
+            session.abort()
 
     def copies(self, header: bytes) -> Counter[str]:
         """Return how many messages with this header field each recipient has."""
@@ -165,19 +204,23 @@ class _Session(asyncio.Transport):
         self._protocol = protocol
         self._loop = asyncio.get_running_loop()
         self._received = b""
-        self._recipient = ""
-        self._refused = False
+        self._unsent = b""
+        self._unwelcome = False
+        self._has_sender = False
+        self._recipients: list[str] = []
         self._in_content = False
+        self._answered: int | None = None
+        """The number of a dot whose reply the client may not have read to its end."""
         self._busy = False
         self._closed = False
 
     def begin(self, *, full: bool) -> None:
         """Say the banner, or that there are too many connections."""
         self._relay.open.add(self)
-        if full:
-            self._answer(Answer("421 4.7.0 Too many connections", closes=True))
-        else:
-            self._answer(self._relay.answer("banner"))
+        too_many = Answer("421 4.7.0 Too many connections")
+        answer = too_many if full else self._relay.answer("banner")
+        self._unwelcome = answer.says("5")
+        self._answer(answer)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Receive what the client sends."""
@@ -206,14 +249,16 @@ class _Session(asyncio.Transport):
             end = b"\r\n.\r\n" if self._in_content else b"\r\n"
             # A dot alone ends content that is empty.
             if self._in_content and self._received.startswith(b".\r\n"):
-                line, self._received = b"", self._received[3:]
-            else:
-                line, found, rest = self._received.partition(end)
-                if not found:
-                    return
-                self._received = rest
+                self._received = self._received[3:]
+                self._take(b"")
+                continue
+            line, found, rest = self._received.partition(end)
+            if not found:
+                return
+            self._received = rest
             if self._in_content:
-                self._take(line)
+                # The line break before the dot belongs to the content.
+                self._take(line + b"\r\n")
             else:
                 self._obey(line.decode())
 
@@ -221,51 +266,87 @@ class _Session(asyncio.Transport):
         verb = line[:4].upper()
         if verb == "QUIT":
             self._answer(Answer("221 2.0.0 Bye", closes=True))
+        elif self._unwelcome:
+            self._answer(_OUT_OF_ORDER)
         elif verb == "RSET":
+            self._forget()
             self._answer(Answer("250 2.0.0 Ok"))
         elif verb in ("EHLO", "HELO"):
-            self._answer(self._relay.answer("hello"))
-        elif verb == "MAIL":
-            self._recipient, self._refused = "", False
-            self._envelope("mail")
-        elif verb == "RCPT":
-            self._recipient = line[9 : line.index(">")]
-            self._relay.named.append((self._relay.clock.seconds, self._recipient))
-            self._envelope("rcpt")
-        elif verb == "DATA":
-            self._envelope("data")
+            self._forget()
+            answer = self._relay.answer("hello")
+            # Only EHLO is told extensions, and so more than one line.
+            briefly = verb == "HELO" and answer.says("2")
+            self._answer(replace(answer, reply=_HELO) if briefly else answer)
+        elif verb in ("MAIL", "RCPT", "DATA"):
+            self._answer(self._envelope(verb, line))
         else:
             self._answer(Answer("500 5.5.1 Unknown command"))
 
-    def _envelope(self, stage: Stage) -> None:
-        """Answer a command of the envelope; after a refusal the following ones are out of order."""
-        if self._refused:
-            self._answer(Answer("503 5.5.1 Out of order"))
-            return
-        answer = self._relay.answer(stage, self._recipient)
-        self._refused = answer.reply is not None and answer.reply[0] not in "23"
-        self._in_content = stage == "data" and (answer.reply or "").startswith("3")
-        self._answer(answer)
+    def _envelope(self, verb: str, line: str) -> Answer:
+        """Obey a command of the envelope in its order: MAIL once, RCPT, more RCPT, DATA."""
+        recipient = _RCPT.match(line)
+        if verb == "RCPT":
+            if recipient is None:
+                return Answer("501 5.5.4 RCPT TO:<address>")
+            self._relay.named.append((self._relay.clock.seconds, recipient[1]))
+        if verb == "MAIL" and not self._has_sender:
+            answer = self._relay.answer("mail")
+            self._has_sender = answer.says("2")
+        elif recipient is not None and self._has_sender:
+            answer = self._relay.answer("rcpt", recipient[1])
+            self._recipients += [recipient[1]] if answer.says("2") else []
+        elif verb == "DATA" and self._recipients:
+            answer = self._relay.answer("data", self._recipients[-1])
+            self._in_content = answer.says("3")
+        else:
+            answer = _OUT_OF_ORDER
+        return answer
 
-    def _take(self, content: bytes) -> None:
-        self._in_content = False
-        answer = self._relay.answer("dot", self._recipient)
-        keeps = answer.keeps if answer.keeps is not None else (answer.reply or "").startswith("2")
-        if content and keeps:
-            self._relay.taken.append(Taken(self._relay.clock.seconds, self._recipient, content))
-        self._answer(answer)
+    def _take(self, stuffed: bytes) -> None:
+        """Take a message, whose dot has come, for each of its recipients."""
+        number, self._relay.dots = self._relay.dots, self._relay.dots + 1
+        answer = self._relay.answer("dot", self._recipients[-1])
+        content = _STUFFED.sub(b"", stuffed)
+        if answer.takes:
+            at = self._relay.clock.seconds
+            self._relay.taken += [Taken(at, one, content) for one in self._recipients]
+        self._forget()
+        self._relay.at_dot(number, "before", self._protocol)
+        self._answer(answer, dot=number)
 
-    def _answer(self, answer: Answer) -> None:
+    def _forget(self) -> None:
+        """End the transaction; the next begins with MAIL."""
+        self._has_sender = self._in_content = False
+        self._recipients = []
+
+    def _answer(self, answer: Answer, dot: int | None = None) -> None:
         self._busy = True
-        self._loop.call_later(answer.delay, self._send, answer)
+        self._loop.call_later(answer.delay, self._send, answer, dot)
 
-    def _send(self, answer: Answer) -> None:
+    def _send(self, answer: Answer, dot: int | None) -> None:
         if self._closed:
             return
         if answer.reply is not None:
-            self._protocol.data_received(f"{answer.reply}\r\n".encode())
-        if answer.closes:
+            self._unsent += f"{answer.reply}\r\n".encode()
+            self._answered = dot if dot is not None else self._answered
+            self._pass_on(whole=answer.ends)
+        if answer.ends:
             self.abort()
         elif answer.reply is not None:
             self._busy = False
             self._go_on()
+
+    def _pass_on(self, *, whole: bool = False) -> None:
+        """Let the client read up to a random place, and the rest a little later, if ever so."""
+        if self._closed or not self._unsent:
+            return
+        cuts = self._relay.cuts
+        place = len(self._unsent) if whole or cuts is None else cuts.randint(0, len(self._unsent))
+        now, self._unsent = self._unsent[:place], self._unsent[place:]
+        if now:
+            self._protocol.data_received(now)
+        if self._unsent:
+            self._loop.call_later(_CUT_SECONDS, self._pass_on)
+        elif self._answered is not None:
+            dot, self._answered = self._answered, None
+            self._relay.at_dot(dot, "after", self._protocol)

@@ -103,8 +103,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self, clock: VirtualClock, connect: Callable[[asyncio.Protocol], None]) -> None:
         super().__init__(_JumpingSelector(clock))
+        self._clock = clock
         self._connect = connect
-        clock.seconds = max(clock.seconds, 0.0)
+
+    def time(self) -> float:
+        """Return the virtual seconds."""
+        return self._clock.seconds
 
     async def create_connection(  # type: ignore[override]  # of its many ways only this one is used
         self, protocol_factory: Callable[[], asyncio.Protocol], *_: Any, **__: Any
