@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-import subprocess
+import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,6 +63,47 @@ def _needs_processes(item: pytest.Item) -> bool:
     )
 
 
+class Guard:
+    """Refuses to start another process while it is on duty; Python keeps it for ever."""
+
+    EVENTS = frozenset(
+        {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "os.exec"}
+    )
+
+    def __init__(self) -> None:
+        self.on_duty = False
+        sys.addaudithook(self._hear)
+
+    def _hear(self, event: str, arguments: tuple[object, ...]) -> None:
+        if self.on_duty and event in self.EVENTS:
+            raise AssertionError(f"mark this test `processes`: {event} starts {arguments}")
+
+
+GUARD = pytest.StashKey[Guard]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the guard, for `--quick`."""
+    if config.getoption("--quick"):
+        config.stash[GUARD] = Guard()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """See that no test starts a program under `--quick`, nor a fixture of any scope for it.
+
+    xdist starts its workers outside of every test.
+    """
+    guard = item.config.stash.get(GUARD, None)
+    if guard is None:
+        return (yield)
+    guard.on_duty = True
+    try:
+        return (yield)
+    finally:
+        guard.on_duty = False
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
@@ -84,17 +125,6 @@ def _no_skip(report: Report, name: str) -> Report:
         report.outcome = "failed"
         report.longrepr = f"{name} was skipped; in CI nothing is: {report.longrepr}"
     return report
-
-
-@pytest.fixture(autouse=True)
-def alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """See that no test starts a program under `--quick`."""
-
-    def refuse(*arguments: object, **_: object) -> None:
-        raise AssertionError(f"mark this test `processes`: it starts {arguments}")
-
-    if request.config.getoption("--quick"):
-        monkeypatch.setattr(subprocess, "Popen", refuse)
 
 
 @pytest.fixture(autouse=True)
