@@ -4,6 +4,8 @@
 
 The suite is run once with a record of the lines that each test reaches. Then each fault is written
 into a copy of the project, and the tests that reach its line are run there until one fails.
+Only tests count that pass there before; one whose fixture fails, or that cannot be collected, or
+that takes too long, finds nothing.
 """
 
 from __future__ import annotations
@@ -12,13 +14,12 @@ import argparse
 import ast
 import os
 import random
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
@@ -35,7 +36,10 @@ ROOT = Path(__file__).parent.parent
 KEPT = ROOT / ".mutants"
 SEED = ROOT.parent / "shared"
 PACKAGES = ("mailer/domain", "mailer/mail")
+KINDS = ("found", "not found", "not reached", "not tried", "broken", "too slow")
 _LEFT_OUT = (".git", ".venv", ".node", ".mutants", "gallery", "__pycache__", ".*_cache")
+_EVERYTHING = ("--continue-on-collection-errors", "-rA")
+_USAGE_ERROR = 4
 _SECONDS_OF_TESTS = 120
 _SECONDS_A_MUTANT = 900
 _SWAPS: dict[type[ast.AST], Callable[[], Any]] = {
@@ -222,28 +226,107 @@ def copied(tree: Path) -> Path:
     return tree
 
 
-def tried(mutant: Mutant, tests: list[str], tree: Path) -> str:
-    """Run tests in a copy of the project with the fault; returns what found it, or `nothing`."""
-    if not tests:
-        return "nothing: no test reaches it"
-    names = tree / "tests.txt"
-    names.write_text("\n".join(tests))
-    (tree / mutant.path).write_text(mutant.source)
-    command = [sys.executable, "-m", "pytest", "-n", "0", "-x", "-q", "--tb=no", f"@{names}"]
-    with subprocess.Popen(
-        command, cwd=tree, stdout=subprocess.PIPE, text=True, start_new_session=True
-    ) as running:
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a fault: its kind, by which it is counted, and what there is to say."""
+
+    kind: str
+    sentence: str
+
+
+class Copy:
+    """A copy of the project, in which tests are run with faults and without."""
+
+    def __init__(self, tree: Path) -> None:
+        self._tree = tree
+        self._sound: dict[tuple[str, str], bool] = {}
+        """Whether a test passes without a fault, by the file that would have it."""
+
+    def tried(self, mutant: Mutant, reaching: list[str]) -> Verdict:
+        """Run tests with the fault, but only those that pass without it."""
+        if not reaching:
+            return Verdict("not reached", "no test reaches it")
+        place = self._tree / mutant.path
+        original = place.read_text()
         try:
-            out, _ = running.communicate(timeout=_SECONDS_A_MUTANT)
-        except subprocess.TimeoutExpired:
-            os.killpg(running.pid, signal.SIGKILL)
-            return "the time that it takes"
+            # What ast.unparse leaves out, as comments, is no fault.
+            place.write_text(ast.unparse(ast.parse(original)))
+            self._try_without(mutant.path, reaching)
+            tests = [one for one in reaching if self._sound[mutant.path, one]]
+            dropped = f" ({len(reaching) - len(tests)} fail without it)"
+            remark = dropped if len(tests) < len(reaching) else ""
+            if not tests:
+                return Verdict("not tried", f"no test passes without it{remark}")
+            place.write_text(mutant.source)
+            verdict = self._try(tests)
+            return Verdict(verdict.kind, verdict.sentence + remark)
         finally:
-            shutil.copy(ROOT / mutant.path, tree / mutant.path)
-    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", out, re.MULTILINE)
-    if running.returncode == 0:
-        return f"nothing: {len(tests)} tests reach it"
-    return failed[1] if failed else out.strip().splitlines()[-1]
+            place.write_text(original)
+
+    def _try_without(self, path: str, tests: list[str]) -> None:
+        """Note which tests pass without a fault."""
+        new = tests = [one for one in tests if (path, one) not in self._sound]
+        code, out = self._run(tests, *_EVERYTHING) if tests else (0, "")
+        # pytest then runs nothing, and names what it does not know.
+        while code == _USAGE_ERROR:
+            lines = out.splitlines()
+            ends = {one: (f"/{one}", f": {one}") for one in tests}
+            known = [one for one in tests if not any(line.endswith(ends[one]) for line in lines)]
+            if not known or known == tests:
+                break
+            tests = known
+            code, out = self._run(tests, *_EVERYTHING)
+        for one in new:
+            # A test that passes and whose fixture then fails has two lines.
+            failed = named(out, "FAILED", [one]) or named(out, "ERROR", [one])
+            self._sound[path, one] = bool(named(out, "PASSED", [one])) and not failed
+
+    def _try(self, tests: list[str]) -> Verdict:
+        """Run tests until one fails."""
+        code, out = self._run(tests, "-x")
+        if code == 1 and not named(out, "FAILED", tests):
+            # The first error was one of a fixture; a test after it may still fail.
+            code, out = self._run(tests)
+        failed = named(out, "FAILED", tests)
+        if code == 0:
+            return Verdict("not found", f"{len(tests)} tests reach it")
+        if code == 1 and failed:
+            return Verdict("found", failed[0])
+        if code is None:
+            return Verdict("too slow", f"the tests take more than {_SECONDS_A_MUTANT} seconds")
+        last = (out.strip().splitlines() or [""])[-1]
+        return Verdict("broken", f"pytest ends with {code}: {last}")
+
+    def _run(self, tests: list[str], *options: str) -> tuple[int | None, str]:
+        """Run tests; returns the exit code of pytest, None if it took too long, and its output."""
+        names = self._tree / "tests.txt"
+        names.write_text("\n".join(tests))
+        command = [sys.executable, "-m", "pytest", "-n", "0", "-q", "--tb=no", "-rfE"]
+        with subprocess.Popen(
+            [*command, *options, f"@{names}"],
+            cwd=self._tree,
+            # Python would take the module without the fault for that with it, if both have one
+            # length and are of one second.
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        ) as running:
+            try:
+                out, _ = running.communicate(timeout=_SECONDS_A_MUTANT)
+            except subprocess.TimeoutExpired:
+                os.killpg(running.pid, signal.SIGKILL)
+                return None, ""
+        return running.returncode, out
+
+
+def named(out: str, outcome: str, tests: list[str]) -> list[str]:
+    """Return which tests the summary of pytest names with an outcome."""
+    begun = [line.removeprefix(f"{outcome} ") for line in out.splitlines() if outcome in line]
+    return [
+        one for one in tests if any(line == one or line.startswith(f"{one} - ") for line in begun)
+    ]
 
 
 def main() -> None:
@@ -260,20 +343,22 @@ def main() -> None:
     files = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
     everything = [mutant for path in files for mutant in mutants(path)]
     sample = random.Random(chosen.seed).sample(everything, chosen.number)
-    trees: SimpleQueue[Path] = SimpleQueue()
+    copies: SimpleQueue[Copy] = SimpleQueue()
     for number in range(chosen.jobs):
-        trees.put(copied(KEPT / f"tree{number}"))
+        copies.put(Copy(copied(KEPT / f"tree{number}")))
 
-    def attempt(mutant: Mutant) -> bool:
-        tree = trees.get()
-        finder = tried(mutant, suite.reaching(mutant), tree)
-        trees.put(tree)
-        print(f"{mutant}\n    {finder}", flush=True)
-        return not finder.startswith("nothing")
+    def attempt(mutant: Mutant) -> str:
+        copy = copies.get()
+        verdict = copy.tried(mutant, suite.reaching(mutant))
+        copies.put(copy)
+        print(f"{mutant}\n    {verdict.kind}: {verdict.sentence}", flush=True)
+        return verdict.kind
 
     with ThreadPoolExecutor(chosen.jobs) as threads:
-        found = sum(threads.map(attempt, sample))
-    print(f"{found} of {len(sample)} found, of {len(everything)} that could be made")
+        kinds = Counter(threads.map(attempt, sample))
+    print(f"{kinds['found']} of {len(sample)} found, of {len(everything)} that could be made")
+    for kind in KINDS[1:]:
+        print(f"{kinds[kind]} {kind}")
 
 
 if __name__ == "__main__":

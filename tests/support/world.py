@@ -122,6 +122,10 @@ class World:
         for task in list(worker.tasks):
             task.cancel()
 
+    def owner(self, protocol: asyncio.Protocol) -> WorkerTasks | None:
+        """Return the worker whose connection this is."""
+        return self._sessions[protocol]
+
     async def next_sweep(self) -> None:
         """Let time pass until the next sweep has run; there is none while no row is due."""
         await self._swept.wait()
