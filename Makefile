@@ -19,7 +19,7 @@ test: install ## run every test, against real servers; options in ARGS, as in AR
 quick: install ## run the tests that need no other process, in about a minute and a half
 	@LETTERS_EXAMPLES=$${LETTERS_EXAMPLES:-20} .venv/bin/pytest --quick $(ARGS)
 
-mutants: install ## write 60 small faults, and tell which tests find them (an hour)
+mutants: install ## write 60 small faults, and tell which tests find them (an hour or two)
 	@.venv/bin/python -m tests.mutants $(ARGS)
 
 letters: install ## generate 5,000 letters, and parse each with three readers (some minutes)

@@ -21,6 +21,7 @@ from mailer.storage.models import Publisher
 from tests.support import random_worlds
 from tests.support.press_room import PressRoom
 from tests.support.random_worlds import Ending, Plan, play
+from tests.support.scripted_relay import ScriptedRelay
 from tests.support.world import WorkerTasks, World
 
 AMONG = 100
@@ -28,6 +29,8 @@ SEEDS = (1, 4, 13, 43, 45, 22, 23, 26, 30, 38)
 """Five worlds with fewer than 20 followers, five with more; with kills, pauses and leavings."""
 SMALL = 4
 """A world with four followers, which is soon played."""
+BUSY = 7
+"""A world with five followers, some of whom are tried for two days."""
 
 
 def test_a_seed_is_one_world(migrated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,6 +99,17 @@ def test_a_release_that_stays_paused_is_found(
     monkeypatch.setattr(PressRoom, "resume", lambda *_: "paused")
     broken = _played(SMALL, migrated, monkeypatch).broken
     assert "paused, though the relay accepts everything" in broken
+
+
+def test_a_release_that_lasts_ends_once_the_relay_accepts_everything(
+    migrated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The relay alone would refuse all five for two days.
+    monkeypatch.setattr(random_worlds, "_SWEEPS_AT_MOST", 30)
+    ending = _played(BUSY, migrated, monkeypatch)
+    assert (ending.broken, ending.receipt.accepted) == ((), 5)
+    monkeypatch.setattr(ScriptedRelay, "heal", lambda _: None)
+    assert _played(BUSY, migrated, monkeypatch).broken == ("it does not end",)
 
 
 def test_a_worker_is_killed_at_its_dot(migrated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
