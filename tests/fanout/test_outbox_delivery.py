@@ -116,7 +116,7 @@ def test_a_letter_is_asked_for_five_times_with_growing_waits(room: SendingRoom) 
     room.adjust(retry_seconds=300)
     ask(room)
     room.relay.answer(FRI, at="rcpt", reply="452 4.2.2 Full")
-    waits = []
+    waits: list[float] = []
     drain(room)
     while (due := room.rows(OutboxMessage)[0].not_before) is not None and len(waits) < 6:
         waits.append(due / 1000 - time.time())
