@@ -49,7 +49,24 @@ class Conflict(MailerError):
     """The request contradicts what is already there."""
 
 
-class ReferenceTaken(Conflict):
+class ReleaseConflict(Conflict):
+    """Another release stands against this one; `release_id` says which."""
+
+    release_id: int
+
+
+class PublishedAlready(ReleaseConflict):
+    """The same content was published a short while ago under another reference."""
+
+    def __init__(self, reference: str, release_id: int) -> None:
+        super().__init__(
+            f"Release {release_id}, with the reference {reference!r}, has the same content, and "
+            'everybody would get it twice. To send it again all the same, add "again": true.'
+        )
+        self.release_id = release_id
+
+
+class ReferenceTaken(ReleaseConflict):
     """The reference belongs to a release with other content; `release_id` says which."""
 
     def __init__(self, reference: str, release_id: int) -> None:

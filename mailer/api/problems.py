@@ -16,7 +16,7 @@ from mailer.errors import (
     InvalidInput,
     MailerError,
     NotFound,
-    ReferenceTaken,
+    ReleaseConflict,
     Unauthorized,
 )
 
@@ -40,7 +40,7 @@ def mistake(error: MailerError) -> Response:
         extra["errors"] = [
             {"field": field, "detail": sentence} for field, sentence in error.problems.items()
         ]
-    if isinstance(error, ReferenceTaken):
+    if isinstance(error, ReleaseConflict):
         extra["release"] = error.release_id
     return _problem(status, str(error), extra)
 

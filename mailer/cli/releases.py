@@ -113,12 +113,48 @@ def stop(_settings: Settings, /, release_id: int) -> None:
 
 
 @release.command("resume")
-@click.argument("release_id", type=int)
+@click.argument("release_id", type=int, required=False)
+@click.option("--all", "everything", is_flag=True, help="Go on with every paused release.")
 @with_settings
-def resume(settings: Settings, release_id: int) -> None:
+def resume(settings: Settings, release_id: int | None, *, everything: bool) -> None:
     """Send a held release now, or go on with a paused one."""
-    resumed = lifecycle.resume(settings, lifecycle.publisher_of(release_id), release_id)
-    click.echo(f"Release {release_id} is {resumed.state}.")
+    if everything == (release_id is not None):
+        raise click.UsageError("Name one release, or say --all.")
+    if release_id is not None:
+        resumed = lifecycle.resume(settings, lifecycle.publisher_of(release_id), release_id)
+        click.echo(f"Release {release_id} is {resumed.state}.")
+        return
+    ids = lifecycle.resume_all(settings)
+    click.echo(
+        f"{len(ids)} releases go on: {', '.join(map(str, ids))}." if ids else "None is paused."
+    )
+
+
+@release.command("list")
+@click.option("--paused", is_flag=True, required=True, help="Those that wait to be resumed.")
+@with_settings
+def show(_settings: Settings, /, *, paused: bool) -> None:
+    """Show the paused releases of every press room, and why; exits 1 if there is one."""
+    found = lifecycle.paused_releases() if paused else ()
+    for publisher, one in found:
+        click.echo(f"Release {one.id} of {publisher.slug}: {one.paused_because}")
+    if found:
+        raise SystemExit(1)
+
+
+@release.command("retry")
+@click.argument("release_id", type=int)
+@click.option("--refused", metavar="CODE", help="Whom the relay refused so, such as 5.7.1.")
+@click.option("--unanswered", is_flag=True, help="Who may have it, and was given up: once more.")
+@with_settings
+def retry(settings: Settings, release_id: int, refused: str | None, *, unanswered: bool) -> None:
+    """Send a release again to those who were refused, once the reason is mended."""
+    if unanswered == (refused is not None):
+        raise click.UsageError("Say --refused CODE, or --unanswered.")
+    kind, reason = ("refused", refused) if refused is not None else ("skipped", "unanswered")
+    publisher = lifecycle.publisher_of(release_id)
+    number = lifecycle.retry(settings, publisher, release_id, kind, reason)
+    click.echo(f"Release {release_id} goes to {number} recipients again.")
 
 
 def _body(file: Path) -> ReleaseBody:

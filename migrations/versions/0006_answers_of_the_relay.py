@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from mailer.storage.types import Instant
+
 Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 revision = "0006"
@@ -32,6 +34,23 @@ def upgrade() -> None:
     op.add_column("publishers", sa.Column("notices", sa.String(length=320), nullable=True))
     op.add_column("releases", sa.Column("not_before", sa.BigInteger(), nullable=True))
     op.add_column("releases", sa.Column("rests", sa.Integer(), server_default="0", nullable=False))
+    op.add_column("releases", sa.Column("story_sha256", sa.String(length=64), nullable=True))
+    op.create_table(
+        "past_outcomes",
+        sa.Column("id", Id, nullable=False),
+        sa.Column("release_id", Id, nullable=False),
+        sa.Column("subscription_id", Id, nullable=False),
+        sa.Column("kind", sa.String(length=10), nullable=False),
+        sa.Column("reason", sa.String(length=20), nullable=False),
+        sa.Column("at", Instant(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["release_id"], ["releases.id"], name=op.f("fk_past_outcomes_release_id_releases")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_past_outcomes")),
+    )
+    op.create_index(
+        "ix_past_outcomes_recipient", "past_outcomes", ["release_id", "subscription_id"]
+    )
     op.add_column("batches", sa.Column("lost_at", sa.Integer(), nullable=True))
     op.add_column("batches", sa.Column("losses", sa.Integer(), server_default="0", nullable=False))
     op.add_column("outcomes", sa.Column("doubted_at", sa.BigInteger(), nullable=True))

@@ -17,6 +17,8 @@ from tests.mail.lines import Lines, speaking
 STARTTLS = b"250-relay.example.org\r\n250 STARTTLS\r\n"
 READY = b"220 2.0.0 Go ahead\r\n"
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:

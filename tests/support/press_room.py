@@ -166,6 +166,7 @@ class PressRoom:
             "language": "nb",
             "title": "Skuta er hjemme",
             "body_html": "<p>Skuta ligger ved kai.</p>",
+            "again": True,
             **fields,
         }
         body = ReleaseBody.read(content)

@@ -28,5 +28,6 @@ RELEASE: dict[str, Any] = {
 
 
 def release(**changes: Any) -> dict[str, Any]:
-    """Return the release with some fields changed."""
-    return {**RELEASE, **changes}
+    """Return the release with some fields changed; under another reference, it is sent again."""
+    again = {"again": True} if "reference" in changes else {}
+    return {**RELEASE, **again, **changes}

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Exists, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Exists, case, exists, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from mailer.config import Settings
 from mailer.errors import Conflict, NotFound
 from mailer.storage.database import database_now, identity, read_transaction, transaction
-from mailer.storage.models import Batch, Outcome, Publisher, Release
+from mailer.storage.models import Batch, Outcome, PastOutcome, Publisher, Release
 from mailer.storage.queues import wake
 from mailer.storage.types import now
 
@@ -53,6 +54,72 @@ def resume(settings: Settings, publisher: Publisher, release_id: int) -> Release
             raise Conflict(f"A release that is {release.state} cannot be resumed.")
     wake(settings.redis_url, "releases")
     return release
+
+
+def resume_all(settings: Settings) -> Sequence[int]:
+    """Go on with every paused release of every press room; returns their ids."""
+    with read_transaction() as session:
+        paused = session.execute(
+            select(Release.id, Publisher)
+            .join(Publisher, Publisher.id == Release.publisher_id)
+            .where(Release.state == "paused")
+            .order_by(Release.id)
+        ).all()
+    for release_id, publisher in paused:
+        resume(settings, publisher, release_id)
+    return [release_id for release_id, _ in paused]
+
+
+def paused_releases() -> Sequence[tuple[Publisher, Release]]:
+    """Return every paused release with its press room, oldest first."""
+    with read_transaction() as session:
+        rows = session.execute(
+            select(Publisher, Release)
+            .join(Release, Release.publisher_id == Publisher.id)
+            .where(Release.state == "paused")
+            .order_by(Release.id)
+        )
+        return [(publisher, release) for publisher, release in rows]
+
+
+def retry(settings: Settings, publisher: Publisher, release_id: int, kind: str, reason: str) -> int:
+    """Reopen a release for recipients who were refused or skipped so; returns how many.
+
+    What became of them before stays in their history. Raises NotFound, and Conflict for a release
+    that is stopped, or that a newer version has replaced.
+    """
+    with transaction() as session:
+        release = locked_for(session, publisher, release_id)
+        if session.scalar(select(exists().where(Release.replaces_id == release_id))):
+            raise Conflict(f"Release {release_id} has a newer version: retry that one.")
+        if release.state not in ("sending", "paused", "done"):
+            raise Conflict(f"A release that is {release.state} cannot be sent to anybody again.")
+        closed = (Outcome.release_id == release_id, Outcome.kind == kind, Outcome.reason == reason)
+        columns = (Outcome.release_id, Outcome.subscription_id, Outcome.kind, Outcome.reason)
+        names = [*(column.key for column in columns), "at"]
+        session.execute(
+            insert(PastOutcome).from_select(names, select(*columns, Outcome.at).where(*closed))
+        )
+        number = session.scalars(select(func.count()).where(*closed)).one()
+        session.execute(
+            update(Outcome)
+            .where(*closed)
+            .values(
+                kind="deferred",
+                at=now(),
+                attempts=0,
+                # Whoever had two unanswered dots is sent the message once more.
+                unanswered=case((Outcome.unanswered > 0, 1), else_=0),
+                doubted_at=None,
+                marked=False,
+                next_at=database_now(),
+                batch_id=None,
+            )
+        )
+        if number and release.state == "done":
+            release.state, release.finished_at = "sending", None
+    wake(settings.redis_url, "releases")
+    return number
 
 
 def find(publisher: Publisher, release_id: int) -> Release:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from mailer.config import Settings
 from mailer.domain.releases.lifecycle import finish_if_complete, initial_state, locked_for
 from mailer.domain.releases.release_body import ReleaseBody
-from mailer.errors import Conflict, InvalidInput, ReferenceTaken
+from mailer.errors import Conflict, InvalidInput, PublishedAlready, ReferenceTaken
 from mailer.mail.addresses import domain
 from mailer.storage.database import identity, insert, transaction
 from mailer.storage.models import Publisher, Release, ReleaseKind
@@ -21,13 +21,15 @@ from mailer.storage.types import now
 
 NEWS_FOR = timedelta(days=2)
 """A first version dated further back than this is published, but not mailed."""
+_TWIN_FOR = timedelta(days=7)
 _KEY_OCTETS = 32
 
 
 def publish(settings: Settings, publisher: Publisher, body: ReleaseBody) -> Release:
     """Accept a release once; a repeated call with the same content returns the same release.
 
-    Raises ReferenceTaken if the reference belongs to other content, InvalidInput for a note.
+    Raises ReferenceTaken if the reference belongs to other content, PublishedAlready if the same
+    content has another reference, and InvalidInput for a note.
     """
     if body.note is not None:
         raise InvalidInput({"note": "Only a correction has a note: nobody has a version before."})
@@ -35,6 +37,8 @@ def publish(settings: Settings, publisher: Publisher, body: ReleaseBody) -> Rele
     published_at = body.published(moment)
     mails = body.notify and published_at > moment - NEWS_FOR
     with transaction() as session:
+        if mails and not body.again:
+            _refuse_twin(session, publisher, body, moment)
         session.execute(
             insert(session, Release)
             .values(_row(session, publisher, body, moment, mails=mails))
@@ -114,6 +118,30 @@ def _replace(
     return new
 
 
+def _refuse_twin(
+    session: Session, publisher: Publisher, body: ReleaseBody, moment: datetime
+) -> None:
+    """Raise PublishedAlready if a release of the last week is the same but for its reference.
+
+    A publishing system that makes a new reference whenever it saves would mail everybody twice.
+    The lock on the press room's row lets calls that come together see each other.
+    """
+    session.get_one(Publisher, publisher.id, with_for_update={"key_share": True})
+    twin = session.execute(
+        select(Release.reference, Release.id)
+        .where(
+            Release.publisher_id == publisher.id,
+            Release.story_sha256 == body.story_sha256(),
+            Release.reference != body.reference,
+            Release.version == 1,
+            Release.created_at > moment - _TWIN_FOR,
+        )
+        .limit(1)
+    ).first()
+    if twin is not None:
+        raise PublishedAlready(twin.reference, twin.id)
+
+
 def _row(
     session: Session, publisher: Publisher, body: ReleaseBody, moment: datetime, *, mails: bool
 ) -> dict[str, Any]:
@@ -126,6 +154,7 @@ def _row(
         "publisher_id": publisher.id,
         "reference": body.reference,
         "body_sha256": body.sha256(),
+        "story_sha256": body.story_sha256() if mails else None,
         "content": body.stored(),
         "state": state,
         "first_state": state,

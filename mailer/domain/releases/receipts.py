@@ -16,6 +16,7 @@ from mailer.storage.models import (
     Batch,
     BatchMembers,
     Outcome,
+    PastOutcome,
     Publisher,
     Release,
     Subscriber,
@@ -135,7 +136,19 @@ def _state(session: Session, release: Release, subscription_id: int) -> dict[str
         state, reason = "skipped", "stopped"
     else:
         state, reason = "waiting", None
-    return {"state": state, "reason": reason, "uncertain": uncertain}
+    before = session.scalars(
+        select(PastOutcome)
+        .where(PastOutcome.release_id == release.id, PastOutcome.subscription_id == subscription_id)
+        .order_by(PastOutcome.id)
+    )
+    return {
+        "state": state,
+        "reason": reason,
+        "uncertain": uncertain,
+        "before": [
+            {"state": one.kind, "reason": one.reason, "at": one.at.isoformat()} for one in before
+        ],
+    }
 
 
 def _is_handled(session: Session, release_id: int, subscription_id: int) -> bool | None:

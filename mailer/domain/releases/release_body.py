@@ -169,6 +169,8 @@ class ReleaseBody(_Part):
     """What is different from the version before, or why it is retracted; not in a first version."""
     notify: StrictBool = True
     hold_minutes: Annotated[StrictInt, Field(ge=0, le=1_440)] | None = None
+    again: StrictBool = False
+    """Whether the same content may be mailed again under another reference; it is not stored."""
 
     @classmethod
     def read(cls, given: Any) -> Self:
@@ -182,18 +184,22 @@ class ReleaseBody(_Part):
 
     def stored(self) -> dict[str, Any]:
         """Return the validated content as plain JSON values."""
-        return self.model_dump(mode="json")
+        return self.model_dump(mode="json", exclude={"again"})
 
     def sha256(self) -> str:
         """Return the hex digest by which the same content is recognised; published_at in UTC.
 
         Fields with their default value are left out, so that new fields do not change digests.
         """
-        plain = self.model_dump(mode="json", exclude_defaults=True)
+        plain = self.model_dump(mode="json", exclude_defaults=True, exclude={"again"})
         if self.published_at is not None:
             plain["published_at"] = self.published_at.astimezone(UTC).isoformat()
-        text = json.dumps(plain, sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return _digest(plain)
+
+    def story_sha256(self) -> str:
+        """Return the hex digest of all but the reference and times: what a reader would get."""
+        apart = {"again", "reference", "published_at", "hold_minutes"}
+        return _digest(self.model_dump(mode="json", exclude_defaults=True, exclude=apart))
 
     def story(
         self, published_at: datetime, latest: tuple[content.Headline, ...] = ()
@@ -220,6 +226,11 @@ class ReleaseBody(_Part):
     def published(self, fallback: datetime) -> datetime:
         """Return the moment of publication, or the fallback if the body names none."""
         return self.published_at or fallback
+
+
+def _digest(plain: dict[str, Any]) -> str:
+    text = json.dumps(plain, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 _SENTENCES = {

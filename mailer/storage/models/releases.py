@@ -39,6 +39,8 @@ class Release(Base):
     """The letter for recipients who have an earlier version; `release` for a first version."""
     replaces_id: Mapped[int | None] = mapped_column(ForeignKey("releases.id"))
     body_sha256: Mapped[str] = mapped_column(String(64))
+    story_sha256: Mapped[str | None] = mapped_column(String(64))
+    """Of what a reader gets; null if nobody is mailed."""
     content: Mapped[dict[str, Any]]
     state: Mapped[str] = mapped_column(String(12))
     # The column keeps its first name: during a deploy, processes of both versions use it.
@@ -180,6 +182,21 @@ class Outcome(Base):
             sqlite_where=text("kind = 'refused'"),
         ),
     )
+
+
+class PastOutcome(Base):
+    """An outcome that an operator has reopened, kept in the recipient's history."""
+
+    __tablename__ = "past_outcomes"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    release_id: Mapped[int] = mapped_column(ForeignKey(Release.id))
+    subscription_id: Mapped[int] = mapped_column(Id)
+    kind: Mapped[str] = mapped_column(String(10))
+    reason: Mapped[str] = mapped_column(String(20))
+    at: Mapped[datetime]
+
+    __table_args__ = (Index("ix_past_outcomes_recipient", "release_id", "subscription_id"),)
 
 
 class Uncertain(Base):
