@@ -152,6 +152,8 @@ class ScriptedRelay:
         self.cuts = None if cuts is None else random.Random(f"{cuts} cuts")
         self.open: set[_Session] = set()
         self.named: list[tuple[float, str]] = []
+        self.sender = ""
+        """The MAIL command that is being answered, for scripts that look at the sender."""
         self.taken: list[Taken] = []
         self.dots = 0
         self.at_dot: Callable[[int, Moment, asyncio.Protocol], None] = lambda *_: None
@@ -290,6 +292,7 @@ class _Session(asyncio.Transport):
                 return Answer("501 5.5.4 RCPT TO:<address>")
             self._relay.named.append((self._relay.clock.seconds, recipient[1]))
         if verb == "MAIL" and not self._has_sender:
+            self._relay.sender = line
             answer = self._relay.answer("mail")
             self._has_sender = answer.says("2")
         elif recipient is not None and self._has_sender:

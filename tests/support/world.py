@@ -46,7 +46,9 @@ _NEXT_DUE = text("""
         UNION ALL SELECT max(next_at, waits) FROM outcomes, backoff
             WHERE kind = 'deferred' AND batch_id IS NULL
         UNION ALL SELECT max(not_before, waits) FROM outbox, backoff WHERE finished_at IS NULL
-        UNION ALL SELECT not_before FROM releases WHERE finished_at IS NULL
+        UNION ALL SELECT max(coalesce(releases.not_before, 0), waits)
+            FROM batches JOIN releases ON releases.id = release_id, backoff
+            WHERE open AND lease_until IS NULL AND state = 'sending'
         UNION ALL SELECT probe_after FROM relay
     )
 """)
@@ -73,7 +75,7 @@ class World:
         self.relay = relay
         self.loop = VirtualLoop(clock, self._connect)
         self.loop.set_task_factory(self._new_task)
-        self._workers: list[WorkerTasks] = []
+        self.workers: list[WorkerTasks] = []
         self._sessions: dict[asyncio.Protocol, WorkerTasks | None] = {}
         self._jobs = {name: asyncio.Event() for name in _DRAINS}
         self.sweeps = 0
@@ -90,7 +92,7 @@ class World:
             try:
                 return await story(self)
             finally:
-                for worker in self._workers:
+                for worker in self.workers:
                     self.kill(worker)
                 while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
                     # More than once: a cancellation can meet the end of what is waited for.
@@ -106,7 +108,7 @@ class World:
     def start_worker(self) -> WorkerTasks:
         """Start a worker process that serves both queues, as one without Redis does."""
         worker = WorkerTasks()
-        self._workers.append(worker)
+        self.workers.append(worker)
         token = _WORKER.set(worker)
         for name in _DRAINS:
             asyncio.create_task(self._serve(name))  # noqa: RUF006 - the factory keeps it

@@ -133,6 +133,8 @@ class ConnectionPool:
                 self._begin(run)
 
     def _begin(self, run: Run) -> None:
+        # One that is connected, if there is one: the relay may not take another connection.
+        self._idle.sort(key=lambda idle: idle.connection is not None)
         delivery = self._idle.pop() if self._idle else Delivery(self._context)
         task = asyncio.create_task(run.run(delivery))
         task.add_done_callback(lambda _: self._something_ended.set())

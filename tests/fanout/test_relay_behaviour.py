@@ -1,0 +1,488 @@
+"""Relays that answer as real ones do, on the virtual clock: who has the release, and when."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mailer.domain import publishers
+from mailer.domain.followers import follower_csv, subscriptions
+from mailer.domain.followers.subscriptions import Evidence
+from mailer.domain.releases.receipts import Receipt
+from mailer.storage.database import transaction
+from mailer.storage.models import Release
+from tests.support.press_room import DRAFT, SLUG, PressRoom
+from tests.support.scripted_relay import Answer, Script, ScriptedRelay, Stage, script
+from tests.support.world import World, world
+
+HOURS_AT_MOST = 75
+DEAD, FULL = Answer("550 5.1.1 No such user"), Answer("452 4.2.2 Mailbox full")
+ADA = "follower000@domain0.example"
+GUEST = "guest@example.org"
+PROOF = Evidence(language="nb", page="test", network=None)
+
+
+def people(number: int, domains: int = 20) -> list[str]:
+    """Name so many followers of so many domains."""
+    return [f"follower{one:03}@domain{one % domains}.example" for one in range(number)]
+
+
+def some(share: float, stage: Stage, answer: Answer) -> Script:
+    """Answer a share of the recipients so, always the same ones."""
+    return lambda at, recipient, _: (
+        answer if at == stage and recipient and random.Random(recipient).random() < share else None
+    )
+
+
+def everybody(stage: Stage, answer: Answer) -> Script:
+    return script(("", stage, answer))
+
+
+@dataclass
+class Sending:
+    """A release in a world, on its way."""
+
+    world: World
+    release_id: int
+
+    @property
+    def room(self) -> PressRoom:
+        return self.world.room
+
+    @property
+    def relay(self) -> ScriptedRelay:
+        return self.world.relay
+
+    @property
+    def receipt(self) -> Receipt:
+        """The receipt, which balances."""
+        receipt = self.room.receipt(self.release_id)
+        parts = (receipt.accepted, receipt.refused, receipt.skipped, receipt.deferred)
+        assert sum(parts) + receipt.waiting == receipt.total
+        return receipt
+
+    @property
+    def because(self) -> str:
+        return self.room.release(self.release_id).paused_because or ""
+
+    async def until_at_rest(self, hours: float = HOURS_AT_MOST) -> Receipt:
+        """Let time pass until the release is done, stopped or paused, or for so long."""
+        end = self.world.clock.seconds + hours * 3600
+        while (receipt := self.receipt).state in ("sending", "stopping"):
+            assert self.world.clock.seconds < end, receipt
+            await self.world.next_sweep()
+        return receipt
+
+    def taken(self) -> Counter[str]:
+        return self.relay.copies(b"\r\nPrecedence: list\r\n")
+
+
+Playing = Callable[..., Any]
+
+
+@pytest.fixture
+def playing(migrated: Path, monkeypatch: pytest.MonkeyPatch) -> Playing:
+    """Play a story: followers, one release, some workers, and a relay with a script."""
+
+    def play(
+        answers: Script,
+        followers: list[str],
+        story: Callable[[Sending], Awaitable[Any]],
+        workers: int = 1,
+        relay: dict[str, Any] | None = None,
+        **settings: Any,
+    ) -> Any:
+        settings = {"connections": 16, **settings}
+        make = lambda clock: ScriptedRelay(clock, answers, **(relay or {}))  # noqa: E731
+        with world(migrated, monkeypatch, make, **settings) as made:
+            made.room.add_followers(*followers)
+
+            async def run(running: World) -> Any:
+                for _ in range(workers):
+                    running.start_worker()
+                return await story(Sending(running, running.room.publish()))
+
+            return made.run(run)
+
+    return play
+
+
+@pytest.mark.parametrize("stage", ["rcpt", "dot"])
+@pytest.mark.parametrize(
+    "reply",
+    ["452 4.2.2 Full", "451 4.3.0 Later", "421 4.7.28 Too much", "450 4.7.1 Grey", "454 No"],
+)
+def test_one_who_is_put_off_holds_nobody_up_and_is_given_up_alone(
+    playing: Playing, stage: Stage, reply: str
+) -> None:
+    async def story(sending: Sending) -> None:
+        await asyncio.sleep(5)
+        assert sending.taken() == Counter(followers[1:])
+        receipt = await sending.until_at_rest()
+        assert (receipt.state, receipt.accepted, receipt.refused) == ("done", 199, 1)
+        assert sending.room.outcome(sending.release_id, ADA) == ("refused", "expired")
+
+    followers = people(200)
+    playing(script((ADA, stage, Answer(reply))), followers, story)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("stage", ["rcpt", "data", "dot"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer("451 4.3.0 Later"),
+        Answer("421 4.7.0 Closing"),
+        DEAD,
+        Answer("554 5.7.1 No"),
+        Answer("250 Ok", closes=True),
+        Answer(None, closes=True, keeps=False),
+    ],
+    ids=["451", "421", "550", "554", "closes after", "closes before"],
+)
+def test_a_fifth_who_are_sick_hold_nobody_up(
+    playing: Playing, workers: int, stage: Stage, answer: Answer
+) -> None:
+    if answer.reply == "250 Ok" and stage == "data":
+        answer = replace(answer, reply="354 Go on")
+    sick = some(0.2, stage, answer)
+    followers = people(300)
+    healthy = [one for one in followers if sick(stage, one, 0) is None]
+
+    async def story(sending: Sending) -> None:
+        await asyncio.sleep(5)
+        taken = sending.taken()
+        assert set(healthy) <= set(taken)
+        assert sending.receipt.state in ("sending", "done")
+        assert max(taken.values()) == 1
+        assert sending.receipt.waiting == 0
+
+    playing(sick, followers, story, workers)
+
+
+def test_everybody_sick_at_random_has_it_when_they_are_well(playing: Playing) -> None:
+    def answers(stage: Stage, recipient: str, number: int) -> Answer | None:
+        draw = random.Random(f"{recipient} {number}").random()
+        if stage == "rcpt" and recipient and draw < 0.05:
+            return Answer("451 4.3.0 Later")
+        if stage == "dot" and draw > 0.98:
+            return Answer(None, closes=True, keeps=draw > 0.99)
+        return None
+
+    async def story(sending: Sending) -> None:
+        await asyncio.sleep(5)
+        assert sending.receipt.accepted > 350
+        receipt = await sending.until_at_rest()
+        assert (receipt.state, receipt.refused) == ("done", 0)
+        assert receipt.accepted + receipt.skipped == 400
+        assert {
+            one for one, copies in sending.taken().items() if copies > 1
+        } <= sending.room.uncertain(sending.release_id)
+
+    playing(answers, people(400), story, 2)
+
+
+class Broken:
+    """Refuses everybody from a moment on, until it is mended."""
+
+    def __init__(self, begins: float, answer: Answer, ends: float = 1e9) -> None:
+        self.begins, self.answer, self.ends = begins, answer, ends
+        self.world: World | None = None
+
+    def __call__(self, stage: Stage, _recipient: str, _number: int) -> Answer | None:
+        seconds = self.world.clock.seconds if self.world else 0.0
+        return self.answer if stage == "rcpt" and self.begins <= seconds < self.ends else None
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("reply", ["554 5.7.1 Not from you", "550 5.1.1 No such user"])
+def test_a_relay_that_refuses_everybody_from_a_moment_on_costs_nobody_the_release(
+    playing: Playing, reply: str, workers: int
+) -> None:
+    broken = Broken(0.5, Answer(reply))
+
+    async def story(sending: Sending) -> None:
+        broken.world = sending.world
+        receipt = await sending.until_at_rest(0.1)
+        assert (receipt.state, receipt.refused) == ("paused", 0)
+        assert 0 < receipt.accepted < 600
+        assert reply.split()[1] in sending.because
+        named = len(sending.relay.named)
+        for _ in range(2):
+            # Still broken: it pauses again, and nobody is given up.
+            sending.room.resume(sending.release_id)
+            receipt = await sending.until_at_rest(0.1)
+            assert (receipt.state, receipt.refused) == ("paused", 0)
+        assert len(sending.relay.named) - named < 2 * 2 * 16 * workers + 2 * 20
+        broken.ends = sending.world.clock.seconds
+        sending.room.resume(sending.release_id)
+        receipt = await sending.until_at_rest(2)
+        assert (receipt.state, receipt.accepted, receipt.refused) == ("done", 600, 0)
+        assert sending.taken() == Counter(people(600))
+
+    playing(broken, people(600), story, workers, relay={"messages_a_second": 500.0})
+
+
+def test_after_a_stop_nobody_who_was_doubted_is_refused(playing: Playing) -> None:
+    async def story(sending: Sending) -> None:
+        await sending.until_at_rest(0.1)
+        sending.room.stop(sending.release_id)
+        receipt = await sending.until_at_rest(0.1)
+        assert (receipt.state, receipt.refused, receipt.skipped) == ("stopped", 0, 100)
+
+    playing(everybody("rcpt", DEAD), people(100), story)
+
+
+def test_forty_followers_of_two_domains_are_not_given_up_by_a_wrong_map(playing: Playing) -> None:
+    async def story(sending: Sending) -> None:
+        receipt = await sending.until_at_rest(1)
+        assert (receipt.state, receipt.refused) == ("paused", 0)
+
+    playing(everybody("rcpt", DEAD), people(40, domains=2), story)
+
+
+def test_a_domain_that_refuses_is_tried_again_and_then_believed(playing: Playing) -> None:
+    followers = people(300)
+    answers = lambda at, who, _: DEAD if at == "rcpt" and "@domain7." in who else None  # noqa: E731
+
+    async def story(sending: Sending) -> None:
+        receipt = await sending.until_at_rest(26)
+        assert (receipt.state, receipt.accepted, receipt.refused) == ("done", 285, 15)
+
+    playing(answers, followers, story)
+
+
+def test_a_relay_that_is_broken_for_a_second_costs_an_hour_and_nobody(playing: Playing) -> None:
+    broken = Broken(10.0, DEAD, 11.0)
+
+    async def story(sending: Sending) -> None:
+        broken.world = sending.world
+        receipt = await sending.until_at_rest(2)
+        assert (receipt.state, receipt.refused) == ("done", 0)
+        assert sending.taken() == Counter(people(300))
+
+    playing(broken, people(300), story, messages_a_second=10)
+
+
+def test_a_press_room_of_one_whose_mailbox_is_dead_ends_within_26_hours(playing: Playing) -> None:
+    async def story(sending: Sending) -> None:
+        receipt = await sending.until_at_rest(26)
+        assert (receipt.state, receipt.refused) == ("done", 1)
+
+    playing(everybody("rcpt", DEAD), [ADA], story)
+
+
+def test_a_dead_and_a_full_mailbox_end_by_themselves_and_are_told_apart(playing: Playing) -> None:
+    *_, last = followers = people(12)
+
+    async def story(sending: Sending) -> None:
+        receipt = await sending.until_at_rest()
+        assert receipt.reasons == {"refused": {"5.1.1": 1, "expired": 1}}
+
+    playing(script((last, "rcpt", DEAD), (ADA, "rcpt", FULL)), followers, story)
+
+
+def test_who_never_answers_the_dot_has_two_copies_at_most(playing: Playing) -> None:
+    async def story(sending: Sending) -> None:
+        receipt = await sending.until_at_rest()
+        assert (receipt.state, receipt.accepted) == ("done", 199)
+        assert sending.taken()[ADA] == 2
+        assert sending.room.outcome(sending.release_id, ADA) == ("skipped", "unanswered")
+        assert sending.room.uncertain(sending.release_id) == {ADA}
+
+    playing(script((ADA, "dot", Answer(None, closes=True, keeps=True))), people(200), story)
+
+
+@pytest.mark.parametrize("number", [12, 200])
+def test_a_filter_that_cuts_every_letter_pauses_the_release(playing: Playing, number: int) -> None:
+    async def story(sending: Sending) -> None:
+        receipt = await sending.until_at_rest(1)
+        assert (receipt.state, receipt.accepted) == ("paused", 0)
+
+    playing(everybody("dot", Answer(None, closes=True, keeps=False)), people(number), story)
+
+
+@pytest.mark.parametrize("stage", ["banner", "hello"])
+def test_a_relay_that_refuses_connections_for_a_minute_costs_a_minute_or_so(
+    playing: Playing, stage: Stage
+) -> None:
+    async def story(sending: Sending) -> None:
+        await asyncio.sleep(60)
+        assert not sending.taken()
+        sending.relay.heal()
+        receipt = await sending.until_at_rest(0.1)
+        assert (receipt.state, receipt.accepted) == ("done", 200)
+
+    playing(everybody(stage, Answer("554 5.7.1 Not you", closes=True)), people(200), story)
+
+
+def test_a_relay_that_refuses_connections_for_long_pauses_everything(playing: Playing) -> None:
+    async def story(sending: Sending) -> None:
+        second = sending.room.publish()
+        receipt = await sending.until_at_rest(0.5)
+        assert (receipt.state, receipt.waiting) == ("paused", 20)
+        assert sending.room.receipt(second).state == "paused"
+        assert 900 <= sending.world.clock.seconds < 1800
+        assert "resume --all" in sending.because
+
+    playing(everybody("banner", Answer("554 5.7.1 Not you", closes=True)), people(20), story)
+
+
+@pytest.mark.parametrize("minutes", [11, 60])
+@pytest.mark.parametrize("number", [12, 300])
+@pytest.mark.parametrize("answer", [Answer("451 4.3.0 Later"), Answer(None, closes=True)])
+def test_an_outage_costs_at_most_five_minutes_more_or_twice_the_time_for_few(
+    playing: Playing, answer: Answer, number: int, minutes: int
+) -> None:
+    stage: Stage = "rcpt" if answer.reply else "banner"
+
+    async def story(sending: Sending) -> None:
+        await asyncio.sleep(minutes * 60)
+        sending.relay.heal()
+        receipt = await sending.until_at_rest(3)
+        assert (receipt.state, receipt.accepted) == ("done", number)
+        few = number < 100 and answer.reply
+        last = max(taken.at for taken in sending.relay.taken)
+        assert last < minutes * 60 * 2 + 60 if few else minutes * 60 + 300 + 60
+
+    playing(everybody(stage, answer), people(number), story)
+
+
+def test_all_connections_that_the_relay_allows_are_used(playing: Playing) -> None:
+    async def story(sending: Sending) -> None:
+        await asyncio.sleep(10)
+        assert sending.receipt.state == "done"
+        assert sending.taken() == Counter(people(600))
+
+    playing(lambda *_: None, people(600), story, 2, relay={"connections": 4})
+
+
+@pytest.mark.parametrize("reply", ["552 5.3.4 Too big", "530 5.7.0 Log in first"])
+def test_a_sender_who_is_refused_for_good_pauses_that_release(playing: Playing, reply: str) -> None:
+    async def story(sending: Sending) -> None:
+        receipt = await sending.until_at_rest(0.2)
+        assert (receipt.state, receipt.waiting) == ("paused", 50)
+        assert reply.split()[1] in sending.because
+
+    playing(everybody("mail", Answer(reply)), people(50), story)
+
+
+def test_a_sender_who_is_put_off_for_two_days_pauses_the_release(playing: Playing) -> None:
+    async def story(sending: Sending) -> None:
+        await asyncio.sleep(120)
+        assert sending.receipt.state == "sending"
+        with transaction() as session:
+            # The rests so far took two days, but for the last ten.
+            session.get_one(Release, sending.release_id).rests = 590
+        receipt = await sending.until_at_rest(1)
+        assert (receipt.state, receipt.waiting) == ("paused", 1)
+
+    playing(everybody("mail", Answer("450 4.1.8 Unknown sender domain")), people(1), story)
+
+
+def test_a_large_domain_that_is_down_for_a_day_holds_nobody_up(playing: Playing) -> None:
+    down = [f"reader{number:03}@down.example" for number in range(150)]
+    others = people(150)
+    answers = lambda at, who, _: (  # noqa: E731
+        Answer("451 4.4.1 No answer") if at == "rcpt" and who.endswith("@down.example") else None
+    )
+
+    async def story(sending: Sending) -> None:
+        await asyncio.sleep(10)
+        assert set(others) <= set(sending.taken())
+        await asyncio.sleep(86_400)
+        sending.relay.heal()
+        receipt = await sending.until_at_rest(6)
+        assert (receipt.state, receipt.accepted) == ("done", 300)
+
+    playing(answers, [*down, *others], story)
+
+
+def test_greylisting_of_everybody_costs_its_time_and_a_quarter_of_an_hour(
+    playing: Playing,
+) -> None:
+    first: dict[str, float] = {}
+    clock: list[World] = []
+
+    def answers(stage: Stage, recipient: str, _number: int) -> Answer | None:
+        if stage != "rcpt" or not clock:
+            return None
+        seconds = clock[0].clock.seconds
+        waited = seconds - first.setdefault(recipient, seconds)
+        return None if waited >= 300 else Answer("451 4.7.1 Greylisted")
+
+    async def story(sending: Sending) -> None:
+        clock.append(sending.world)
+        receipt = await sending.until_at_rest(1)
+        assert (receipt.state, receipt.accepted) == ("done", 500)
+        assert max(taken.at for taken in sending.relay.taken) < 20 * 60
+
+    playing(answers, people(500), story)
+
+
+def test_another_press_rooms_refused_sender_holds_nobody_up(playing: Playing) -> None:
+    vika = replace(DRAFT, slug="vika", name="Vika", from_address="presse@vika.example")
+    worlds: list[World] = []
+
+    def answers(stage: Stage, _recipient: str, _number: int) -> Answer | None:
+        refused = stage == "mail" and worlds and "vika.example" in worlds[0].relay.sender
+        return Answer("450 4.1.8 Unknown sender domain") if refused else None
+
+    async def story(sending: Sending) -> None:
+        worlds.append(sending.world)
+        publishers.add(vika)
+        lines = ["address", *(f"reader{number}@vika.example" for number in range(300))]
+        follower_csv.import_followers("vika", lines, locales=("nb",))
+        other = replace(sending.room, publisher=publishers.find("vika"))
+        refused = other.publish()
+        await asyncio.sleep(30)
+        first = sending.room.publish()
+        began = sending.world.clock.seconds
+        await asyncio.sleep(10)
+        assert sending.room.receipt(first).state == "done"
+        assert max(taken.at for taken in sending.relay.taken) - began < 5
+        assert other.receipt(refused).waiting == 300
+        sending.relay.heal()
+        await asyncio.sleep(600)
+        assert other.receipt(refused).state == "done"
+
+    playing(answers, people(300), story)
+
+
+def test_one_silent_recipient_of_the_outbox_holds_up_no_other_letter(playing: Playing) -> None:
+    async def story(sending: Sending) -> None:
+        room = sending.room
+        subscriptions.sign_up(room.settings, publishers.find(SLUG), ADA, PROOF)
+        await asyncio.sleep(20)
+        began = sending.world.clock.seconds
+        subscriptions.sign_up(room.settings, publishers.find(SLUG), GUEST, PROOF)
+        await asyncio.sleep(1)
+        [letter] = [one for one in sending.relay.taken if one.recipient == GUEST]
+        assert letter.at - began < 1
+
+    playing(script((ADA, "rcpt", Answer(None))), ["other@example.org"], story)
+
+
+def test_a_third_process_that_ends_at_the_same_recipient_pauses_the_release(
+    playing: Playing,
+) -> None:
+    async def story(sending: Sending) -> None:
+        for _ in range(3):
+            await asyncio.sleep(30)
+            for worker in sending.world.workers:
+                sending.world.kill(worker)
+            await asyncio.sleep(120)
+            sending.world.start_worker()
+        receipt = await sending.until_at_rest(0.1)
+        assert receipt.state == "paused"
+        assert "Three processes" in sending.because
+        assert sending.room.rows(Release)[0].state == "paused"
+
+    playing(script((ADA, "rcpt", Answer(None))), [ADA], story)
