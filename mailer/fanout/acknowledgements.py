@@ -35,8 +35,8 @@ from mailer.fanout.outcomes import (
     mark,
     write_outcomes,
 )
-from mailer.fanout.statements import CLOSE_IN_SQLITE, MOVE_ON
-from mailer.storage.database import database_now, driver, json_rows, pg_array
+from mailer.fanout.statements import CLOSE_IN_SQLITE, MOVE_ON, pg_array
+from mailer.storage.database import database_now, driver, json_rows
 from mailer.storage.models import Batch, Release
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from mailer.storage.database import begin, db, statement_connection
+from mailer.storage.database import begin, db, is_read_only, statement_connection
 
 T = TypeVar("T")
 
@@ -129,7 +129,7 @@ def _in_session(work: Callable[[Session], T], connection: Connection) -> T:
 
 def _is_temporary(error: Exception) -> bool:
     """Tell whether the same transaction may succeed later."""
-    if isinstance(error, DBAPIError) and error.connection_invalidated:
+    if is_read_only(error) or (isinstance(error, DBAPIError) and error.connection_invalidated):
         return True
     # Errors of the driver itself, from statements that go past SQLAlchemy.
     driver = db.engine.dialect.loaded_dbapi

@@ -16,10 +16,10 @@ from mailer.fanout.batches import Claim
 from mailer.fanout.database_thread import DatabaseThread
 from mailer.fanout.outcomes import Finding
 from mailer.fanout.release_letters import LetterComposer, ReleaseLetter
-from mailer.fanout.statements import CURRENT_RECIPIENTS
+from mailer.fanout.statements import CURRENT_RECIPIENTS, pg_array
 from mailer.mail.message import UnsafeValue
 from mailer.mail.smtp import Mail
-from mailer.storage.database import driver, pg_array
+from mailer.storage.database import driver
 from mailer.storage.models import Release
 
 LOOKAHEAD = 50

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from sqlalchemy import (
     Connection,
     Dialect,
     Engine,
+    ExceptionContext,
     FromClause,
     Label,
     RootTransaction,
@@ -32,7 +33,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DisconnectionError, OperationalError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -52,6 +53,8 @@ _POSTGRESQL_TIMEOUTS = {
     # By default, the server keeps the locks of an unreachable client for two hours.
     "options": "-c idle_in_transaction_session_timeout=10s",
 }
+
+_READ_ONLY = "25006"
 
 NOW = {
     "postgresql": "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)",
@@ -175,6 +178,26 @@ def _discard_closed(connection: Any, _record: object, _proxy: object) -> None:
         raise DisconnectionError
 
 
+@event.listens_for(Engine, "handle_error", retval=True)
+def _read_only_is_away(context: ExceptionContext) -> OperationalError | None:
+    """Take a database that is read-only for a while, as when its disk is full, for one away."""
+    error = context.original_exception
+    if is_read_only(error):
+        return OperationalError(context.statement, context.parameters, error)
+    return None
+
+
+def is_for_reading_only(session: Session) -> bool:
+    """Tell whether PostgreSQL takes no writing for now; SQLite never says so beforehand."""
+    show = text("SHOW transaction_read_only")
+    return session.get_bind().dialect.name == "postgresql" and session.scalar(show) == "on"
+
+
+def is_read_only(error: BaseException) -> bool:
+    """Tell whether the driver says that PostgreSQL takes no writing for now."""
+    return getattr(error, "sqlstate", None) == _READ_ONLY
+
+
 def _has_input(connection: Any) -> bool:
     poller = poll()
     poller.register(connection.fileno(), POLLIN)
@@ -205,11 +228,6 @@ def _begin_sqlite(connection: Connection) -> None:
     options = connection.get_execution_options()
     if connection.dialect.name == "sqlite" and "begin" in options:
         connection.exec_driver_sql(options["begin"])
-
-
-def pg_array(numbers: Iterable[int]) -> str:
-    """Format numbers as a PostgreSQL array literal, ten times as fast as the driver would."""
-    return f"{{{','.join(map(str, numbers))}}}"
 
 
 class database_now(FunctionElement[int]):  # noqa: N801 - reads as a SQL function

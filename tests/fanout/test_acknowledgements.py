@@ -196,3 +196,28 @@ def test_a_database_that_is_killed_in_the_middle_costs_nothing(
     postgresql_room.drain()
     assert postgresql_room.received() == Counter([*FOLLOWERS, *people])
     assert postgresql_room.receipt(release_id).state == "done"
+
+
+def test_a_drain_ends_when_it_is_asked_to_while_the_database_stays_away(
+    postgresql_room: SendingRoom, postgresql: PostgreSQL
+) -> None:
+    """What was not recorded is found by its leases; the release is not paused for it."""
+    people = crowd(200)
+    postgresql_room.add_followers(*people)
+    postgresql_room.adjust(connections=4)
+    release_id = postgresql_room.publish()
+    with postgresql_room.draining() as leave:
+        postgresql_room.relay.wait_for(30)
+        postgresql.kill()
+        leave()
+    postgresql.start()
+    assert postgresql_room.receipt(release_id).state == "sending"
+    postgresql_room.later(minutes=2)
+    postgresql_room.sweep()
+    postgresql_room.drain()
+    received = postgresql_room.received()
+    assert set(received) == {*FOLLOWERS, *people}
+    assert {one for one, copies in received.items() if copies > 1} <= postgresql_room.uncertain(
+        release_id
+    )
+    assert postgresql_room.receipt(release_id).state == "done"

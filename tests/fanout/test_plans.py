@@ -14,9 +14,9 @@ from mailer.fanout.acknowledgements import write
 from mailer.fanout.batches import claim, releases_waiting
 from mailer.fanout.freeze import release_is_due
 from mailer.fanout.outcomes import Progress, retry_due
-from mailer.fanout.statements import CLOSE_IN_SQLITE, CURRENT_RECIPIENTS, MOVE_ON
+from mailer.fanout.statements import CLOSE_IN_SQLITE, CURRENT_RECIPIENTS, MOVE_ON, pg_array
 from mailer.fanout.sweep import free_lost_batch, hold_due, pause_restored
-from mailer.storage.database import pg_array, statement_connection, transaction
+from mailer.storage.database import statement_connection, transaction
 from mailer.storage.leases import renew
 from mailer.storage.models import Batch
 from tests.fanout.press_room import SendingRoom

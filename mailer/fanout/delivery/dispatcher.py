@@ -90,6 +90,17 @@ class ConnectionPool:
 
     async def run(self) -> None:
         """Send until nothing can be claimed, or until shutdown."""
+        try:
+            await self._run()
+        finally:
+            # After a mistake, or if the database stays away, some are still busy.
+            for task, (delivery, _) in self._busy.items():
+                task.cancel()
+                delivery.drop()
+            for idle in self._idle:
+                idle.drop()
+
+    async def _run(self) -> None:
         while not self._context.shutdown.is_set():
             if not self._busy or time.monotonic() >= self._next_look:
                 await self._look()
