@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from mailer.config import Settings
 from mailer.domain.followers.retention import apply_retention
+from mailer.domain.followers.suppression import suppress_dead_mailboxes
 from mailer.domain.releases.lifecycle import finish_if_complete, pause
 from mailer.fanout.answers import backoff
 from mailer.fanout.batches import releases_waiting
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 def sweep(settings: Settings, *, thorough: bool = False) -> None:
     """Run every chore once; a database that is away is logged, and the next sweep tries again.
 
-    A `thorough` sweep also deletes what retention no longer keeps, which reads all subscribers.
+    A `thorough` sweep also suppresses dead mailboxes, and deletes what retention no longer keeps.
     """
     connections = settings.connections
     try:
@@ -51,6 +52,7 @@ def sweep(settings: Settings, *, thorough: bool = False) -> None:
             _attempt(name, partial(finish_if_complete, release_id=release_id))
         _wake_where_needed(settings)
         if thorough:
+            suppress_dead_mailboxes()
             apply_retention(settings)
     except _AWAY as error:
         log.warning("The database does not answer: %s. Trying on.", type(error).__name__)

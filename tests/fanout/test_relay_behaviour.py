@@ -16,6 +16,7 @@ from mailer.domain import publishers
 from mailer.domain.followers import follower_csv, subscriptions
 from mailer.domain.followers.subscriptions import Evidence
 from mailer.domain.releases.receipts import Receipt
+from mailer.fanout.acknowledgements import AcknowledgementWriter
 from mailer.storage.database import transaction
 from mailer.storage.models import Release
 from tests.support.press_room import DRAFT, SLUG, PressRoom
@@ -486,3 +487,33 @@ def test_a_third_process_that_ends_at_the_same_recipient_pauses_the_release(
         assert sending.room.rows(Release)[0].state == "paused"
 
     playing(script((ADA, "rcpt", Answer(None))), [ADA], story)
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 5, 8, 13])
+def test_a_process_that_dies_after_each_few_commits_ends_all_the_same(
+    playing: Playing, monkeypatch: pytest.MonkeyPatch, every: int
+) -> None:
+    """Twelve followers, one dead and one full, and nothing else is ever sent."""
+    *_, last = followers = people(12)
+    commits = 0
+
+    async def story(sending: Sending) -> None:
+        write = AcknowledgementWriter._write
+
+        async def write_and_die(writer: AcknowledgementWriter, *given: Any) -> Any:
+            nonlocal commits
+            states = await write(writer, *given)
+            commits += 1
+            if commits % every == 0:
+                for worker in sending.world.workers:
+                    if not worker.dead:
+                        sending.world.kill(worker)
+                asyncio.get_running_loop().call_soon(sending.world.start_worker)
+            return states
+
+        monkeypatch.setattr(AcknowledgementWriter, "_write", write_and_die)
+        receipt = await sending.until_at_rest()
+        assert (receipt.state, receipt.accepted) == ("done", 10)
+        assert receipt.reasons["refused"] == {"5.1.1": 1, "expired": 1}
+
+    playing(script((last, "rcpt", DEAD), (ADA, "rcpt", FULL)), followers, story)

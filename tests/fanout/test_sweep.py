@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from redis import Redis as Client
-from sqlalchemy import Connection, event, update
+from sqlalchemy import Connection, delete, event, select, update
 
 from mailer.storage.database import db, transaction
-from mailer.storage.models import Batch, Release
+from mailer.storage.models import Batch, BatchMembers, Release
 from tests.fanout.press_room import BOB, FOLLOWERS, SendingRoom, together
 from tests.processes import alive, eventually
 from tests.servers import PostgreSQL, Redis
@@ -196,3 +196,23 @@ def test_it_goes_round_again_after_the_server_ended_a_transaction_that_stood_sti
     postgresql_room.drain()
     postgresql_room.sweep()
     assert postgresql_room.receipt(release_id).state == "done"
+
+
+def test_a_batch_that_cannot_be_freed_stops_no_other_chore(
+    room: SendingRoom, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken, whole = room.freeze(), room.freeze()
+    while room.claim() is not None:
+        pass
+    with transaction() as session:
+        first = session.scalars(select(Batch).where(Batch.release_id == broken)).first()
+        assert first is not None
+        session.execute(delete(BatchMembers).where(BatchMembers.batch_id == first.id))
+        broken_id = first.id
+    room.later(minutes=2)
+    room.sweep()
+    leased = [batch.id for batch in room.rows(Batch) if batch.lease_until is not None]
+    assert leased == [broken_id]
+    assert f"free batch {broken_id}" in caplog.text
+    room.drain()
+    assert room.receipt(whole).state == "done"
