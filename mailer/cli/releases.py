@@ -125,9 +125,10 @@ def resume(settings: Settings, release_id: int | None, *, everything: bool) -> N
         click.echo(f"Release {release_id} is {resumed.state}.")
         return
     ids = lifecycle.resume_all(settings)
-    click.echo(
-        f"{len(ids)} releases go on: {', '.join(map(str, ids))}." if ids else "None is paused."
-    )
+    for one in ids:
+        click.echo(f"Release {one} goes on.")
+    if not ids:
+        click.echo("No release is paused.")
 
 
 @release.command("list")
@@ -195,4 +196,5 @@ def _line(account: Receipt) -> str:
         f"{account.state}: {account.total} = {account.accepted} accepted + "
         f"{account.refused} refused + {account.skipped} skipped + {account.deferred} deferred + "
         f"{account.waiting} waiting; {account.uncertain} uncertain"
+        + (f"\n{account.because}" if account.because else "")
     )

@@ -163,7 +163,7 @@ class AcknowledgementWriter:
 
     def _staying(self, together: Sequence[Progress]) -> Collection[int | None]:
         """Return releases of which this process has another batch: they do not end with these."""
-        ending = {progress.claim.key for progress in together if progress.ends}
+        ending = {progress.claim for progress in together if progress.ends}
         return self.leases.releases(without=ending)
 
     @staticmethod

@@ -21,7 +21,7 @@ _OF_USE = timedelta(hours=48)
 _TRIED_AGAIN = ("deferred", "doubted", "unanswered")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ClaimedMessage:
     """One claimed outbox message, and everything needed to compose and send it."""
 

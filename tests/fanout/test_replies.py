@@ -114,7 +114,7 @@ def test_an_acceptance_that_was_under_way_before_the_refusal_does_not_speak() ->
     first, second = answers.write(), answers.write()
     answers.refused(first, 1)
     answers.accepted(second)
-    assert answers.judge() == ([], [])
+    assert not any(answers.judge())
     answers.accepted(answers.write())
     assert answers.judge() == ([1], [])
 

@@ -33,7 +33,6 @@ _GOOD: dict[Stage, str] = {
 }
 _HELO = "250 relay.example"
 _RCPT = re.compile(r"RCPT TO:<([^>]+)>", re.IGNORECASE)
-_STUFFED = re.compile(rb"(\A|(?<=\r\n))\.")
 _CUT_SECONDS = 0.001
 
 
@@ -309,7 +308,7 @@ class _Session(asyncio.Transport):
         """Take a message, whose dot has come, for each of its recipients."""
         number, self._relay.dots = self._relay.dots, self._relay.dots + 1
         answer = self._relay.answer("dot", self._recipients[-1])
-        content = _STUFFED.sub(b"", stuffed)
+        content = (b"\r\n" + stuffed).replace(b"\r\n.", b"\r\n")[2:]
         if answer.takes:
             at = self._relay.clock.seconds
             self._relay.taken += [Taken(at, one, content) for one in self._recipients]

@@ -18,6 +18,7 @@ from mailer.storage.models import (
     Outcome,
     PastOutcome,
     Publisher,
+    RelayState,
     Release,
     Subscriber,
     Subscription,
@@ -39,6 +40,8 @@ class Receipt:
     uncertain: int = 0
     """Recipients who may have the message twice; they are counted above too, so never add them."""
     reasons: dict[str, dict[str, int]] = field(default_factory=dict)
+    because: str | None = None
+    """Why nothing moves for now, in a sentence."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the receipt as JSON values."""
@@ -48,8 +51,23 @@ class Receipt:
 def receipt(publisher: Publisher, release_id: int) -> Receipt:
     """Return the receipt of a release; raises NotFound."""
     with read_transaction() as session:
-        lifecycle.by_id(session, publisher, release_id)
-        return count_recipients(session, release_id)
+        release = lifecycle.by_id(session, publisher, release_id)
+        counted = count_recipients(session, release_id)
+        counted.because = _why_it_waits(session, release, counted)
+        return counted
+
+
+def _why_it_waits(session: Session, release: Release, counted: Receipt) -> str | None:
+    """Say why nothing of a release is sent for now; None if it is being sent, or at its end."""
+    if counted.state != "sending":
+        return release.paused_because
+    if session.scalar(select(RelayState.probe_after).where(RelayState.id == 1)) is not None:
+        return "The mail relay takes nothing for now. It is tried again every few minutes."
+    if release.rests:
+        return "The mail relay does not take the sender for now. It is tried again."
+    if counted.deferred and not counted.waiting:
+        return "The mail servers of these recipients put them off. They are tried again."
+    return None
 
 
 def count_recipients(session: Session, release_id: int) -> Receipt:
@@ -99,7 +117,9 @@ def _balance(state: str, sums: dict[str, int], reasons: dict[str, dict[str, int]
         state=state,
         total=sums["release"],
         accepted=handled - sum(sums.get(kind, 0) for kind in ("refused", "skipped", "deferred")),
-        **by_kind,
+        refused=by_kind["refused"],
+        skipped=by_kind["skipped"],
+        deferred=by_kind["deferred"],
         waiting=waiting,
         uncertain=sums.get("uncertain", 0),
         reasons=reasons,

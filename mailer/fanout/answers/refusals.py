@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
+from typing import NamedTuple
 
 from mailer.fanout.answers.replies import Kind
 
@@ -20,8 +21,7 @@ MANY_IN_A_ROW = 5
 _moments = count(1)
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(NamedTuple):
     """An envelope that was written: its number in the release, and the moment."""
 
     number: int
@@ -53,7 +53,7 @@ class ReleaseAnswers:
     _accepted: int = 0
     """The latest moment at which an envelope was written that was accepted later."""
     _sender_refused: int = 0
-    _settled: asyncio.Event = field(default_factory=asyncio.Event)
+    _settled: asyncio.Event | None = None
 
     def write(self) -> Written:
         """Count an envelope that is being written now."""
@@ -106,7 +106,7 @@ class ReleaseAnswers:
     async def settled(self, at_most: float) -> None:
         """Wait until every envelope is answered, at most for some seconds."""
         if self._in_flight:
-            self._settled.clear()
+            self._settled = asyncio.Event()
             with suppress(TimeoutError):
                 async with asyncio.timeout(at_most):
                     await self._settled.wait()
@@ -116,6 +116,8 @@ class ReleaseAnswers:
 
         Marked are those of five or more envelopes that were written one after another.
         """
+        if not self._doubted:
+            return (), ()
         believed: list[int] = []
         marked: list[int] = []
         for refusal in list(self._doubted.values()):
@@ -132,7 +134,7 @@ class ReleaseAnswers:
 
     def _end(self, written: Written) -> None:
         self._in_flight.discard(written.number)
-        if not self._in_flight:
+        if self._settled is not None and not self._in_flight:
             self._settled.set()
 
     def _is_one_of_many(self, number: int) -> bool | None:

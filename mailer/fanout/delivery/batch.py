@@ -34,7 +34,7 @@ _SENDER_REFUSALS = 10
 """Refusals at MAIL in a row, after which the batches of the release rest."""
 _SETTLED_SECONDS = 2.0
 _UNANSWERED = 20
-"""Dots of a release in a row that nobody answered, after which it is paused."""
+"""Unanswered dots of a release in a row, after which it is paused."""
 _BROKEN = "Something broke on our side; the log of the worker says what."
 
 log = logging.getLogger(__name__)
@@ -50,11 +50,10 @@ class BatchContext:
     waiting: dict[int, int] = field(default_factory=dict)
     """Releases that have a free batch and no free connection here: total recipients by id."""
     runs: set[BatchRun] = field(default_factory=set)
-    """The batches that are being sent."""
 
 
 class Pausing(Exception):
-    """The answers show that the release has to be paused; the sentence says why."""
+    """The release has to be paused; the sentence says why."""
 
 
 class BatchRun:
@@ -75,8 +74,7 @@ class BatchRun:
         self._following: NextMessage | None = None
         self._durable: asyncio.Future[Acknowledged] | None = None
         self._probing = claim.probe
-        # A refusal has to be durable before the next MAIL.
-        self._refused = False
+        self._refused = False  # a refusal has to be durable before the next MAIL
         self._written: Written | None = None
         self._written_ahead: Written | None = None
 
@@ -112,9 +110,10 @@ class BatchRun:
             await self._gate()
             self._refused = False
         if self._is_last(self._position):
-            # Its acceptance can speak for every refusal before it, if all of them were read.
+            # Its acceptance can speak for every refusal that was read before.
             await self._answers.settled(_SETTLED_SECONDS)
-        await self._look_again_if_old()
+        if self._is_old():
+            await self._look_again()
         self._written = self._answers.write()
 
     async def before_content(self) -> Mail | None:
@@ -127,14 +126,15 @@ class BatchRun:
         if self._following is None:
             self._following = await self._members.next_message(self._position + 1)
         await self._gate()
-        await self._look_again_if_old()
+        if self._is_old():
+            await self._look_again()
         following = self._following
         if (
             following.mail is None
-            or self._has_to_end()
             or not self._shared.send_rate.unlimited
-            or not following.is_fresh
             or self._is_last(following.position)
+            or not following.is_fresh
+            or self._has_to_end()
         ):
             return None
         self._written_ahead = self._answers.write()
@@ -147,13 +147,13 @@ class BatchRun:
         if self._written_ahead is not None:
             self._answers.lost(self._written_ahead)
         self._written = self._written_ahead = None
-        # The same recipient is named again, so that what is known must be known to be so.
+        # Before the same recipient is named again, the state is read.
         self._known = Acknowledged(GO_ON, 0.0)
 
     @property
     def unwritten(self) -> int:
         """How many members of the batch have not been written to yet, as far as is known."""
-        written = (self._written is not None) + (self._written_ahead is not None)
+        written = sum(one is not None for one in (self._written, self._written_ahead))
         return len(self.claimed.members) - self._position - written
 
     def _is_last(self, position: int) -> bool:
@@ -191,7 +191,11 @@ class BatchRun:
                 # It counts against nobody.
                 await self._hand_back()
                 return
-            await self._note(mail, verdict)
+            self._note(mail, verdict)
+            if verdict.kind == "unanswered" and self._answers.unanswered >= _UNANSWERED:
+                raise Pausing(NOBODY_ANSWERS)
+            if verdict is not ACCEPTED or self._shared.temporary_refusals.number:
+                await self._shared.count(mail.recipient, verdict)
         await (self._durable or self._record())
 
     async def _hand_over(self, mail: Mail) -> Verdict:
@@ -218,8 +222,8 @@ class BatchRun:
         self._delivery.drop_if_sent_ahead()
         self.lost(after_dot=False)
         progress = self._progress()
-        progress.hand_back = True
-        progress.pause_because, progress.sender_refused = pause_because, sender_refused
+        progress.hand_back, progress.pause_because = True, pause_because
+        progress.sender_refused = sender_refused
         await self._context.acknowledgements.record(progress)
 
     async def _next(self) -> Mail | None:
@@ -244,20 +248,22 @@ class BatchRun:
         if self._known.state != GO_ON:
             raise Halted
 
-    async def _look_again_if_old(self) -> None:
-        """Read once more what was read too long ago; raises Halted and Skipped."""
+    def _is_old(self) -> bool:
+        """Tell whether the state or the recipient was read too long ago to be relied on."""
         now = time.monotonic()
-        known_is_new = now - self._known.asked <= _STATE_SECONDS
-        if known_is_new and now - self._looked_up <= LOOKED_UP_SECONDS:
-            return
+        return now - self._known.asked > _STATE_SECONDS or now - self._looked_up > LOOKED_UP_SECONDS
+
+    async def _look_again(self) -> None:
+        """Read the state and the recipient once more; raises Halted and Skipped."""
+        asked = time.monotonic()
         state, skip = await self._context.recipients.look_again(self.claimed, self._position)
-        self._known = Acknowledged(state, now)
+        self._known = Acknowledged(state, asked)
         if state != GO_ON:
             raise Halted
         if skip is not None:
             raise Skipped(skip)
 
-    async def _note(self, mail: Mail, verdict: Verdict) -> None:
+    def _note(self, mail: Mail, verdict: Verdict) -> None:
         """Keep what became of a message until it is recorded, and count what it says of more."""
         member = self.claimed.members[self._position]
         written, self._written = self._written, None
@@ -270,9 +276,6 @@ class BatchRun:
         if self.claimed.rests and verdict.kind in ("accepted", "deferred", "doubted"):
             self._sender_taken = True
         self._position, self._refused = self._position + 1, verdict is not ACCEPTED
-        if verdict.kind == "unanswered" and self._answers.unanswered >= _UNANSWERED:
-            raise Pausing(NOBODY_ANSWERS)
-        await self._shared.count(mail.recipient, verdict)
 
     def _has_to_end(self) -> bool:
         """Tell whether to hand back: shutdown, a halt, too many connections, other releases."""

@@ -34,53 +34,54 @@ class Leases:
         self.seconds = seconds
         self._database = database
         self._table = table
-        self._asked: dict[Key, float] = {}
-        self._about: dict[Key, int | None] = {}
+        self._asked: dict[Claimed, float] = {}
 
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self._asked)
 
-    def releases(self, *, without: Collection[Key]) -> set[int | None]:
+    def releases(self, *, without: Collection[Claimed]) -> set[int | None]:
         """Return the releases that the rows are about, not counting some rows."""
-        return {about for key, about in self._about.items() if key not in without}
+        return {claimed.release_id for claimed in self._asked if claimed not in without}
 
     def note(self, claimed: Claimed, asked: float) -> None:
         """Note a lease that was taken or renewed; `asked` is the monotonic time before that."""
-        self._asked[claimed.key] = asked
-        self._about[claimed.key] = claimed.release_id
+        self._asked[claimed] = asked
 
     def end(self, claimed: Claimed) -> None:
         """Forget a lease that was handed back or is lost."""
-        self._forget(claimed.key)
+        self._asked.pop(claimed, None)
 
     def is_ours(self, claimed: Claimed) -> bool:
         """Tell whether a lease is still ours, as far as this process knows."""
-        return claimed.key in self._asked
+        return claimed in self._asked
 
     def asked(self, claimed: Claimed) -> float:
         """Return the monotonic time before a lease was taken or last renewed."""
-        return self._asked.get(claimed.key, 0.0)
+        return self._asked.get(claimed, 0.0)
 
     def is_safe(self, claimed: Claimed) -> bool:
         """Tell whether more than half of a lease is left, so that a dot may leave."""
-        asked = self._asked.get(claimed.key)
+        asked = self._asked.get(claimed)
         return asked is not None and time.monotonic() - asked < self.seconds / 2
 
     async def keep(self) -> None:
         """Renew every lease of this process until cancelled, also while the relay is slow."""
         while True:
             await asyncio.sleep(self.seconds / _RENEWALS_A_LEASE)
-            keys = list(self._asked)
+            claims = {claimed.key: claimed for claimed in self._asked}
             asked = time.monotonic()
             alive = await self._database.run_in_transaction(
-                partial(leases.renew, table=self._table, keys=keys, lease_seconds=self.seconds)
+                partial(
+                    leases.renew,
+                    table=self._table,
+                    keys=list(claims),
+                    lease_seconds=self.seconds,
+                )
             )
-            # A lease that was handed back during the renewal is not added again.
-            self._asked.update(dict.fromkeys(self._asked.keys() & alive, asked))
-            for key in set(keys) - alive:
-                self._forget(key)
-
-    def _forget(self, key: Key) -> None:
-        self._asked.pop(key, None)
-        self._about.pop(key, None)
+            for key, claimed in claims.items():
+                # A lease that was handed back during the renewal is not added again.
+                if key in alive and claimed in self._asked:
+                    self._asked[claimed] = asked
+                elif key not in alive:
+                    self.end(claimed)

@@ -96,7 +96,7 @@ class DeliveryContext:
             shutdown.cancel()
 
     async def count(self, address: str, verdict: Verdict) -> None:
-        """Count an answer to a recipient of a release; many refusals begin the relay backoff."""
+        """Count a refusal of a recipient of a release; many in a row begin the relay backoff."""
         if verdict.kind != "deferred":
             self.temporary_refusals.clear()
         elif verdict is not replies.CONNECTION_LOST and self.temporary_refusals.add(address):
@@ -213,6 +213,6 @@ class Delivery:
         return reply
 
     def _answered(self, stage: Stage, reply: Reply) -> None:
-        self._context.send_rate.answered(
-            accepted=reply.completed, throttled=replies.asks_to_slow_down(stage, reply)
-        )
+        accepted = reply.completed
+        throttled = not accepted and replies.asks_to_slow_down(stage, reply)
+        self._context.send_rate.answered(accepted=accepted, throttled=throttled)
