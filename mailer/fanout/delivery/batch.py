@@ -79,10 +79,7 @@ class BatchRun:
         self._written_ahead: Written | None = None
 
     async def run(self, delivery: Delivery) -> None:
-        """Send the batch over a connection, until it ends or has to be handed back.
-
-        Raises NotConnected, after the batch has been handed back.
-        """
+        """Send the batch until it ends or is handed back; raises NotConnected if that is why."""
         self._delivery = delivery
         self._context.runs.add(self)
         try:
