@@ -147,8 +147,8 @@ def something_to_probe_with(session: Session) -> bool:
 def claim_for_probe(session: Session, lease_seconds: int, number: int) -> list[Claim]:
     """Claim one batch to probe the relay with; returns none if there is nothing to send.
 
-    In turn of somebody who was never tried, of one batch after another, and of whom the relay
-    deferred longest ago: a relay that greylists refuses the former, and a full mailbox may be
+    In turn of a recipient never tried, of one batch after another, and of the one deferred
+    longest ago: a relay that greylists refuses the former, and a full mailbox may be
     among the latter.
     """
     here = {"here": identity(session.connection())}

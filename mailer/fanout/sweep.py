@@ -62,8 +62,8 @@ def free_lost_batch(session: Session, batch_id: int) -> None:
     """Free a batch whose lease has run out, and list one of its recipients as uncertain.
 
     Only the recipient at a batch's position may have the message without a record of it: the
-    dot of the next message does not leave before that record is durable. A recipient at whom a
-    third process ends is not sent to a fourth time: the release is paused.
+    dot of the next message does not leave before that record is durable. If a third
+    process ends at the same recipient, the release is paused.
     """
     lost = select(Batch).where(Batch.id == batch_id, Batch.open, is_lost(Batch))
     batch = session.scalar(lost.with_for_update(skip_locked=True))

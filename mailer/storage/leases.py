@@ -1,7 +1,7 @@
 """Leases: a process takes a row for a while, renews its lease, and is fenced once it is lost.
 
 The rows are batches and outbox messages. A lease ends by the database's clock; each time a row is
-taken or freed its epoch is raised, so that whoever had it before changes nothing in it any more.
+taken or freed its epoch is raised, so that its former owner changes nothing in it any more.
 """
 
 from __future__ import annotations

@@ -239,7 +239,7 @@ def _skip_the_rest(session: Session, release_id: int) -> None:
 
 
 def _retry_at_once(session: Session, release_id: int) -> None:
-    """Make everybody who was put off due at once, and begin all counts anew.
+    """Make every deferred recipient due at once, and begin all counts at zero.
 
     Whose next refusal is believed keeps the hour until then. Unanswered dots go on counting: after
     the second one, the recipient probably has the message.

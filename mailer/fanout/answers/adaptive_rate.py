@@ -2,7 +2,7 @@
 
 A refusal such as 451 does not tell whether the relay throttles or the recipient is greylisted. Only
 an experiment does: if fewer are refused when we send more slowly, the relay throttles, and we stay
-just below what it takes; if not, the recipients are the reason, and slowness helps nobody.
+just below what it takes; if not, the recipients are the reason, and slowness helps no recipient.
 """
 
 from __future__ import annotations
@@ -284,7 +284,7 @@ class AdaptiveRate:
             self._limiter.rate = rate
 
     def _begin(self, now: float, seconds: float = _SECOND) -> None:
-        """Begin to count anew."""
+        """Begin a new count."""
         self._taken += self._count.accepted
         if now - self._since > _LONG_RUN_SECONDS:
             self._since, self._taken = (now + self._since) / 2, self._taken / 2

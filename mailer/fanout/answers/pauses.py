@@ -199,7 +199,7 @@ def _all_exhausted(session: Session, release_id: int) -> str | None:
 
 
 def _nobody_was_accepted(session: Session, release_id: int) -> bool:
-    """Tell whether everybody of a release was tried, and nobody of it accepted."""
+    """Tell whether every recipient of a release was tried, and none of them accepted."""
     first_are_open = exists().where(
         Batch.release_id == release_id, Batch.kind == "first", Batch.open
     )

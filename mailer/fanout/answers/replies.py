@@ -1,4 +1,4 @@
-"""SMTP replies: what each means for the recipient to whom it was given."""
+"""SMTP replies: what each means for its recipient."""
 
 from __future__ import annotations
 

@@ -185,7 +185,7 @@ class BatchRun:
                 return
             verdict = await self._hand_over(mail)
             if self._probing and verdict.kind in ("deferred", "doubted"):
-                # It counts against nobody.
+                # A probe's refusal counts against no recipient.
                 await self._hand_back()
                 return
             self._note(mail, verdict)

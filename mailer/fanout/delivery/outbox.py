@@ -147,7 +147,7 @@ class OutboxRun:
             delivery.drop()
             verdict = _BROKEN
         if claimed.probe and verdict.kind in ("deferred", "doubted"):
-            # It counts against nobody, and another letter is the next to probe with.
+            # A probe's refusal is not counted, and the next probe is another letter.
             await self._hand_back(_PROBED_SECONDS)
             await self._context.probe_failed(None)
             return

@@ -41,7 +41,7 @@ class Publisher(Base):
     privacy: Mapped[str | None] = mapped_column(String(5000))
     """The press room's addition to its privacy page, such as who is the controller; plain text."""
     notices: Mapped[str | None] = mapped_column(String(320))
-    """Who is told of a release that pauses itself: null for the sender, `none` for nobody."""
+    """Who is told of a release that pauses itself: null for the sender, `none` for no notice."""
 
 
 class ApiKey(Base):

@@ -40,7 +40,7 @@ class Release(Base):
     replaces_id: Mapped[int | None] = mapped_column(ForeignKey("releases.id"))
     body_sha256: Mapped[str] = mapped_column(String(64))
     story_sha256: Mapped[str | None] = mapped_column(String(64))
-    """Of what a reader gets; null if nobody is mailed."""
+    """Of what a reader gets; null if it is not mailed."""
     content: Mapped[dict[str, Any]]
     state: Mapped[str] = mapped_column(String(12))
     # The column keeps its first name: during a deploy, processes of both versions use it.
@@ -152,7 +152,7 @@ class Outcome(Base):
     attempts: Mapped[int] = mapped_column(default=0)
     """The answers that count against the recipient: temporary refusals and unanswered dots."""
     unanswered: Mapped[int] = mapped_column(server_default="0")
-    """How many of them were dots that nobody answered."""
+    """How many of them were unanswered dots."""
     doubted_at: Mapped[int | None] = mapped_column(BigInteger)
     """When a permanent refusal was first doubted, in milliseconds; null if none is."""
     marked: Mapped[bool] = mapped_column(server_default=false())
