@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -77,12 +78,12 @@ class AcknowledgementWriter:
         self._waiting: list[tuple[Progress, asyncio.Future[Acknowledged]]] = []
         self._arrived = asyncio.Event()
         self._gathering: asyncio.TimerHandle | None = None
-        self._answers: dict[int, ReleaseAnswers] = {}
+        self._answers: defaultdict[int, ReleaseAnswers] = defaultdict(ReleaseAnswers)
         self._answer_noted = -inf
 
     def answers(self, release_id: int) -> ReleaseAnswers:
         """Return what the relay answered to a release in this process."""
-        return self._answers.setdefault(release_id, ReleaseAnswers())
+        return self._answers[release_id]
 
     def record(self, progress: Progress) -> asyncio.Future[Acknowledged]:
         """Write a progress with the next commit.
