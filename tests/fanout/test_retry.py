@@ -81,3 +81,14 @@ def test_everything_that_is_paused_goes_on_by_one_command(room: SendingRoom) -> 
     assert lifecycle.resume_all(room.settings) == []
     room.drain()
     assert {room.receipt(one).state for one in (*paused, going)} == {"done"}
+
+
+def test_the_log_says_that_a_release_pauses_and_why_and_names_no_address(
+    room: SendingRoom, caplog: pytest.LogCaptureFixture
+) -> None:
+    room.relay.answer(at="rcpt", reply="550 5.7.1 Not from you")
+    release_id = room.publish()
+    room.drain()
+    because = room.release(release_id).paused_because
+    assert f"Release {release_id} is paused: {because}" in caplog.messages
+    assert not any("@" in message for message in caplog.messages)

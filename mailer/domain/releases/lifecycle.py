@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -16,6 +17,8 @@ from mailer.storage.queues import wake
 from mailer.storage.types import now
 
 _LARGEST_ID = 2**63 - 1
+
+log = logging.getLogger(__name__)
 
 
 def stop(publisher: Publisher, release_id: int) -> Release:
@@ -52,6 +55,7 @@ def resume(settings: Settings, publisher: Publisher, release_id: int) -> Release
             _retry_at_once(session, release_id)
         elif release.state != "sending":
             raise Conflict(f"A release that is {release.state} cannot be resumed.")
+    log.info("Release %d is resumed.", release_id)
     wake(settings.redis_url, "releases")
     return release
 
@@ -179,7 +183,9 @@ def pause(session: Session, release_id: int, because: str, begun_at: int | None 
     )
     if begun_at is not None:
         statement = statement.where(func.coalesce(Release.resumed_at, 0) <= begun_at)
-    session.execute(statement.values(state="paused", paused_because=because))
+    paused = statement.values(state="paused", paused_because=because).returning(Release.id)
+    if session.scalar(paused) is not None:
+        log.warning("Release %d is paused: %s", release_id, because)
 
 
 def initial_state(moment: datetime, published_at: datetime, starts_at: datetime) -> str:
@@ -196,6 +202,7 @@ def finish_if_complete(session: Session, release_id: int) -> None:
     becomes `stopped` when no batch is leased any more.
     """
     release = locked(session, release_id)
+    before = release.state
     if release.state == "stopping" and not session.scalar(select(_leased(release_id))):
         _skip_the_rest(session, release_id)
         release.state, release.finished_at = "stopped", now()
@@ -206,6 +213,8 @@ def finish_if_complete(session: Session, release_id: int) -> None:
     ):
         release.state, release.finished_at = "done", now()
     session.flush()
+    if release.state != before:
+        log.info("Release %d is %s.", release_id, release.state)
 
 
 def _get(session: Session, release_id: int) -> Release | None:
