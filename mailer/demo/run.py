@@ -65,12 +65,13 @@ def _stay_up(services: Services, publisher: Publisher) -> None:
     """Print where everything is, and wait for Ctrl-C; raises StepFailed if a process ends."""
     example = services.folder / "example.json"
     release = samples.placed(samples.read(samples.FOLLOW_UP), f"{services.pages_url}/site")
-    example.write_text(json.dumps(release | {"reference": "my-release-1"}, indent=2))
+    own = {"reference": "my-release-1", "title": "Min første pressemelding"}
+    example.write_text(json.dumps(release | own, indent=2))
     line("Press room    ", publisher.room_url)
     line("Inbox         ", f"{services.pages_url}/")
     line("API key       ", publisher.api_key)
     line("Logs and data ", str(services.folder))
-    heading("Publish something yourself; a new release needs a new “reference”:")
+    heading("Publish something yourself; a new release needs a new “reference” and other content:")
     headers = f"-H 'Authorization: Bearer {publisher.api_key}' -H 'Content-Type: application/json'"
     data = f"--data @{shlex.quote(str(example))}"
     line(f"curl {headers} {data} {services.web_url}/api/v1/releases")

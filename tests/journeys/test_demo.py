@@ -47,7 +47,8 @@ real = flask.Flask.wsgi_app
 
 def wsgi_app(self, environ, start_response):
     if environ["PATH_INFO"] == "/api/v1/releases":
-        release = json.load(environ["wsgi.input"]) | {"reference": uuid.uuid4().hex}
+        release = json.load(environ["wsgi.input"])
+        release |= {"reference": uuid.uuid4().hex, "again": True}
         body = json.dumps(release).encode()
         environ |= {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
     return real(self, environ, start_response)

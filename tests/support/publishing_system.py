@@ -51,6 +51,7 @@ class PublishingSystem:
             "title": "Brygga er åpen igjen",
             "body_html": "<p>ØYA — Nå kan alle gå på brygga.</p>",
             "published_at": this_moment(),
+            "again": True,
             **fields,
         }
         return self.call(RELEASES, body, headers)
