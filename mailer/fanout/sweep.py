@@ -86,7 +86,7 @@ def free_lost_batch(session: Session, batch_id: int) -> None:
 
 def hold_due(session: Session) -> None:
     """Put scheduled releases on hold whose moment of publication has come."""
-    session.execute(
+    held = session.scalars(
         update(Release)
         .where(
             Release.finished_at.is_(None),
@@ -95,7 +95,10 @@ def hold_due(session: Session) -> None:
             Release.starts_at > now(),
         )
         .values(state="held")
+        .returning(Release.id)
     )
+    for release_id in held:
+        log.info("Release %d is held.", release_id)
 
 
 def pause_restored(session: Session, release_id: int) -> None:

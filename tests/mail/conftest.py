@@ -16,6 +16,7 @@ from mailer.mail.content import (
     Headline,
     Image,
     Links,
+    PausedRelease,
     PressRoom,
     ReplacedVersion,
     Source,
@@ -24,7 +25,7 @@ from mailer.mail.content import (
 from mailer.mail.letters import Letters
 from mailer.mail.message import Composed
 
-KINDS = ("release", "correction", "retraction", "confirm", "welcome", "goodbye", "manage")
+KINDS = ("release", "correction", "retraction", "confirm", "welcome", "goodbye", "manage", "notice")
 NOTE = "Skuta heter Hvalen, ikke Hvalrossen."
 VALUES = {
     "to": "kari.nordmann@example.org",
@@ -68,6 +69,8 @@ def write(
     if kind == "release":
         return letters.release(press_room, story, locale)
     parts: list[object] = []
+    if kind == "notice":
+        parts = [(PausedRelease(12, "The mail relay has accepted nothing for two days."),)]
     if kind in ("correction", "retraction"):
         parts = [story, ReplacedVersion(story.title, story.published_at, 1, NOTE)]
     composed = getattr(letters, kind)(press_room, *parts, locale)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, Exists, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from mailer.config import Settings
+from mailer.domain.outbox import queue_notice
 from mailer.errors import Conflict, NotFound
 from mailer.storage.database import database_now, identity, read_transaction, transaction
 from mailer.storage.models import Batch, Outcome, Publisher, Release
@@ -15,6 +17,8 @@ from mailer.storage.queues import wake
 from mailer.storage.types import now
 
 _LARGEST_ID = 2**63 - 1
+
+log = logging.getLogger(__name__)
 
 
 def stop(publisher: Publisher, release_id: int) -> Release:
@@ -51,6 +55,7 @@ def resume(settings: Settings, publisher: Publisher, release_id: int) -> Release
             _retry_at_once(session, release_id)
         elif release.state != "sending":
             raise Conflict(f"A release that is {release.state} cannot be resumed.")
+        log.info("Release %d is resumed, and %s.", release_id, release.state)
     wake(settings.redis_url, "releases")
     return release
 
@@ -102,7 +107,7 @@ def locked_for(session: Session, publisher: Publisher, release_id: int) -> Relea
 
 
 def pause(session: Session, release_id: int, because: str, begun_at: int | None = None) -> None:
-    """Pause a scheduled, held or sending release until it is resumed, and record why.
+    """Pause a scheduled, held or sending release until it is resumed, say why, and give notice.
 
     `begun_at` says when the work that found the reason began, in milliseconds by the database's
     clock: if the release was resumed later, the reason counts as mended, and nothing changes.
@@ -112,7 +117,10 @@ def pause(session: Session, release_id: int, because: str, begun_at: int | None 
     )
     if begun_at is not None:
         statement = statement.where(func.coalesce(Release.resumed_at, 0) <= begun_at)
-    session.execute(statement.values(state="paused", paused_because=because))
+    values = {"state": "paused", "paused_because": because, "told": False}
+    if session.scalar(statement.values(values).returning(Release.id)) is not None:
+        log.warning("Release %d is paused: %s", release_id, because)
+        queue_notice(session, release_id)
 
 
 def initial_state(moment: datetime, published_at: datetime, starts_at: datetime) -> str:
@@ -132,12 +140,14 @@ def finish_if_complete(session: Session, release_id: int) -> None:
     if release.state == "stopping" and not session.scalar(select(_leased(release_id))):
         _skip_the_rest(session, release_id)
         release.state, release.finished_at = "stopped", now()
+        log.info("Release %d is stopped.", release_id)
     elif (
         release.state == "sending"
         and release.frozen_at is not None
         and not session.scalar(select(_unfinished(release_id)))
     ):
         release.state, release.finished_at = "done", now()
+        log.info("Release %d is done.", release_id)
     session.flush()
 
 
