@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from mailer.config import Settings
 from mailer.domain.followers.retention import apply_retention
 from mailer.domain.releases.lifecycle import finish_if_complete, pause
+from mailer.fanout import alerts
 from mailer.fanout.answers import backoff
 from mailer.fanout.batches import releases_waiting
 from mailer.fanout.freeze import release_is_due
@@ -49,9 +50,10 @@ def sweep(settings: Settings, *, thorough: bool = False) -> None:
             name = f"go on with release {release_id}"
             _attempt(name, partial(retry_due, release_id=release_id, connections=connections))
             _attempt(name, partial(finish_if_complete, release_id=release_id))
-        _wake_where_needed(settings)
+        waiting = _wake_where_needed(settings)
         if thorough:
             apply_retention(settings)
+        alerts.tell(settings, waiting)
     except _AWAY as error:
         log.warning("The database does not answer: %s. Trying on.", type(error).__name__)
 
@@ -136,7 +138,8 @@ def _running() -> list[int]:
         )
 
 
-def _wake_where_needed(settings: Settings) -> None:
+def _wake_where_needed(settings: Settings) -> Sequence[str]:
+    """Wake workers where something waits, and return the queues."""
     with read_transaction() as session:
         connection = session.connection()
         relay = backoff.read(connection)
@@ -144,10 +147,10 @@ def _wake_where_needed(settings: Settings) -> None:
             relay.probe_is_due if relay.lasts else releases_waiting(connection)
         )
         letters = messages_are_waiting(session) and (relay.probe_is_due or not relay.lasts)
-    if releases:
-        wake(settings.redis_url, "releases")
-    if letters:
-        wake(settings.redis_url, "letters")
+    waiting = [name for name, waits in (("releases", releases), ("letters", letters)) if waits]
+    for name in waiting:
+        wake(settings.redis_url, name)
+    return waiting
 
 
 def _attempt(name: str, chore: Callable[[Session], object]) -> None:
