@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -74,6 +75,16 @@ def _strong(keys: tuple[str, ...]) -> tuple[str, ...]:
 
 def _strong_key(key: str) -> str:
     return _strong((key,))[0]
+
+
+def _command(line: str) -> str:
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        words = []
+    if not words:
+        raise ValueError("must be a command line, with every quotation mark closed")
+    return line
 
 
 class Settings(BaseModel):
@@ -235,6 +246,14 @@ class Settings(BaseModel):
         alias="MAILER_TRUSTED_PROXIES",
         description="How many proxies in front of the web process are trusted with the visitor's "
         "address and scheme.",
+    )
+    alert_command: Annotated[str, AfterValidator(_command)] | None = Field(
+        default=None,
+        alias="MAILER_ALERT_COMMAND",
+        repr=False,
+        description="A command that is told on standard input, in one English sentence, what "
+        "somebody has to look at, such as a release that paused itself; run without a shell, once "
+        "for each cause, for at most 10 seconds.",
     )
 
     @classmethod

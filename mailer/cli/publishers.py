@@ -66,13 +66,17 @@ def add(_settings: Settings, /, slug: str, *, as_json: bool, **fields: Any) -> N
 @click.option("--about", help="Who they are, in plain text; '' takes it away.")
 @click.option("--contacts", callback=_json, help="A JSON file; '' takes them away.")
 @click.option("--privacy", callback=_text, help="A text file; '' takes it away.")
+@click.option(
+    "--notices",
+    help="Who is told when a release pauses itself: an address, or none; '' for the sender.",
+)
 @with_settings
-def change(_settings: Settings, /, slug: str, **branding: Any) -> None:
-    """Change what readers see of a press room."""
+def change(_settings: Settings, /, slug: str, *, notices: str | None, **branding: Any) -> None:
+    """Change what readers see of a press room, and who is told when a release pauses itself."""
     changes = {field: value or None for field, value in branding.items() if value is not None}
-    if not changes:
+    if not changes and notices is None:
         raise click.UsageError("Say what to change: see mailer publisher set --help.")
-    publishers.change(slug, cast(Branding, changes))
+    publishers.change(slug, cast(Branding, changes), notices)
     click.echo(f"The press room {slug} is changed, and so is every letter composed from now on.")
 
 

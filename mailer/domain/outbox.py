@@ -1,4 +1,4 @@
-"""The outbox: letters to one subscriber, queued in the transaction that is their reason."""
+"""The outbox: letters to one subscriber or press room, queued in their reason's transaction."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from mailer.mail.addresses import domain
-from mailer.storage.models import OutboxMessage, Publisher, Subscription
+from mailer.storage.models import OutboxMessage, Publisher, Release, Subscription
 from mailer.storage.types import now
 
-LetterKind = Literal["confirm", "welcome", "goodbye", "manage"]
+LetterKind = Literal["confirm", "welcome", "goodbye", "manage", "notice"]
+NOBODY = "none"
+"""As `notices` of a press room: nobody is told when a release pauses itself."""
 
 CONFIRMATIONS_AN_HOUR = 2
 """For each subscription: one letter, and one more if the visitor signs up again."""
@@ -33,6 +35,43 @@ def queue_letter(session: Session, kind: LetterKind, subscription: Subscription)
         )
     )
     return message_id
+
+
+def queue_notice(session: Session, release_id: int) -> None:
+    """Insert a notice to the press room of a paused release, unless one waits that will list it.
+
+    A notice that is being sent lists what was paused when it was claimed, so another follows it.
+    """
+    release = session.get_one(Release, release_id)
+    # One at a time for a press room; like `locked` of releases, it leaves foreign keys alone.
+    publisher = session.get_one(
+        Publisher,
+        release.publisher_id,
+        with_for_update={"key_share": True},
+        populate_existing=True,
+    )
+    # Locked, so that nobody claims it before this pause is committed.
+    waiting = (
+        select(OutboxMessage.id)
+        .join(Release, Release.id == OutboxMessage.release_id)
+        .where(
+            OutboxMessage.finished_at.is_(None),
+            OutboxMessage.lease_until.is_(None),
+            OutboxMessage.kind == "notice",
+            Release.publisher_id == publisher.id,
+        )
+        .with_for_update(of=OutboxMessage)
+    )
+    if publisher.notices == NOBODY or session.scalars(waiting).first() is not None:
+        return
+    session.add(
+        OutboxMessage(
+            kind="notice",
+            release_id=release.id,
+            message_id=new_message_id(publisher),
+            created_at=now(),
+        )
+    )
 
 
 def under_letter_limit(session: Session, subscription: Subscription) -> bool:

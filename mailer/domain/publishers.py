@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from mailer.domain.branding import Branding, BrandingField, checked
+from mailer.domain.outbox import NOBODY
 from mailer.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthorized
 from mailer.mail.addresses import canonical
 from mailer.mail.content import PressRoom
@@ -74,12 +75,16 @@ def add(draft: PublisherDraft) -> str:
         raise Conflict(f"There is a press room called {draft.slug} already.") from None
 
 
-def change(slug: str, branding: Branding) -> None:
+def change(slug: str, branding: Branding, notices: str | None = None) -> None:
     """Change what readers see of a press room; the value None clears a field.
 
-    Pages, and letters composed from then on, show the change. Raises NotFound and InvalidInput.
+    `notices` says who is told when a release pauses itself: an address, `none` for nobody, or ""
+    for the sender. Pages, and letters composed from then on, show the change. Raises NotFound and
+    InvalidInput.
     """
-    kept = checked(branding)
+    kept: dict[str, Any] = dict(checked(branding).items())
+    if notices is not None:
+        kept["notices"] = _notices(notices)
     with transaction() as session:
         publisher = by_slug(session, slug)
         for field, value in kept.items():
@@ -143,6 +148,13 @@ def press_room_of(publisher: Publisher, base_url: str) -> PressRoom:
         logo_url=publisher.logo_url,
         accent=publisher.accent,
     )
+
+
+def _notices(notices: str) -> str | None:
+    if notices in ("", NOBODY):
+        return notices or None
+    # As the sender of letters: a mail server without SMTPUTF8 would refuse every notice.
+    return canonical(notices, smtputf8=False)
 
 
 def _new_key(session: Session, publisher: Publisher, scope: Scope) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
@@ -32,6 +33,8 @@ _BATCHES_AN_INSERT = 64
 _IDS_A_READ = 2_000
 _BATCHES_A_READ = 20
 _STOPPED = ("skipped", "stopped")
+
+log = logging.getLogger(__name__)
 
 _BEFORE = aliased(Release)
 _STARTS_NOW = and_(
@@ -72,6 +75,7 @@ def freeze_next(session: Session, connections: int) -> int | None:
     )
     release.state = "sending"
     release.frozen_at = now()
+    log.info("Release %d is sending, to %d recipients.", release.id, release.total)
     session.flush()
     finish_if_complete(session, release.id)
     return release.id

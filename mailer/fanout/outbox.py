@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
+from mailer.domain.outbox import NOBODY
 from mailer.fanout.answers.replies import Verdict
+from mailer.mail.content import PausedRelease
 from mailer.storage.database import database_now
 from mailer.storage.leases import Key, is_free, is_lost, taken
-from mailer.storage.models import OutboxMessage, Publisher, Subscriber, Subscription
+from mailer.storage.models import OutboxMessage, Publisher, Release, Subscriber, Subscription
 from mailer.storage.types import now
 
 _WAITS = (1, 12, 48, 288)
@@ -33,11 +36,14 @@ class ClaimedMessage:
     attempts: int
     before: str
     """What became of the attempt before."""
-    subscription_id: int
     address: str | None
-    has_left: bool
     locale: str
     publisher: Publisher
+    subscription_id: int | None = None
+    """None for a notice to the press room."""
+    has_left: bool = False
+    paused: tuple[PausedRelease, ...] = ()
+    """For a notice: the paused releases of the press room."""
     release_id: int | None = None
     probe: bool = False
     """Whether it is sent to find out whether the relay is well."""
@@ -70,8 +76,10 @@ def claim_messages(
 
 
 def _claimed(session: Session, letter: OutboxMessage, *, probe: bool) -> ClaimedMessage:
-    subscription = session.get_one(Subscription, letter.subscription_id)
-    person = subscription.subscriber_id and session.get(Subscriber, subscription.subscriber_id)
+    if letter.subscription_id is None:
+        addressee = _press_room(session, letter)
+    else:
+        addressee = _subscriber(session, letter.subscription_id)
     return ClaimedMessage(
         outbox_id=letter.id,
         epoch=letter.epoch,
@@ -80,13 +88,44 @@ def _claimed(session: Session, letter: OutboxMessage, *, probe: bool) -> Claimed
         created_at=letter.created_at,
         attempts=letter.attempts,
         before=letter.outcome or "",
-        subscription_id=subscription.id,
-        address=person.address if person else None,
-        has_left=subscription.ended_at is not None,
-        locale=subscription.locale,
-        publisher=session.get_one(Publisher, subscription.publisher_id),
         probe=probe,
+        **addressee,
     )
+
+
+def _subscriber(session: Session, subscription_id: int) -> dict[str, Any]:
+    subscription = session.get_one(Subscription, subscription_id)
+    person = subscription.subscriber_id and session.get(Subscriber, subscription.subscriber_id)
+    return {
+        "subscription_id": subscription.id,
+        "address": person.address if person else None,
+        "has_left": subscription.ended_at is not None,
+        "locale": subscription.locale,
+        "publisher": session.get_one(Publisher, subscription.publisher_id),
+    }
+
+
+def _press_room(session: Session, letter: OutboxMessage) -> dict[str, Any]:
+    """Return where a notice goes, and what is paused at this moment."""
+    release = session.get_one(Release, letter.release_id)
+    publisher = session.get_one(Publisher, release.publisher_id)
+    paused = (
+        select(Release.id, Release.paused_because)
+        .where(
+            Release.finished_at.is_(None),
+            Release.state == "paused",
+            Release.publisher_id == publisher.id,
+        )
+        .order_by(Release.id)
+    )
+    rows = session.execute(paused).all()
+    address = publisher.notices or publisher.from_address
+    return {
+        "address": None if address == NOBODY else address,
+        "locale": publisher.locale,
+        "publisher": publisher,
+        "paused": tuple(PausedRelease(one, because or "") for one, because in rows),
+    }
 
 
 def finish_message(

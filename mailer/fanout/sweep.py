@@ -14,6 +14,7 @@ from mailer.config import Settings
 from mailer.domain.followers.retention import apply_retention
 from mailer.domain.followers.suppression import suppress_dead_mailboxes
 from mailer.domain.releases.lifecycle import finish_if_complete, pause
+from mailer.fanout import alerts
 from mailer.fanout.answers import backoff
 from mailer.fanout.batches import releases_waiting
 from mailer.fanout.freeze import release_is_due
@@ -50,10 +51,11 @@ def sweep(settings: Settings, *, thorough: bool = False) -> None:
             name = f"go on with release {release_id}"
             _attempt(name, partial(retry_due, release_id=release_id, connections=connections))
             _attempt(name, partial(finish_if_complete, release_id=release_id))
-        _wake_where_needed(settings)
+        waiting = _wake_where_needed(settings)
         if thorough:
             suppress_dead_mailboxes()
             apply_retention(settings)
+        alerts.tell(settings, waiting)
     except _AWAY as error:
         log.warning("The database does not answer: %s. Trying on.", type(error).__name__)
 
@@ -88,7 +90,7 @@ def free_lost_batch(session: Session, batch_id: int) -> None:
 
 def hold_due(session: Session) -> None:
     """Put scheduled releases on hold whose moment of publication has come."""
-    session.execute(
+    held = session.scalars(
         update(Release)
         .where(
             Release.finished_at.is_(None),
@@ -97,7 +99,10 @@ def hold_due(session: Session) -> None:
             Release.starts_at > now(),
         )
         .values(state="held")
+        .returning(Release.id)
     )
+    for release_id in held:
+        log.info("Release %d is held.", release_id)
 
 
 def pause_restored(session: Session, release_id: int) -> None:
@@ -135,7 +140,8 @@ def _running() -> list[int]:
         )
 
 
-def _wake_where_needed(settings: Settings) -> None:
+def _wake_where_needed(settings: Settings) -> Sequence[str]:
+    """Wake workers where something waits, and return the queues."""
     with read_transaction() as session:
         connection = session.connection()
         relay = backoff.read(connection)
@@ -143,10 +149,10 @@ def _wake_where_needed(settings: Settings) -> None:
             relay.probe_is_due if relay.lasts else releases_waiting(connection)
         )
         letters = messages_are_waiting(session) and (relay.probe_is_due or not relay.lasts)
-    if releases:
-        wake(settings.redis_url, "releases")
-    if letters:
-        wake(settings.redis_url, "letters")
+    waiting = [name for name, waits in (("releases", releases), ("letters", letters)) if waits]
+    for name in waiting:
+        wake(settings.redis_url, name)
+    return waiting
 
 
 def _attempt(name: str, chore: Callable[[Session], object]) -> None:

@@ -35,6 +35,14 @@ class PressRoom:
 
 
 @dataclass(frozen=True, slots=True)
+class PausedRelease:
+    """A paused release as the notice to its press room names it, without anything from outside."""
+
+    id: int
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
 class Image:
     """A picture of a story; width and height in pixels."""
 

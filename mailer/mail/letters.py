@@ -14,6 +14,7 @@ from markupsafe import Markup
 from mailer.mail.colours import ACCENT, on_dark
 from mailer.mail.content import (
     Links,
+    PausedRelease,
     PressRoom,
     ReplacedVersion,
     Story,
@@ -132,6 +133,15 @@ class Letters:
     def goodbye(self, press_room: PressRoom, locale: str) -> Composed:
         """Compose the last letter, with a link to follow again. Slot: `unsubscribe_token`."""
         return self._compose("goodbye", press_room, locale, [_AUTOMATIC])
+
+    def notice(
+        self, press_room: PressRoom, paused: tuple[PausedRelease, ...], locale: str
+    ) -> Composed:
+        """Compose the letter to the press room that lists its paused releases."""
+        slug = press_room.list_id.partition(".")[0]
+        return self._compose(
+            "notice", press_room, locale, [_AUTOMATIC], paused=cleaned(paused), slug=slug
+        )
 
     def _compose(
         self,

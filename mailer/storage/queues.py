@@ -8,7 +8,7 @@ from functools import lru_cache
 from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from rq import Queue
+from rq import Queue, Worker
 from rq.serializers import JSONSerializer
 
 JOBS = {
@@ -61,6 +61,20 @@ def quick_connection(redis_url: str) -> Redis:
         socket_connect_timeout=_TIMEOUT_SECONDS,
         retry=Retry(NoBackoff(), 0),
     )
+
+
+def has_worker(redis_url: str, queue_name: str) -> bool:
+    """Tell whether a worker that lives serves a queue; raises RedisError."""
+    return bool(Worker.all(queue=_queue(redis_url, queue_name), serializer=JSONSerializer))
+
+
+def looks_without_worker(redis_url: str, queue_name: str, *, missing: bool) -> int:
+    """Count the looks in a row, by all processes, at which one was missing; raises RedisError."""
+    connection, key = quick_connection(redis_url), f"mailer:without-worker:{queue_name}"
+    if missing:
+        return int(connection.incr(key))
+    connection.delete(key)
+    return 0
 
 
 def worker_connection(redis_url: str) -> Redis:

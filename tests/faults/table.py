@@ -151,7 +151,7 @@ FAULTS = (
         alike=True,
     ),
     Fault(
-        *(21, "Relay misconfigured", "a wrong password; mended, and resumed", NONE),
+        *(21, "Relay misconfigured", "a wrong password; mended, and nobody resumes it", NONE),
         publish=relay_faults.publish_with_wrong_password,
         afterwards=relay_faults.nobody_is_blamed,
         short=2,

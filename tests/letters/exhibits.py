@@ -12,7 +12,8 @@ from typing import Any
 from mailer.config import TEMPLATES
 from mailer.demo import samples
 from mailer.domain.releases.release_body import ReleaseBody
-from mailer.mail.content import Headline, Links, PressRoom, ReplacedVersion
+from mailer.fanout.answers.pauses import NOBODY_ANSWERS, RELAY_REFUSES
+from mailer.mail.content import Headline, Links, PausedRelease, PressRoom, ReplacedVersion
 from mailer.mail.letters import Letters
 from mailer.mail.message import Composed
 from tests.mail.conftest import VALUES, parse, part
@@ -85,6 +86,14 @@ def _personal(kind: str, room: PressRoom = PLAIN, suffix: str = "") -> Exhibit:
     return Exhibit(kind + suffix, kind, lambda locale: method(room, locale))
 
 
+def _notice() -> Exhibit:
+    paused = (
+        PausedRelease(12, RELAY_REFUSES),
+        PausedRelease(13, NOBODY_ANSWERS),
+    )
+    return Exhibit("notice", "notice", lambda locale: LETTERS.notice(PLAIN, paused, locale))
+
+
 def exhibits() -> Sequence[Exhibit]:
     """List all that is on show; with the release of a real press room, where there is one."""
     sample = samples.placed(samples.read(), "https://museet.example")
@@ -92,6 +101,7 @@ def exhibits() -> Sequence[Exhibit]:
     shown = [
         *(_personal(kind) for kind in ("confirm", "welcome", "goodbye", "manage")),
         _personal("confirm", DRESSED, "-dressed"),
+        _notice(),
         _release("release", sample),
         *(_replacing(kind, sample) for kind in ("correction", "retraction")),
         _release("release-dressed", sample, DRESSED, OTHERS),

@@ -16,6 +16,7 @@ from mailer.mail.content import (
     Headline,
     Image,
     Links,
+    PausedRelease,
     PressRoom,
     ReplacedVersion,
     Source,
@@ -24,8 +25,16 @@ from mailer.mail.content import (
 from mailer.mail.letters import Letters
 from mailer.mail.message import Composed
 
-KINDS = ("release", "correction", "retraction", "confirm", "welcome", "goodbye", "manage")
+KINDS = ("release", "correction", "retraction", "confirm", "welcome", "goodbye", "manage", "notice")
 NOTE = "Skuta heter Hvalen, ikke Hvalrossen."
+PAUSED_BECAUSE = "The mail relay has accepted nothing for two days."
+# What a notice says in no language but the program's own.
+COMMANDS = {
+    PAUSED_BECAUSE,
+    "mailer release resume 12",
+    "POST /api/v1/releases/12/resume",
+    "mailer publisher set sjofart --notices",
+}
 VALUES = {
     "to": "kari.nordmann@example.org",
     "date": "Thu, 13 Nov 2025 09:00:00 +0100",
@@ -68,6 +77,8 @@ def write(
     if kind == "release":
         return letters.release(press_room, story, locale)
     parts: list[object] = []
+    if kind == "notice":
+        parts = [(PausedRelease(12, PAUSED_BECAUSE),)]
     if kind in ("correction", "retraction"):
         parts = [story, ReplacedVersion(story.title, story.published_at, 1, NOTE)]
     composed = getattr(letters, kind)(press_room, *parts, locale)

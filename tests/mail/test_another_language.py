@@ -15,7 +15,7 @@ from mailer.config import TEMPLATES
 from mailer.mail.content import PressRoom, Story
 from mailer.mail.letters import Letters
 from mailer.mail.locales import available, best, long_date, translations
-from tests.mail.conftest import KINDS, LINKS, NOTE, VALUES, parse, part, write
+from tests.mail.conftest import COMMANDS, KINDS, LINKS, NOTE, VALUES, parse, part, write
 from tests.mail.test_letters import Page
 from tests.mail.test_locales import NAMES, messages
 
@@ -68,7 +68,7 @@ def test_every_letter_speaks_it_and_nothing_else(
     text, html = part(message, "plain"), part(message, "html")
     assert {story.language, locale} >= set(message["Content-Language"].split(", "))
     given = {*data(press_room, story), *NAMES, long_date(story.published_at, locale)}
-    given |= {long_date(one.published_at, locale) for one in story.latest}
+    given |= {long_date(one.published_at, locale) for one in story.latest} | COMMANDS
     assert unspoken(text, given) == set()
     assert unspoken(Page(html).text, given) == set()
     assert unspoken(message["Subject"], given) == set()

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Exists, case, exists, func, insert, or_, s
 from sqlalchemy.orm import Session
 
 from mailer.config import Settings
+from mailer.domain.outbox import queue_notice
 from mailer.errors import Conflict, NotFound
 from mailer.storage.database import database_now, identity, read_transaction, transaction
 from mailer.storage.models import Batch, Outcome, PastOutcome, Publisher, Release
@@ -173,7 +174,7 @@ def locked_for(session: Session, publisher: Publisher, release_id: int) -> Relea
 
 
 def pause(session: Session, release_id: int, because: str, begun_at: int | None = None) -> None:
-    """Pause a scheduled, held or sending release until it is resumed, and record why.
+    """Pause a scheduled, held or sending release until it is resumed, say why, and give notice.
 
     `begun_at` says when the work that found the reason began, in milliseconds by the database's
     clock: if the release was resumed later, the reason counts as mended, and nothing changes.
@@ -183,9 +184,10 @@ def pause(session: Session, release_id: int, because: str, begun_at: int | None 
     )
     if begun_at is not None:
         statement = statement.where(func.coalesce(Release.resumed_at, 0) <= begun_at)
-    paused = statement.values(state="paused", paused_because=because).returning(Release.id)
-    if session.scalar(paused) is not None:
+    values = {"state": "paused", "paused_because": because, "told": False}
+    if session.scalar(statement.values(values).returning(Release.id)) is not None:
         log.warning("Release %d is paused: %s", release_id, because)
+        queue_notice(session, release_id)
 
 
 def initial_state(moment: datetime, published_at: datetime, starts_at: datetime) -> str:

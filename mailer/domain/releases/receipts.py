@@ -61,7 +61,10 @@ def _why_it_waits(session: Session, release: Release, counted: Receipt) -> str |
     """Say why nothing of a release is sent for now; None if it is being sent, or at its end."""
     if counted.state != "sending":
         return release.paused_because
-    if session.scalar(select(RelayState.probe_after).where(RelayState.id == 1)) is not None:
+    relay = session.get_one(RelayState, 1)
+    if relay.refused_since is not None:
+        return "The mail relay does not take our connections or our password. It is tried again."
+    if relay.probe_after is not None:
         return "The mail relay takes nothing for now. It is tried again every few minutes."
     if release.rests:
         return "The mail relay does not take the sender for now. It is tried again."

@@ -1,4 +1,4 @@
-"""Delivery of the outbox: letters to one person each, sent as soon as a connection is free."""
+"""Delivery of the outbox: letters to one address each, sent as soon as a connection is free."""
 
 from __future__ import annotations
 
@@ -172,6 +172,8 @@ class OutboxRun:
             return Verdict("skipped", "gone")
         if claimed.has_left and claimed.kind in _ONLY_FOR_FOLLOWERS:
             return Verdict("skipped", "left")
+        if claimed.kind == "notice" and not claimed.paused:
+            return Verdict("skipped", "resumed")
         try:
             mail = Mail(self._sender(), claimed.address, self._content(claimed.address))
         except UnsafeValue:
@@ -197,27 +199,34 @@ class OutboxRun:
     def _sender(self) -> str:
         """Return the envelope sender: a return path of ours, if mail arrives at our domain."""
         claimed, return_paths = self.claimed, self._work.composer.return_paths
-        if return_paths is None:
+        if return_paths is None or claimed.subscription_id is None:
             return claimed.publisher.from_address
         return return_paths.address("bounce", claimed.subscription_id)
 
     def _content(self, address: str) -> bytes:
         claimed, composer = self.claimed, self._work.composer
-        tokens, return_paths = composer.tokens, composer.return_paths
         composed = composer.signed(self._compose(), claimed.publisher, claimed.created_at)
         values = {
             "to": address,
             "date": message_date(claimed.created_at),
             "message_id": claimed.message_id,
-            "confirm_token": tokens.token("confirm", claimed.subscription_id),
-            "access_token": tokens.token("access", claimed.subscription_id),
-            "unsubscribe_token": tokens.token("unsubscribe", claimed.subscription_id),
-            "one_click_token": tokens.token("one-click", claimed.subscription_id),
+        }
+        if claimed.subscription_id is not None:
+            values |= self._for_subscriber(claimed.subscription_id)
+        return composed.fill(values)
+
+    def _for_subscriber(self, subscription_id: int) -> dict[str, str]:
+        """Return the values by which a subscriber acts on their subscription."""
+        tokens, return_paths = self._work.composer.tokens, self._work.composer.return_paths
+        values = {
+            "confirm_token": tokens.token("confirm", subscription_id),
+            "access_token": tokens.token("access", subscription_id),
+            "unsubscribe_token": tokens.token("unsubscribe", subscription_id),
+            "one_click_token": tokens.token("one-click", subscription_id),
         }
         if return_paths is not None:
-            unsubscribe = return_paths.address("unsubscribe", claimed.subscription_id)
-            values["unsubscribe_address"] = unsubscribe
-        return composed.fill(values)
+            values["unsubscribe_address"] = return_paths.address("unsubscribe", subscription_id)
+        return values
 
     def _compose(self) -> Composed:
         claimed, composer = self.claimed, self._work.composer
@@ -227,4 +236,7 @@ class OutboxRun:
             "goodbye": composer.letters.goodbye,
             "manage": composer.letters.manage,
         }
-        return by_kind[claimed.kind](composer.press_room(claimed.publisher), claimed.locale)
+        room = composer.press_room(claimed.publisher)
+        if claimed.kind == "notice":
+            return composer.letters.notice(room, claimed.paused, claimed.locale)
+        return by_kind[claimed.kind](room, claimed.locale)

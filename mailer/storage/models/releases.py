@@ -15,6 +15,7 @@ from sqlalchemy import (
     UniqueConstraint,
     false,
     text,
+    true,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -47,6 +48,8 @@ class Release(Base):
     initial_state: Mapped[str] = mapped_column("first_state", String(12))
     """The state in the answer to the publish call; a repeated call gets the same answer."""
     paused_because: Mapped[str | None] = mapped_column(String(500))
+    told: Mapped[bool] = mapped_column(server_default=true())
+    """Whether the alert command was told that it is paused."""
     created_at: Mapped[datetime]
     published_at: Mapped[datetime]
     starts_at: Mapped[datetime]
@@ -231,5 +234,7 @@ class RelayState(Base):
     """Since when it answers a connection or a log-in with 5yz."""
     ended_at: Mapped[int | None] = mapped_column(BigInteger)
     """When the last relay backoff ended."""
+    overdue_told: Mapped[bool] = mapped_column(server_default=false())
+    """Whether the alert command was told that outbox messages are overdue, since they last were."""
 
     __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
