@@ -1,7 +1,7 @@
 """Alerts: one sentence to the operator's command for each cause, whichever sweep finds it first.
 
-What was told is kept in rows, and for workers, of which only Redis knows, in Redis. It is kept
-before the command runs: a sweep that is killed in between loses an alert, and none is told twice.
+A cause is marked as told before the command runs: a sweep that is killed in between loses an
+alert, and none is told twice.
 """
 
 from __future__ import annotations
@@ -10,25 +10,24 @@ import logging
 import os
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from redis import RedisError
-from sqlalchemy import ColumnElement, and_, exists, or_, select, update
+from sqlalchemy import and_, delete, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from mailer.config import Settings
 from mailer.fanout.answers.pauses import RELAY_ACCEPTS_NOTHING, RELAY_REFUSES
-from mailer.storage.database import database_now, transaction
-from mailer.storage.models import OutboxMessage, Publisher, RelayState, Release
-from mailer.storage.queues import JOBS, has_worker, looks_without_worker
+from mailer.storage.database import database_now, insert, transaction
+from mailer.storage.models import Alert, OutboxMessage, Publisher, Release
+from mailer.storage.queues import has_worker
 from mailer.storage.types import now
 
 _TIMEOUT_SECONDS = 10
 _AT_ONCE = 5
-"""Releases in one look: a slow command must not keep the sweep from its other work."""
-_WITHOUT_WORKER_SECONDS = 60
-"""Longer than a deploy takes to start its workers."""
+"""Sentences in one look: a slow command must not keep the sweep from its other work."""
+_MINUTE = 60_000
 _OVERDUE = timedelta(hours=1)
 _EVERYTHING = (RELAY_REFUSES, RELAY_ACCEPTS_NOTHING)
 
@@ -42,46 +41,59 @@ def tell(settings: Settings, waiting: Sequence[str]) -> None:
     """
     if settings.alert_command is None:
         return
+    without_worker = _without_worker(settings, waiting)
     with transaction() as session:
-        sentences = [*_everything_paused(session), *_releases_paused(session), *_overdue(session)]
-    sentences += _without_worker(settings, waiting)
+        at_once = {**_paused(session), **_overdue(session)}
+        sentences = _untold(session, at_once, without_worker)
     for sentence in sentences:
         _run(settings.alert_command, sentence)
 
 
-def _everything_paused(session: Session) -> list[str]:
-    paused = session.execute(
-        update(Release)
-        .where(*_untold(), Release.paused_because.in_(_EVERYTHING))
-        .values(told=True)
-        .returning(Release.paused_because)
-    )
-    return [f"Everything that was sending is paused: {one}" for one in sorted({*paused.scalars()})]
+def _untold(
+    session: Session, at_once: Mapping[str, str], after_a_minute: Mapping[str, str]
+) -> Sequence[str]:
+    """Mark causes that last as told, and return the sentences of those that were not before."""
+    moment = session.scalars(select(database_now())).one()
+    causes = {**at_once, **after_a_minute}
+    if causes:
+        due = [
+            {"cause": cause, "due": moment + (_MINUTE if cause in after_a_minute else 0)}
+            for cause in causes
+        ]
+        session.execute(insert(session, Alert).on_conflict_do_nothing(), due)
+    # Another sweep may just have found a cause that this one has not: a minute tells.
+    ended = Alert.cause.not_in(causes), Alert.due < moment - _MINUTE
+    session.execute(delete(Alert).where(*ended))
+    untold = (Alert.cause.in_(causes), Alert.due <= moment, ~Alert.told)
+    some = select(Alert.cause).where(*untold).order_by(Alert.due, Alert.cause).limit(_AT_ONCE)
+    told = update(Alert).where(Alert.cause.in_(some), ~Alert.told).values(told=True)
+    return [causes[cause] for cause in sorted(session.scalars(told.returning(Alert.cause)))]
 
 
-def _releases_paused(session: Session) -> list[str]:
-    untold = select(Release.id).where(*_untold()).order_by(Release.id).limit(_AT_ONCE)
-    paused = session.scalars(
-        update(Release)
-        .where(Release.id.in_(untold.with_for_update(skip_locked=True, key_share=True)))
-        .values(told=True)
-        .returning(Release.id)
-    ).all()
+def _paused(session: Session) -> dict[str, str]:
+    """Return a sentence for each paused release; one for all that one cause has paused."""
     rows = session.execute(
-        select(Release.id, Publisher.slug, Release.paused_because)
+        select(Release.id, Publisher.slug, Release.paused_because, Release.resumed_at)
         .join(Publisher, Publisher.id == Release.publisher_id)
-        .where(Release.id.in_(paused))
-        .order_by(Release.id)
+        .where(Release.finished_at.is_(None), Release.state == "paused")
     )
-    return [f"Release {number} of {slug} is paused: {because}" for number, slug, because in rows]
+    sentences = {}
+    for release_id, slug, because, resumed_at in rows:
+        if because in _EVERYTHING:
+            cause = f"everything paused {_EVERYTHING.index(because)}"
+            sentences[cause] = f"Everything that was sending is paused: {because}"
+        else:
+            cause = f"release {release_id} paused, resumed before at {resumed_at}"
+            sentences[cause] = f"Release {release_id} of {slug} is paused: {because}"
+    return sentences
 
 
-def _overdue(session: Session) -> list[str]:
-    """Return the sentence once, until no outbox message is overdue any more.
+def _overdue(session: Session) -> dict[str, str]:
+    """Return a sentence while an outbox message is an hour late.
 
     A notice does not count: the pause that it is about is told by itself.
     """
-    late_since = int(_OVERDUE.total_seconds() * 1000)
+    late_since = database_now() - int(_OVERDUE.total_seconds() * 1000)
     message = exists().where(
         OutboxMessage.finished_at.is_(None),
         OutboxMessage.lease_until.is_(None),
@@ -89,41 +101,28 @@ def _overdue(session: Session) -> list[str]:
         or_(
             # What could not be tried is handed back with another wait, and no attempt is counted.
             and_(OutboxMessage.attempts == 0, OutboxMessage.created_at < now() - _OVERDUE),
-            OutboxMessage.not_before < database_now() - late_since,
+            OutboxMessage.not_before < late_since,
         ),
     )
-    is_overdue = bool(session.scalar(select(message)))
-    changed = session.scalar(
-        update(RelayState)
-        .where(RelayState.overdue_told != is_overdue)
-        .values(overdue_told=is_overdue)
-        .returning(RelayState.id)
-    )
-    if changed is None or not is_overdue:
-        return []
-    return ["Letters to single subscribers, such as confirmations, are overdue by an hour."]
+    if not session.scalar(select(message)):
+        return {}
+    sentence = "Letters to single subscribers, such as confirmations, are overdue by an hour."
+    return {"outbox overdue": sentence}
 
 
-def _without_worker(settings: Settings, waiting: Sequence[str]) -> list[str]:
-    """Return a sentence for each queue in which something has waited for a minute of looks."""
+def _without_worker(settings: Settings, waiting: Sequence[str]) -> dict[str, str]:
+    """Return a sentence for each queue in which something waits, and which no worker serves."""
     if settings.redis_url is None:
-        return []
-    looks = -(-_WITHOUT_WORKER_SECONDS // settings.sweep_seconds)
-    sentences = []
-    for queue in JOBS:
-        try:
-            missing = queue in waiting and not has_worker(settings.redis_url, queue)
-            number = looks_without_worker(settings.redis_url, queue, missing=missing)
-        except RedisError as error:
-            log.warning("Whether there are workers is not known: %s.", type(error).__name__)
-            break
-        if number == looks:
-            sentences.append(f"Something waits to be sent, but no worker serves {queue}.")
-    return sentences
-
-
-def _untold() -> tuple[ColumnElement[bool], ...]:
-    return Release.finished_at.is_(None), Release.state == "paused", ~Release.told
+        return {}
+    try:
+        return {
+            f"no worker for {queue}": f"Something waits to be sent, but no worker serves {queue}."
+            for queue in waiting
+            if not has_worker(settings.redis_url, queue)
+        }
+    except RedisError as error:
+        log.warning("Whether there are workers is not known: %s.", type(error).__name__)
+        return {}
 
 
 def _run(command: str, sentence: str) -> None:

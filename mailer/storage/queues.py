@@ -68,15 +68,6 @@ def has_worker(redis_url: str, queue_name: str) -> bool:
     return bool(Worker.all(queue=_queue(redis_url, queue_name), serializer=JSONSerializer))
 
 
-def looks_without_worker(redis_url: str, queue_name: str, *, missing: bool) -> int:
-    """Count the looks in a row, by all processes, at which one was missing; raises RedisError."""
-    connection, key = quick_connection(redis_url), f"mailer:without-worker:{queue_name}"
-    if missing:
-        return int(connection.incr(key))
-    connection.delete(key)
-    return 0
-
-
 def worker_connection(redis_url: str) -> Redis:
     """Return a client for a worker, which waits for a job as long as RQ lets it."""
     return Redis.from_url(

@@ -27,18 +27,20 @@ def upgrade() -> None:
         sa.Column("probes", sa.Integer(), server_default="0", nullable=False),
         sa.Column("refused_since", sa.BigInteger(), nullable=True),
         sa.Column("ended_at", sa.BigInteger(), nullable=True),
-        sa.Column("overdue_told", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.CheckConstraint("id = 1", name="one_row"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_relay")),
     )
     op.bulk_insert(relay, [{"id": 1}])
+    op.create_table(
+        "alerts",
+        sa.Column("cause", sa.String(length=80), nullable=False),
+        sa.Column("due", sa.BigInteger(), nullable=False),
+        sa.Column("told", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.PrimaryKeyConstraint("cause", name=op.f("pk_alerts")),
+    )
     op.add_column("publishers", sa.Column("notices", sa.String(length=320), nullable=True))
     op.add_column("releases", sa.Column("not_before", sa.BigInteger(), nullable=True))
     op.add_column("releases", sa.Column("rests", sa.Integer(), server_default="0", nullable=False))
-    # What is paused by now counts as told.
-    op.add_column(
-        "releases", sa.Column("told", sa.Boolean(), server_default=sa.true(), nullable=False)
-    )
     op.add_column("releases", sa.Column("story_sha256", sa.String(length=64), nullable=True))
     op.create_table(
         "past_outcomes",

@@ -22,6 +22,7 @@ from mailer.fanout.sweep import sweep
 from mailer.mail.smtp import SmtpConnection
 from mailer.storage.database import transaction
 from mailer.storage.models import (
+    Alert,
     Base,
     Batch,
     OutboxMessage,
@@ -173,6 +174,7 @@ _MOMENTS: dict[type[Base], tuple[str, ...]] = {
     Outcome: ("next_at", "doubted_at", "at"),
     RelayState: ("answered_at", "probe_after", "refused_since", "ended_at"),
     OutboxMessage: ("lease_until", "not_before", "created_at"),
+    Alert: ("due",),
 }
 
 

@@ -184,8 +184,8 @@ def pause(session: Session, release_id: int, because: str, begun_at: int | None 
     )
     if begun_at is not None:
         statement = statement.where(func.coalesce(Release.resumed_at, 0) <= begun_at)
-    values = {"state": "paused", "paused_because": because, "told": False}
-    if session.scalar(statement.values(values).returning(Release.id)) is not None:
+    paused = statement.values(state="paused", paused_because=because).returning(Release.id)
+    if session.scalar(paused) is not None:
         log.warning("Release %d is paused: %s", release_id, because)
         queue_notice(session, release_id)
 

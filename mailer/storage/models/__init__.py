@@ -13,6 +13,7 @@ from mailer.storage.models.people import (
     Subscription,
 )
 from mailer.storage.models.releases import (
+    Alert,
     Batch,
     BatchMembers,
     Outcome,
@@ -24,6 +25,7 @@ from mailer.storage.models.releases import (
 )
 
 __all__ = [
+    "Alert",
     "ApiKey",
     "Base",
     "Batch",

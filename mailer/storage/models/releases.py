@@ -15,7 +15,6 @@ from sqlalchemy import (
     UniqueConstraint,
     false,
     text,
-    true,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -48,8 +47,6 @@ class Release(Base):
     initial_state: Mapped[str] = mapped_column("first_state", String(12))
     """The state in the answer to the publish call; a repeated call gets the same answer."""
     paused_because: Mapped[str | None] = mapped_column(String(500))
-    told: Mapped[bool] = mapped_column(server_default=true())
-    """Whether the alert command was told that it is paused."""
     created_at: Mapped[datetime]
     published_at: Mapped[datetime]
     starts_at: Mapped[datetime]
@@ -234,7 +231,16 @@ class RelayState(Base):
     """Since when it answers a connection or a log-in with 5yz."""
     ended_at: Mapped[int | None] = mapped_column(BigInteger)
     """When the last relay backoff ended."""
-    overdue_told: Mapped[bool] = mapped_column(server_default=false())
-    """Whether the alert command was told that outbox messages are overdue, since they last were."""
 
     __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+
+class Alert(Base):
+    """Something that the operator's alert command is told, once for as long as it lasts."""
+
+    __tablename__ = "alerts"
+
+    cause: Mapped[str] = mapped_column(String(80), primary_key=True)
+    due: Mapped[int] = mapped_column(BigInteger)
+    """When it has lasted long enough to be told, in milliseconds by the database's clock."""
+    told: Mapped[bool] = mapped_column(server_default=false())
