@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,9 @@ from tests.fanout.worker_process import SHORT, listening
 from tests.relay import Relay
 from tests.servers import Redis
 from tests.service import Service, contract
+from tests.support.scripted_relay import Script, ScriptedRelay
+from tests.support.sending import Playing, Sending
+from tests.support.world import World, world
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -78,3 +82,30 @@ def working(starts: tuple[SendingRoom, Service], redis: Redis) -> tuple[SendingR
     service.start("releases")
     listening(redis)
     return room, service
+
+
+@pytest.fixture
+def playing(migrated: Path, monkeypatch: pytest.MonkeyPatch) -> Playing:
+    """Play a story: followers, one release, some workers, and a relay with a script."""
+
+    def play(
+        answers: Script,
+        followers: list[str],
+        story: Callable[[Sending], Awaitable[Any]],
+        workers: int = 1,
+        relay: dict[str, Any] | None = None,
+        **settings: Any,
+    ) -> Any:
+        settings = {"connections": 16, **settings}
+        make = lambda clock: ScriptedRelay(clock, answers, **(relay or {}))  # noqa: E731
+        with world(migrated, monkeypatch, make, **settings) as made:
+            made.room.add_followers(*followers)
+
+            async def run(running: World) -> Any:
+                for _ in range(workers):
+                    running.start_worker()
+                return await story(Sending(running, running.room.publish()))
+
+            return made.run(run)
+
+    return play

@@ -5,114 +5,22 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
 from mailer.domain import publishers
 from mailer.domain.followers import follower_csv, subscriptions
 from mailer.domain.followers.subscriptions import Evidence
-from mailer.domain.releases.receipts import Receipt
-from mailer.fanout.acknowledgements import AcknowledgementWriter
 from mailer.storage.database import transaction
 from mailer.storage.models import Release
-from tests.support.press_room import DRAFT, SLUG, PressRoom
-from tests.support.scripted_relay import Answer, Script, ScriptedRelay, Stage, script
-from tests.support.world import World, world
+from tests.support.press_room import DRAFT, SLUG
+from tests.support.scripted_relay import Answer, Stage, script
+from tests.support.sending import ADA, DEAD, FULL, Playing, Sending, everybody, people, some
+from tests.support.world import World
 
-HOURS_AT_MOST = 75
-DEAD, FULL = Answer("550 5.1.1 No such user"), Answer("452 4.2.2 Mailbox full")
-ADA = "follower000@domain0.example"
 GUEST = "guest@example.org"
 PROOF = Evidence(language="nb", page="test", network=None)
-
-
-def people(number: int, domains: int = 20) -> list[str]:
-    """Name so many followers of so many domains."""
-    return [f"follower{one:03}@domain{one % domains}.example" for one in range(number)]
-
-
-def some(share: float, stage: Stage, answer: Answer) -> Script:
-    """Answer a share of the recipients so, always the same ones."""
-    return lambda at, recipient, _: (
-        answer if at == stage and recipient and random.Random(recipient).random() < share else None
-    )
-
-
-def everybody(stage: Stage, answer: Answer) -> Script:
-    return script(("", stage, answer))
-
-
-@dataclass
-class Sending:
-    """A release in a world, on its way."""
-
-    world: World
-    release_id: int
-
-    @property
-    def room(self) -> PressRoom:
-        return self.world.room
-
-    @property
-    def relay(self) -> ScriptedRelay:
-        return self.world.relay
-
-    @property
-    def receipt(self) -> Receipt:
-        """The receipt, which balances."""
-        receipt = self.room.receipt(self.release_id)
-        parts = (receipt.accepted, receipt.refused, receipt.skipped, receipt.deferred)
-        assert sum(parts) + receipt.waiting == receipt.total
-        return receipt
-
-    @property
-    def because(self) -> str:
-        return self.room.release(self.release_id).paused_because or ""
-
-    async def until_at_rest(self, hours: float = HOURS_AT_MOST) -> Receipt:
-        """Let time pass until the release is done, stopped or paused, or for so long."""
-        end = self.world.clock.seconds + hours * 3600
-        while (receipt := self.receipt).state in ("sending", "stopping"):
-            assert self.world.clock.seconds < end, receipt
-            await self.world.next_sweep()
-        return receipt
-
-    def taken(self) -> Counter[str]:
-        return self.relay.copies(b"\r\nPrecedence: list\r\n")
-
-
-Playing = Callable[..., Any]
-
-
-@pytest.fixture
-def playing(migrated: Path, monkeypatch: pytest.MonkeyPatch) -> Playing:
-    """Play a story: followers, one release, some workers, and a relay with a script."""
-
-    def play(
-        answers: Script,
-        followers: list[str],
-        story: Callable[[Sending], Awaitable[Any]],
-        workers: int = 1,
-        relay: dict[str, Any] | None = None,
-        **settings: Any,
-    ) -> Any:
-        settings = {"connections": 16, **settings}
-        make = lambda clock: ScriptedRelay(clock, answers, **(relay or {}))  # noqa: E731
-        with world(migrated, monkeypatch, make, **settings) as made:
-            made.room.add_followers(*followers)
-
-            async def run(running: World) -> Any:
-                for _ in range(workers):
-                    running.start_worker()
-                return await story(Sending(running, running.room.publish()))
-
-            return made.run(run)
-
-    return play
 
 
 @pytest.mark.parametrize("stage", ["rcpt", "dot"])
@@ -365,6 +273,34 @@ def test_all_connections_that_the_relay_allows_are_used(playing: Playing) -> Non
     playing(lambda *_: None, people(600), story, 2, relay={"connections": 4})
 
 
+@pytest.mark.parametrize("stage", ["mail", "rcpt", "dot"])
+def test_a_relay_that_ends_connections_after_some_messages_costs_nobody_anything(
+    playing: Playing, stage: Stage
+) -> None:
+    async def story(sending: Sending) -> None:
+        await asyncio.sleep(10)
+        receipt = sending.receipt
+        assert (receipt.state, receipt.accepted) == ("done", 600)
+        assert sending.taken() == Counter(people(600))
+
+    relay = {"messages_a_connection": (20, stage)}
+    playing(lambda *_: None, people(600), story, relay=relay, connections=4)
+
+
+def test_two_days_of_pause_make_nobody_expire(playing: Playing) -> None:
+    async def story(sending: Sending) -> None:
+        await asyncio.sleep(60)
+        assert sending.receipt.deferred == 1
+        sending.room.pause(sending.release_id)
+        await asyncio.sleep(49 * 3600)
+        sending.relay.heal()
+        sending.room.resume(sending.release_id)
+        receipt = await sending.until_at_rest(0.1)
+        assert (receipt.state, receipt.accepted) == ("done", 12)
+
+    playing(script((ADA, "rcpt", Answer("450 4.7.1 Later"))), people(12), story)
+
+
 @pytest.mark.parametrize("reply", ["552 5.3.4 Too big", "530 5.7.0 Log in first"])
 def test_a_sender_who_is_refused_for_good_pauses_that_release(playing: Playing, reply: str) -> None:
     async def story(sending: Sending) -> None:
@@ -389,8 +325,8 @@ def test_a_sender_who_is_put_off_for_two_days_pauses_the_release(playing: Playin
 
 
 def test_a_large_domain_that_is_down_for_a_day_holds_nobody_up(playing: Playing) -> None:
-    down = [f"reader{number:03}@down.example" for number in range(150)]
-    others = people(150)
+    down = [f"reader{number:03}@down.example" for number in range(300)]
+    others = people(300)
     answers = lambda at, who, _: (  # noqa: E731
         Answer("451 4.4.1 No answer") if at == "rcpt" and who.endswith("@down.example") else None
     )
@@ -401,7 +337,7 @@ def test_a_large_domain_that_is_down_for_a_day_holds_nobody_up(playing: Playing)
         await asyncio.sleep(86_400)
         sending.relay.heal()
         receipt = await sending.until_at_rest(6)
-        assert (receipt.state, receipt.accepted) == ("done", 300)
+        assert (receipt.state, receipt.accepted) == ("done", 600)
 
     playing(answers, [*down, *others], story)
 
@@ -469,51 +405,3 @@ def test_one_silent_recipient_of_the_outbox_holds_up_no_other_letter(playing: Pl
         assert letter.at - began < 1
 
     playing(script((ADA, "rcpt", Answer(None))), ["other@example.org"], story)
-
-
-def test_a_third_process_that_ends_at_the_same_recipient_pauses_the_release(
-    playing: Playing,
-) -> None:
-    async def story(sending: Sending) -> None:
-        for _ in range(3):
-            await asyncio.sleep(30)
-            for worker in sending.world.workers:
-                sending.world.kill(worker)
-            await asyncio.sleep(120)
-            sending.world.start_worker()
-        receipt = await sending.until_at_rest(0.1)
-        assert receipt.state == "paused"
-        assert "Three processes" in sending.because
-        assert sending.room.rows(Release)[0].state == "paused"
-
-    playing(script((ADA, "rcpt", Answer(None))), [ADA], story)
-
-
-@pytest.mark.parametrize("every", [1, 2, 3, 5, 8, 13])
-def test_a_process_that_dies_after_each_few_commits_ends_all_the_same(
-    playing: Playing, monkeypatch: pytest.MonkeyPatch, every: int
-) -> None:
-    """Twelve followers, one dead and one full, and nothing else is ever sent."""
-    *_, last = followers = people(12)
-    commits = 0
-
-    async def story(sending: Sending) -> None:
-        write = AcknowledgementWriter._write
-
-        async def write_and_die(writer: AcknowledgementWriter, *given: Any) -> Any:
-            nonlocal commits
-            states = await write(writer, *given)
-            commits += 1
-            if commits % every == 0:
-                for worker in sending.world.workers:
-                    if not worker.dead:
-                        sending.world.kill(worker)
-                asyncio.get_running_loop().call_soon(sending.world.start_worker)
-            return states
-
-        monkeypatch.setattr(AcknowledgementWriter, "_write", write_and_die)
-        receipt = await sending.until_at_rest()
-        assert (receipt.state, receipt.accepted) == ("done", 10)
-        assert receipt.reasons["refused"] == {"5.1.1": 1, "expired": 1}
-
-    playing(script((last, "rcpt", DEAD), (ADA, "rcpt", FULL)), followers, story)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -139,8 +140,10 @@ def descendants(pid: int) -> set[int]:
     """List the children of a process, and theirs."""
     found: set[int] = set()
     for file in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, file.read_text().split()):
-            found |= {child, *descendants(child)}
+        # A thread may end between being found and being read.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for child in map(int, file.read_text().split()):
+                found |= {child, *descendants(child)}
     return found
 
 

@@ -141,13 +141,18 @@ class ScriptedRelay:
         *,
         connections: int | None = None,
         messages_a_second: float | None = None,
+        messages_a_connection: tuple[int, Stage] | None = None,
         cuts: object | None = None,
     ) -> None:
-        """Make a relay; replies are cut and joined at random if `cuts`, their seed, is given."""
+        """Make a relay; replies are cut and joined at random if `cuts`, their seed, is given.
+
+        `messages_a_connection`: after so many, the relay says 421 at this stage.
+        """
         self.clock = clock
         self.script = script
         self.connections = connections
         self.messages_a_second = messages_a_second
+        self.messages_a_connection = messages_a_connection
         self.cuts = None if cuts is None else random.Random(f"{cuts} cuts")
         self.open: set[_Session] = set()
         self.named: list[tuple[float, str]] = []
@@ -166,8 +171,12 @@ class ScriptedRelay:
         protocol.connection_made(session)
         session.begin(full=self.connections is not None and len(self.open) >= self.connections)
 
-    def answer(self, stage: Stage, recipient: str = "") -> Answer:
-        """Return what the script says now."""
+    def answer(self, stage: Stage, recipient: str = "", messages: int = 0) -> Answer:
+        """Return what the script says now; the connection has carried so many messages."""
+        if self.messages_a_connection is not None:
+            at_most, limited = self.messages_a_connection
+            if stage == limited and messages >= at_most:
+                return Answer("421 4.7.0 Too many messages")
         number = self._times[stage, recipient]
         self._times[stage, recipient] += 1
         throttled = stage == "mail" and self._throttles()
@@ -178,7 +187,7 @@ class ScriptedRelay:
     def heal(self) -> None:
         """Start anew: drop every connection, and accept everything from now on."""
         self.script = lambda _stage, _recipient, _number: None
-        self.connections = self.messages_a_second = None
+        self.connections = self.messages_a_second = self.messages_a_connection = None
         for session in list(self.open):
             session.abort()
 
@@ -210,6 +219,7 @@ class _Session(asyncio.Transport):
         self._has_sender = False
         self._recipients: list[str] = []
         self._in_content = False
+        self._messages = 0
         self._answered: int | None = None
         """The number of a dot whose reply the client may not have read to its end."""
         self._busy = False
@@ -292,13 +302,13 @@ class _Session(asyncio.Transport):
             self._relay.named.append((self._relay.clock.seconds, recipient[1]))
         if verb == "MAIL" and not self._has_sender:
             self._relay.sender = line
-            answer = self._relay.answer("mail")
+            answer = self._relay.answer("mail", "", self._messages)
             self._has_sender = answer.says("2")
         elif recipient is not None and self._has_sender:
-            answer = self._relay.answer("rcpt", recipient[1])
+            answer = self._relay.answer("rcpt", recipient[1], self._messages)
             self._recipients += [recipient[1]] if answer.says("2") else []
         elif verb == "DATA" and self._recipients:
-            answer = self._relay.answer("data", self._recipients[-1])
+            answer = self._relay.answer("data", self._recipients[-1], self._messages)
             self._in_content = answer.says("3")
         else:
             answer = _OUT_OF_ORDER
@@ -307,9 +317,10 @@ class _Session(asyncio.Transport):
     def _take(self, stuffed: bytes) -> None:
         """Take a message, whose dot has come, for each of its recipients."""
         number, self._relay.dots = self._relay.dots, self._relay.dots + 1
-        answer = self._relay.answer("dot", self._recipients[-1])
+        answer = self._relay.answer("dot", self._recipients[-1], self._messages)
         content = (b"\r\n" + stuffed).replace(b"\r\n.", b"\r\n")[2:]
         if answer.takes:
+            self._messages += 1
             at = self._relay.clock.seconds
             self._relay.taken += [Taken(at, one, content) for one in self._recipients]
         self._forget()

@@ -43,13 +43,13 @@ _NEXT_DUE = text("""
     SELECT min(due) FROM (
         SELECT lease_until AS due FROM batches WHERE open
         UNION ALL SELECT lease_until FROM outbox WHERE finished_at IS NULL
-        UNION ALL SELECT max(next_at, waits) FROM outcomes, backoff
-            WHERE kind = 'deferred' AND batch_id IS NULL
+        UNION ALL SELECT max(next_at, waits)
+            FROM outcomes JOIN releases ON releases.id = release_id, backoff
+            WHERE kind = 'deferred' AND batch_id IS NULL AND state = 'sending'
         UNION ALL SELECT max(not_before, waits) FROM outbox, backoff WHERE finished_at IS NULL
         UNION ALL SELECT max(coalesce(releases.not_before, 0), waits)
             FROM batches JOIN releases ON releases.id = release_id, backoff
             WHERE open AND lease_until IS NULL AND state = 'sending'
-        UNION ALL SELECT probe_after FROM relay
     )
 """)
 
