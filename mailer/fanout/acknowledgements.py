@@ -112,13 +112,14 @@ class AcknowledgementWriter:
                 continue
             asked = time.monotonic()
             states = await self._write([progress for progress, _ in together], asked)
+            known = {state: Acknowledged(state, asked) for state in set(states)}
             for (progress, durable), state in zip(together, states, strict=True):
                 if progress.ends or state == FENCED:
                     self.leases.end(progress.claim)
                 else:
                     self.leases.note(progress.claim, asked)
                 if not durable.cancelled():
-                    durable.set_result(Acknowledged(state, asked))
+                    durable.set_result(known[state])
 
     def _gather(self, began: float) -> None:
         """Wait briefly for more acknowledgements, longer while this thread is busy anyway."""
@@ -165,7 +166,7 @@ class AcknowledgementWriter:
     def _staying(self, together: Sequence[Progress]) -> Collection[int | None]:
         """Return releases of which this process has another batch: they do not end with these."""
         ending = {progress.claim for progress in together if progress.ends}
-        return self.leases.releases(without=ending)
+        return self.leases.releases(without=ending) if ending else ()
 
     @staticmethod
     def _only_positions(together: Sequence[Progress], staying: Collection[int | None]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, Update, delete, select, text, tuple_, update
 from sqlalchemy.orm import Session
@@ -52,11 +52,12 @@ class Progress:
     """With `hand_back`: what the relay answered to the sender, again and again."""
     sender_taken: bool = False
     """Whether it takes the sender again, after the batches of the release have rested."""
+    finished: bool = field(init=False)
+    """Whether every member of the batch has been handled."""
 
-    @property
-    def finished(self) -> bool:
-        """Whether every member of the batch has been handled."""
-        return self.position == len(self.claim.members)
+    def __post_init__(self) -> None:
+        """Compare once: it is asked for several times in each commit."""
+        self.finished = self.position == len(self.claim.members)
 
     @property
     def ends(self) -> bool:

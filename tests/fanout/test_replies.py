@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailer.fanout.answers.refusals import MANY_IN_A_ROW, ReleaseAnswers, Written
+from mailer.fanout.answers.refusals import MANY_IN_A_ROW, ReleaseAnswers
 from mailer.fanout.answers.replies import asks_to_slow_down, classify
 from mailer.mail.smtp_protocol import Reply, Stage
 
@@ -67,7 +67,7 @@ class Exchange:
         self.answers = ReleaseAnswers()
         self.believed: list[int] = []
         self.marked: list[int] = []
-        self._flying: list[tuple[int, Written]] = []
+        self._flying: list[tuple[int, int]] = []
         for number, _ in enumerate(healthy):
             if len(self._flying) == together:
                 self._read(healthy)

@@ -97,6 +97,8 @@ class AdaptiveRate:
     """Finds out by experiments whether the relay throttles, and how much it takes."""
 
     def __init__(self, limit: float | None = None) -> None:
+        self.rate: float | None = None
+        """Messages a second while held back; None while nothing is held back."""
         self._highest = limit or inf
         self._limiter: RateLimiter | None = None
         self._phase: Literal["full", "experiment", "hold", "rise"] = "full"
@@ -110,11 +112,6 @@ class AdaptiveRate:
         self._last_accepted, self._blocked = 0.0, False
         # Of a rate that is held: the answers of this trial, and how many raises it has had.
         self._trial, self._raises, self._raise_at, self._wait = _Count(), 0, 0.0, _WAIT_SECONDS[0]
-
-    @property
-    def rate(self) -> float | None:
-        """Messages a second while held back; None while nothing is held back."""
-        return None if self._limiter is None else self._limiter.rate
 
     def answered(self, now: float, *, accepted: bool, throttled: bool) -> None:
         """Count one answer to a message."""
@@ -277,11 +274,12 @@ class AdaptiveRate:
         """Set the rate; one that reaches the limit has no effect, and is dropped."""
         rate = max(_LOWEST, rate)
         if rate >= self._highest:
-            self._phase, self._limiter = "full", None
-        elif self._limiter is None:
+            self._phase, self._limiter, self.rate = "full", None, None
+            return
+        self.rate = rate
+        if self._limiter is None:
             self._limiter = RateLimiter(rate, now)
-        else:
-            self._limiter.rate = rate
+        self._limiter.rate = rate
 
     def _begin(self, now: float, seconds: float = _SECOND) -> None:
         """Begin a new count."""

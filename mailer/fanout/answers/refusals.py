@@ -10,22 +10,11 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import count
-from typing import NamedTuple
 
 from mailer.fanout.answers.replies import Kind
 
 MANY_IN_A_ROW = 5
 """RCPTs written one after another: a relay that is broken for a moment refuses just so many."""
-
-_moments = count(1)
-
-
-class Written(NamedTuple):
-    """An envelope that was written: its number in the release, and the moment."""
-
-    number: int
-    moment: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,74 +22,76 @@ class Refusal:
     """A permanent refusal that nothing has spoken for yet."""
 
     number: int
-    read: int
+    last_written: int
+    """The number of the last envelope that had been written when it was read."""
     subscription_id: int
 
 
 @dataclass(slots=True)
 class ReleaseAnswers:
-    """What the relay answered to one release in this process; moments are counted, not timed."""
+    """What the relay answered to one release in this process, whose envelopes are numbered."""
 
     sender_refusals: int = 0
     """How often MAIL was refused, one time after another."""
     unanswered: int = 0
     """How many dots in a row were not answered."""
-    _next: int = 0
+    _last: int = 0
     _in_flight: set[int] = field(default_factory=set)
     _refused: set[int] = field(default_factory=set)
     """Numbers of refused envelopes, as far back as another refusal has still to be judged."""
     _doubted: dict[int, Refusal] = field(default_factory=dict)
     _accepted: int = 0
-    """The latest moment at which an envelope was written that was accepted later."""
+    """The highest number that was accepted."""
     _sender_refused: int = 0
+    """The last number that had been written when MAIL was refused."""
     _settled: asyncio.Event | None = None
 
-    def write(self) -> Written:
-        """Count an envelope that is being written now."""
-        self._next += 1
-        self._in_flight.add(self._next)
-        return Written(self._next, next(_moments))
+    def write(self) -> int:
+        """Count an envelope that is being written now, and return its number."""
+        self._last += 1
+        self._in_flight.add(self._last)
+        return self._last
 
-    def note(self, written: Written, kind: Kind, subscription_id: int) -> None:
+    def note(self, number: int, kind: Kind, subscription_id: int) -> None:
         """Count what became of an envelope."""
         if kind == "accepted":
-            self.accepted(written)
+            self.accepted(number)
         elif kind == "doubted":
-            self.refused(written, subscription_id)
+            self.refused(number, subscription_id)
         else:
-            self.answered(written)
+            self.answered(number)
 
-    def accepted(self, written: Written) -> None:
+    def accepted(self, number: int) -> None:
         """Count an acceptance."""
-        self._end(written)
-        self._accepted = max(self._accepted, written.moment)
+        self._end(number)
+        self._accepted = max(self._accepted, number)
         self.sender_refusals = self.unanswered = 0
 
-    def refused(self, written: Written, subscription_id: int) -> None:
+    def refused(self, number: int, subscription_id: int) -> None:
         """Count a permanent refusal, which was read now."""
-        self.answered(written)
-        self._refused.add(written.number)
-        self._doubted[written.number] = Refusal(written.number, next(_moments), subscription_id)
+        self.answered(number)
+        self._refused.add(number)
+        self._doubted[number] = Refusal(number, self._last, subscription_id)
 
-    def answered(self, written: Written) -> None:
+    def answered(self, number: int) -> None:
         """Count any other answer to a recipient or a message; the relay took the sender."""
-        self._end(written)
+        self._end(number)
         self.sender_refusals = self.unanswered = 0
 
-    def lost(self, written: Written, *, after_dot: bool = False) -> None:
+    def lost(self, number: int, *, after_dot: bool = False) -> None:
         """Count an envelope that got no answer, and whether its dot had been written."""
-        self._end(written)
+        self._end(number)
         self.unanswered += after_dot
 
-    def sender_refused(self, written: Written) -> int:
+    def sender_refused(self, number: int) -> int:
         """Count a refusal at MAIL; returns how many came one after another.
 
         Many connections that are refused at the same time count once.
         """
-        self._end(written)
-        if written.moment > self._sender_refused:
+        self._end(number)
+        if number > self._sender_refused:
             self.sender_refusals += 1
-            self._sender_refused = next(_moments)
+            self._sender_refused = self._last
         return self.sender_refusals
 
     async def settled(self, at_most: float) -> None:
@@ -121,7 +112,7 @@ class ReleaseAnswers:
         believed: list[int] = []
         marked: list[int] = []
         for refusal in list(self._doubted.values()):
-            if refusal.read >= self._accepted:
+            if refusal.last_written >= self._accepted:
                 continue
             in_a_row = self._is_one_of_many(refusal.number)
             if in_a_row is None:
@@ -132,8 +123,8 @@ class ReleaseAnswers:
             self._forget()
         return believed, marked
 
-    def _end(self, written: Written) -> None:
-        self._in_flight.discard(written.number)
+    def _end(self, number: int) -> None:
+        self._in_flight.discard(number)
         if self._settled is not None and not self._in_flight:
             self._settled.set()
 
@@ -145,11 +136,11 @@ class ReleaseAnswers:
             if all(one in self._refused for one in five):
                 return True
             undecided |= all(
-                one in self._refused or one in self._in_flight or one > self._next for one in five
+                one in self._refused or one in self._in_flight or one > self._last for one in five
             )
         return None if undecided else False
 
     def _forget(self) -> None:
         """Drop numbers that cannot be in a row any more with one that has still to be judged."""
-        kept = min((*self._doubted, *self._in_flight, self._next + 1)) - MANY_IN_A_ROW
+        kept = min((*self._doubted, *self._in_flight, self._last + 1)) - MANY_IN_A_ROW
         self._refused = {one for one in self._refused if one > kept}

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from mailer.fanout.acknowledgements import GO_ON, Acknowledged, AcknowledgementWriter
 from mailer.fanout.answers.pauses import NOBODY_ANSWERS
-from mailer.fanout.answers.refusals import Written
 from mailer.fanout.answers.replies import ACCEPTED, Verdict
 from mailer.fanout.batches import Claim
 from mailer.fanout.database_thread import Abandoned
@@ -75,8 +74,8 @@ class BatchRun:
         self._durable: asyncio.Future[Acknowledged] | None = None
         self._probing = claim.probe
         self._refused = False  # a refusal has to be durable before the next MAIL
-        self._written: Written | None = None
-        self._written_ahead: Written | None = None
+        self._written: int | None = None
+        self._written_ahead: int | None = None
 
     async def run(self, delivery: Delivery) -> None:
         """Send the batch until it ends or is handed back; raises NotConnected if that is why."""
