@@ -246,7 +246,7 @@ def follower(slug: str, number: int) -> str:
 def _news(reference: str, **more: object) -> Figures:
     """Write the sample release."""
     news = samples.news(samples.read(), "https://museum.example.org")
-    return {**news, "reference": reference, **more}
+    return {**news, "reference": reference, "again": True, **more}
 
 
 def _addresses(slug: str, number: int) -> Iterator[str]:
