@@ -13,18 +13,17 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from math import inf
 from types import MappingProxyType
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, select
 from sqlalchemy.orm import Session
-from sqlalchemy.sql.dml import ReturningUpdate
 
 from mailer.config import Settings
 from mailer.domain.releases.lifecycle import finish_if_complete
 from mailer.fanout.answers import backoff
-from mailer.fanout.answers.pauses import draw_conclusions
+from mailer.fanout.answers.pauses import draw_conclusions, tells_more
 from mailer.fanout.answers.refusals import ReleaseAnswers
 from mailer.fanout.answers.send_rate import SendRate
 from mailer.fanout.database_thread import DatabaseThread
@@ -36,9 +35,9 @@ from mailer.fanout.outcomes import (
     mark,
     write_outcomes,
 )
-from mailer.fanout.statements import CLOSE_IN_SQLITE, MOVE_ON, pg_array
-from mailer.storage.database import database_now, driver, json_rows
-from mailer.storage.models import Batch, Release
+from mailer.fanout.statements import ADVANCE, CLOSE_IN_SQLITE, MOVE_ON, execute, pg_array
+from mailer.storage.database import driver
+from mailer.storage.models import Release
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +143,7 @@ class AcknowledgementWriter:
                 log.warning("The relay accepts messages again: slowly at first.")
                 self._send_rate.slow_start()
         judged = self._judge(together)
-        staying = self._staying(together)
+        staying = self._staying(together, judged)
         if not judged and self._only_positions(together, staying):
             moving = partial(move_on, together=together, lease_seconds=self.leases.seconds)
             if await self._database.run_statement(moving):
@@ -163,10 +162,12 @@ class AcknowledgementWriter:
                 judged[release_id] = Judged(believed, marked)
         return judged
 
-    def _staying(self, together: Sequence[Progress]) -> Collection[int | None]:
+    def _staying(
+        self, together: Sequence[Progress], judged: Mapping[int, Judged]
+    ) -> Collection[int | None]:
         """Return releases of which this process has another batch: they do not end with these."""
         ending = {progress.claim for progress in together if progress.ends}
-        return self.leases.releases(without=ending) if ending else ()
+        return self.leases.releases(without=ending) if ending or judged else ()
 
     @staticmethod
     def _only_positions(together: Sequence[Progress], staying: Collection[int | None]) -> bool:
@@ -216,20 +217,23 @@ def write(
     # The process that took over a lost lease may have finished the batch, but not the release.
     fenced = {one.claim.release_id for one in together if one.claim.key not in states}
     ending = {one.claim.release_id for one in ours if one.ends} | judged.keys()
-    with Session(connection) as session:
-        if to_write:
-            write_outcomes(connection, to_write, settings.retry_seconds)
-        for release_id, found in sorted(judged.items()):
-            if found.believed:
-                believe(connection, release_id, found.believed)
-            if found.marked:
-                mark(connection, release_id, found.marked)
-        if to_write:
-            draw_conclusions(session, to_write, settings.connections)
-        for release_id in sorted(ending.difference(staying) | fenced):
-            finish_if_complete(session, release_id)
-        session.flush()
-        states = _states(session, ours)
+    if to_write:
+        write_outcomes(connection, to_write, settings.retry_seconds)
+    for release_id, found in sorted(judged.items()):
+        if found.believed:
+            believe(connection, release_id, found.believed)
+        if found.marked:
+            mark(connection, release_id, found.marked)
+    telling = [progress for progress in to_write if tells_more(progress)]
+    may_end = ending.difference(staying) | fenced
+    if telling or may_end:
+        with Session(connection) as session:
+            changed = draw_conclusions(session, telling, settings.connections)
+            for release_id in sorted(may_end):
+                finish_if_complete(session, release_id)
+            session.flush()
+            if changed or may_end:
+                states = _states(session, ours)
     return [states.get(progress.claim.key, FENCED) for progress in together]
 
 
@@ -248,31 +252,8 @@ def _advance(
         for progress in together
     }
     values = {"given": json.dumps(list(rows.values()))}
-    answers = connection.execute(_advancing(connection.dialect.name), values)
+    answers = execute(connection, ADVANCE, values).fetchall()
     return {(batch_id, epoch): state for batch_id, epoch, state in answers}
-
-
-@lru_cache(maxsize=2)
-def _advancing(dialect_name: str) -> ReturningUpdate[int, int, str]:
-    rows = json_rows(dialect_name, "id", "epoch", "position", "open", "lease")
-    return (
-        update(Batch)
-        .where(
-            Batch.id == rows.c.id,
-            Batch.epoch == rows.c.epoch,
-            Batch.position <= rows.c.position,
-        )
-        .values(
-            position=rows.c.position,
-            open=rows.c.open == 1,
-            lease_until=database_now() + rows.c.lease,
-        )
-        .returning(
-            Batch.id,
-            Batch.epoch,
-            select(Release.state).where(Release.id == Batch.release_id).scalar_subquery(),
-        )
-    )
 
 
 def _states(session: Session, ours: Sequence[Progress]) -> Mapping[tuple[int, int], str]:

@@ -7,13 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, Update, delete, select, text, tuple_, update
+from sqlalchemy import Connection, delete, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from mailer.domain.releases.lifecycle import locked
 from mailer.fanout.answers.replies import Verdict
 from mailer.fanout.batches import LARGEST_BATCH, Claim, add_batches, batch_size
-from mailer.fanout.statements import WRITE_OUTCOMES
+from mailer.fanout.statements import BELIEVE, MARK, WRITE_OUTCOMES, execute
 from mailer.mail.smtp_protocol import Reply
 from mailer.storage.database import database_now, insert
 from mailer.storage.models import Outcome, ReleaseKind, Uncertain
@@ -103,7 +103,7 @@ def write_outcomes(
             "hour": DOUBTED_WAIT_SECONDS * 1000,
             "day": DOUBTED_AT_MOST_SECONDS * 1000,
         }
-        connection.execute(text(WRITE_OUTCOMES[connection.dialect.name]), values)
+        execute(connection, WRITE_OUTCOMES, values)
     if accepted:
         key = tuple_(Outcome.release_id, Outcome.subscription_id)
         connection.execute(delete(Outcome).where(key.in_(accepted)))
@@ -111,20 +111,14 @@ def write_outcomes(
 
 def believe(connection: Connection, release_id: int, subscription_ids: Sequence[int]) -> None:
     """Refuse recipients whose doubted refusal another answer has spoken for."""
-    connection.execute(
-        _doubted(release_id, subscription_ids).values(
-            kind="refused", doubted_at=None, marked=False, next_at=None
-        )
-    )
+    given = json.dumps(list(subscription_ids))
+    execute(connection, BELIEVE, {"release": release_id, "given": given})
 
 
 def mark(connection: Connection, release_id: int, subscription_ids: Sequence[int]) -> None:
     """Mark recipients whose next refusal is believed, and try them again after an hour."""
-    connection.execute(
-        _doubted(release_id, subscription_ids).values(
-            marked=True, next_at=database_now() + DOUBTED_WAIT_SECONDS * 1000
-        )
-    )
+    given, hour = json.dumps(list(subscription_ids)), DOUBTED_WAIT_SECONDS * 1000
+    execute(connection, MARK, {"release": release_id, "given": given, "hour": hour})
 
 
 def close_exhausted(connection: Connection, release_id: int) -> None:
@@ -202,15 +196,6 @@ def _row(claim: Claim, finding: Finding) -> dict[str, object]:
         "doubted": kind == "doubted",
         "batch_id": claim.batch_id if claim.retry else None,
     }
-
-
-def _doubted(release_id: int, subscription_ids: Sequence[int]) -> Update:
-    return update(Outcome).where(
-        Outcome.release_id == release_id,
-        Outcome.subscription_id.in_(subscription_ids),
-        Outcome.kind == "deferred",
-        Outcome.doubted_at.is_not(None),
-    )
 
 
 def _by_letter(outcomes: Iterable[Outcome]) -> Mapping[ReleaseKind, Sequence[Outcome]]:

@@ -5,9 +5,14 @@ By the name of the dialect. Each can be pasted into psql or sqlite3.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any
 
-from mailer.storage.database import NOW, TIMESTAMP
+from sqlalchemy import Connection
+
+from mailer.storage.database import NOW, TIMESTAMP, driver
 
 # This runs once for every few messages, so each database gets the statement that it runs fastest.
 # The state is a subquery: a plan that joined the releases might begin with all batches of each.
@@ -71,6 +76,70 @@ _GIVEN = {
             value ->> 'doubted' AS doubted, value ->> 'batch_id' AS batch_id
         FROM json_each(:given)""",
 }
+
+# What is written beside positions, too; `open` is 0 or 1, and without a `lease` there is none.
+_POSITIONS = {
+    "postgresql": """
+        SELECT * FROM json_to_recordset(CAST(:given AS json)) AS given (
+            id bigint, epoch bigint, position bigint, open int, lease bigint
+        )""",
+    "sqlite": """
+        SELECT value ->> 'id' AS id, value ->> 'epoch' AS epoch, value ->> 'position' AS position,
+            value ->> 'open' AS open, value ->> 'lease' AS lease
+        FROM json_each(:given)""",
+}
+ADVANCE = {
+    name: f"""
+        WITH given AS ({_POSITIONS[name]})
+        UPDATE batches
+        SET position = given.position, open = given.open = 1,
+            lease_until = {NOW[name]} + given.lease
+        FROM given
+        WHERE batches.id = given.id
+            AND batches.epoch = given.epoch
+            AND batches.position <= given.position
+        RETURNING batches.id, batches.epoch,
+            (SELECT state FROM releases WHERE releases.id = batches.release_id)
+        """  # noqa: S608 - made of constants
+    for name in NOW
+}
+
+_THEY_ARE_DOUBTED = {
+    name: f"""
+        WHERE release_id = :release AND kind = 'deferred' AND doubted_at IS NOT NULL
+            AND subscription_id IN ({among})
+        """
+    for name, among in {
+        "postgresql": "SELECT CAST(value AS bigint) FROM json_array_elements_text("
+        "CAST(:given AS json))",
+        "sqlite": "SELECT value FROM json_each(:given)",
+    }.items()
+}
+BELIEVE = {
+    name: f"""
+        UPDATE outcomes SET kind = 'refused', doubted_at = NULL, marked = false, next_at = NULL
+        {doubted}"""  # noqa: S608 - made of constants
+    for name, doubted in _THEY_ARE_DOUBTED.items()
+}
+MARK = {
+    name: f"""
+        UPDATE outcomes SET marked = true, next_at = {NOW[name]} + :hour
+        {doubted}"""  # noqa: S608 - made of constants
+    for name, doubted in _THEY_ARE_DOUBTED.items()
+}
+
+# After a commit with a permanent refusal: whether to look closer.
+COUNT_DOUBTED = dict.fromkeys(
+    NOW,
+    """
+    SELECT count(*), EXISTS (
+        SELECT 1 FROM batches WHERE release_id = :release AND kind = 'first' AND open
+    )
+    FROM outcomes
+    WHERE release_id = :release AND doubted_at IS NOT NULL AND NOT marked
+    """,
+)
+
 _LEAST = {"postgresql": "least", "sqlite": "min"}
 _GREATEST = {"postgresql": "greatest", "sqlite": "max"}
 
@@ -133,6 +202,25 @@ WRITE_OUTCOMES = {
         """  # noqa: S608 - made of constants
     for name in NOW
 }
+
+
+_NAME = re.compile(r"(?<!:):([a-z]+)")
+
+
+@lru_cache(maxsize=32)
+def _as_psycopg(statement: str) -> str:
+    return _NAME.sub(r"%(\1)s", statement)
+
+
+def execute(connection: Connection, statements: Mapping[str, str], values: object) -> Any:
+    """Execute the statement for a database, with values by name, in the transaction that is open.
+
+    Returns the driver's cursor. Through SQLAlchemy it would take several times as long.
+    """
+    statement = statements[connection.dialect.name]
+    if connection.dialect.name == "postgresql":
+        statement = _as_psycopg(statement)
+    return driver(connection).execute(statement, values)
 
 
 def pg_array(numbers: Iterable[int]) -> str:

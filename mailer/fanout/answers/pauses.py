@@ -11,9 +11,10 @@ from mailer.domain.releases.lifecycle import pause
 from mailer.domain.releases.receipts import count_recipients
 from mailer.fanout.answers import backoff
 from mailer.fanout.outcomes import ATTEMPTS_AT_MOST, Progress, close_exhausted, note_uncertain
+from mailer.fanout.statements import COUNT_DOUBTED, execute
 from mailer.mail.addresses import domain
 from mailer.storage.database import database_now, identity
-from mailer.storage.models import Batch, Outcome, Release, Subscriber, Subscription
+from mailer.storage.models import Outcome, Release, Subscriber, Subscription
 
 FEW_DOMAINS = 3
 _DOUBTED = 20
@@ -40,8 +41,20 @@ RELAY_ACCEPTS_NOTHING = (
 _MEND = "Nobody was given up for it. Mend that, then resume the release."
 
 
-def draw_conclusions(session: Session, to_write: Collection[Progress], connections: int) -> None:
-    """Write what progresses say of their release, and who may have the message twice."""
+def tells_more(progress: Progress) -> bool:
+    """Tell whether a progress says something of its release, or of who may have it twice."""
+    if progress.pause_because or progress.sender_taken or progress.sender_refused is not None:
+        return True
+    if progress.claim.retry:
+        return bool(progress.findings)
+    return any(one.verdict.kind in ("doubted", "unanswered") for one in progress.findings)
+
+
+def draw_conclusions(session: Session, to_write: Collection[Progress], connections: int) -> bool:
+    """Write what progresses say of their release, and who may have the message twice.
+
+    Returns True if that may have changed the state of a release.
+    """
     for progress in to_write:
         release_id = progress.claim.release_id
         unanswered = [
@@ -54,16 +67,19 @@ def draw_conclusions(session: Session, to_write: Collection[Progress], connectio
             _note_sender_is_taken(session, release_id)
         if progress.sender_refused is not None:
             _rest(session, progress)
-    _pause_if_doubtful(session, to_write, connections)
+    refused = any(progress.sender_refused is not None for progress in to_write)
+    return _pause_if_doubtful(session, to_write, connections) or refused
 
 
 def _pause_if_doubtful(
     session: Session, progresses: Collection[Progress], connections: int
-) -> None:
+) -> bool:
     """Pause releases of which the answers just written show that more than recipients is wrong.
 
-    Answers to batches that were claimed before the last resume pause nothing.
+    Answers to batches that were claimed before the last resume pause nothing. Returns True if
+    there was a reason.
     """
+    pauses = False
     found: dict[int, set[str]] = {}
     since: dict[int, int] = {}
     for progress in progresses:
@@ -74,11 +90,14 @@ def _pause_if_doubtful(
         if progress.claim.retry:
             kinds.add("retry")
         if progress.pause_because is not None:
+            pauses = True
             pause(session, release_id, progress.pause_because, progress.claim.claimed_at)
     for release_id, kinds in sorted(found.items()):
         because = _why_to_pause(session, release_id, kinds, connections)
         if because is not None:
+            pauses = True
             pause(session, release_id, because, since[release_id])
+    return pauses
 
 
 def _rest(session: Session, progress: Progress) -> None:
@@ -140,14 +159,13 @@ def _why_to_pause(
 
 
 def _too_many_doubted(session: Session, release_id: int, connections: int) -> str | None:
+    values = {"release": release_id}
+    number, first_are_open = execute(session.connection(), COUNT_DOUBTED, values).fetchone()
     doubted = (
         Outcome.release_id == release_id,
         Outcome.doubted_at.is_not(None),
         ~Outcome.marked,
     )
-    number = session.scalars(select(func.count()).where(*doubted)).one()
-    if number < FEW:
-        return None
     many = number >= max(_DOUBTED, connections)
     if many and number < max(_DOUBTED_OF_FEW_DOMAINS, connections):
         addresses = session.scalars(
@@ -157,7 +175,7 @@ def _too_many_doubted(session: Session, release_id: int, connections: int) -> st
             .where(*doubted)
         )
         many = len({domain(address) for address in addresses}) >= FEW_DOMAINS
-    if not many and not _nobody_was_accepted(session, release_id):
+    if not many and (first_are_open or number < FEW or _somebody_has_it(session, release_id)):
         return None
     reason = session.scalars(
         select(Outcome.reason)
@@ -198,12 +216,7 @@ def _all_exhausted(session: Session, release_id: int) -> str | None:
     return None
 
 
-def _nobody_was_accepted(session: Session, release_id: int) -> bool:
-    """Tell whether every recipient of a release was tried, and none of them accepted."""
-    first_are_open = exists().where(
-        Batch.release_id == release_id, Batch.kind == "first", Batch.open
-    )
-    if session.scalar(select(first_are_open)):
-        return False
+def _somebody_has_it(session: Session, release_id: int) -> bool:
+    """Tell whether a recipient of a release was not tried yet, or accepted."""
     receipt = count_recipients(session, release_id)
-    return receipt.waiting == 0 and receipt.accepted == 0
+    return receipt.waiting > 0 or receipt.accepted > 0
