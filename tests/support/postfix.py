@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
-from tests.faults.relay_process import Entry, RelayProcess
 from tests.mail_server import MailServer
 from tests.servers import temporary_folder
+from tests.support.relay_process import Entry, Named, RelayProcess
 
 _HOLD = "smtpd_recipient_restrictions = check_recipient_access static:HOLD, permit\n"
 _COMPLETE = 0o100
@@ -52,6 +52,10 @@ class Postfix(RelayProcess):
         """Read the queue: the files that are complete."""
         files = [one for one in self._queue() if one.stat().st_mode & _COMPLETE]
         return [self._entry(one) for one in files]
+
+    def named(self) -> list[Named]:
+        """Give nothing: it writes no such thing down."""
+        return []
 
     def taken(self) -> int:
         """How many messages are in the queue."""
