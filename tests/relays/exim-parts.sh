@@ -26,3 +26,6 @@ if ldd "$exim" | grep -q 'not found'; then
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
         $(libraries) </dev/null >/dev/null
 fi
+# As its package does; Exim does not start where there is no such user.
+getent passwd Debian-exim >/dev/null \
+    || as_root useradd --system --user-group --no-create-home --shell /usr/sbin/nologin Debian-exim

@@ -18,14 +18,15 @@ from tests.support.postfix import Postfix
 from tests.support.relay_process import Entry, Named, RelayProcess
 
 _EXIM = ROOT / ".exim" / "usr" / "sbin" / "exim4"
-_USER = "nobody"
+_USER = "Debian-exim"
+"""Whom it asks for when it starts, whoever starts it; tests/relays/exim-parts.sh adds this user."""
 _CONFIGURATION = """\
 primary_hostname = relay.example.org
 spool_directory = {folder}/spool
 log_file_path = {folder}/log/%slog
 log_selector = +received_recipients +millisec
 exim_user = {user}
-exim_group = nogroup
+exim_group = {user}
 never_users =
 daemon_smtp_ports = {port}
 local_interfaces = 127.0.0.1
@@ -42,6 +43,7 @@ accept:
 begin routers
 begin transports
 """
+_REFUSED = re.compile(r"limit exceeded: | reject: | refused: |too many messages")
 _RECEIVED = re.compile(r"^(\S+ \S+) \S+ <= .* id=(\S+) for (\S+)$", re.MULTILINE)
 
 
@@ -54,6 +56,10 @@ class LimitedPostfix(Postfix):
         with (self._server.folder / "main.cf").open("a") as configuration:
             configuration.write(lines)
         self.start()
+
+    def refusals(self) -> int:
+        """How often its log says that it has refused something."""
+        return len(_REFUSED.findall(self._server.log))
 
     def order(self, words: str) -> None:
         """Follow no order but those for its pace and its usual mood, which it has anyway."""
@@ -100,6 +106,10 @@ class Exim(RelayProcess):
 
     def order(self, words: str) -> None:
         """Follow no order but those for its pace and its usual mood, which it has anyway."""
+
+    def refusals(self) -> int:
+        """How often its log says that it has refused something."""
+        return len(_REFUSED.findall((self._folder / "log" / "mainlog").read_text()))
 
     def entries(self) -> list[Entry]:
         """Read its log: what it has taken."""

@@ -34,6 +34,8 @@ class Finding:
     seconds: float = 0.0
     plain: float = 0.0
     bound: float | None = None
+    refusals: int = 0
+    """How often the relay did not give its usual answer."""
     remark: str = ""
     counted: bool = False
     """Whether the trial came as far as counting; without, the figures say nothing."""
@@ -61,6 +63,7 @@ class Finding:
             seconds=measured.seconds,
             plain=plain,
             bound=row.bound(plain, sick) if row.timed else None,
+            refusals=trial.refusals(),
             remark=", ".join(filter(None, [f"{sick:,} sick" if sick else "", measured.remark])),
         )
 
@@ -71,6 +74,7 @@ class Finding:
             f"{self.wronged} refused or suppressed wrongly": self.wronged > 0,
             f"{self.copies} copies": self.copies > row.copies,
             f"{self.named} named after": (self.named or 0) > self.named_bound,
+            "the relay did not misbehave": bool(row.rules or row.limits) and not self.refusals,
             "it paused": state == "paused",
             f"{self.seconds:.1f} s": LONG and self.bound is not None and self.seconds > self.bound,
         }
@@ -79,9 +83,16 @@ class Finding:
     def line(self) -> str:
         """Write it as a line of the table."""
         held = "yes" if self.held else "**no**"
-        what = f"{self.name}; {self.remark}" if self.remark else self.name
+        what = "; ".join(filter(None, [self.name, f"{self.refusals:,} times", self.remark]))
         figures = self._figures() if self.counted else ["–"] * 8
-        cells = [self.number, self.case or "–", what, self.release, held, *figures]
+        cells = [
+            self.number,
+            self.case or "–",
+            what,
+            self.release,
+            held,
+            *figures,
+        ]
         return f"| {' | '.join(map(str, cells))} |"
 
     def _figures(self) -> list[str]:
@@ -129,18 +140,18 @@ receipt is read throughout; unless it balances every time, the run fails.
 `fsync = on`.
 
 The settings are the defaults, but the sweep runs every second. The relay is a program that records
-every message before it answers, unless a row names Postfix or Exim. *Release* says how many
-followers of how many domains, the database, and workers × connections of each. *Starved* are
-followers whom the relay would have taken and who did not get it; *wronged* are those who are
-refused or suppressed without a refusal of the relay that means it; *copies* are the most that
-somebody got (and how many got more than one); *named* are the RCPTs that the relay read after the
-last look at the row that was not yet paused or stopped (and how many there may be: two for each
-connection). Seconds are from the publish call until every healthy follower has it (where the row
-says so, until it is done), or from the resuming; beside them the plain release, the faster of two,
-with as many connections as the relay allows; the bound is {factor} × the plain release + {more} s,
-with less than 1 % sick + {few} s.
+every message before it answers, unless a row names Postfix or Exim; *times* is how often it did not
+give its usual answer. *Release* says how many followers of how many domains, the database, and
+workers × connections of each. *Starved* are followers whom the relay would have taken and who did
+not get it; *wronged* are those who are refused or suppressed without a refusal of the relay that
+means it; *copies* are the most that somebody got (and how many got more than one); *named* are the
+RCPTs that the relay read since the last look that found the release neither paused nor stopped (and
+how many there may be: two for each connection). Seconds are from the publish call until every
+healthy follower has it, or, where the row says so, until it is done; beside them the plain release,
+the faster of two, with as many connections as the relay allows. The bound is {factor} × the plain
+release + {more} s; with less than 1 % sick + {few} s.
 
-| # | case | behaviour | release | held | starved | wronged | copies | named | s | plain | × | most |
+| # | case | behaviour | release | held | starved | wronged | copies | named | s | plain | × | ≤ |
 |--:|---|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|
 {rows}
 

@@ -34,6 +34,9 @@ class Configured(Protocol):
     def limit(self, lines: str) -> None:
         """Start it anew with these lines in its configuration."""
 
+    def refusals(self) -> int:
+        """How often it has refused something, by its log."""
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -148,6 +151,12 @@ class RelayTrial(ServiceTrial):
         finally:
             engine.dispose()
         return moment
+
+    def refusals(self) -> int:
+        """How often the relay has not given its usual answer."""
+        if isinstance(self.relay, Configured):
+            return self.relay.refusals()
+        return sum(not one.reply.startswith("2") for one in self.relay.named())
 
     def named_after(self, moment: float) -> int:
         """Wait until the relay is named nobody any more, and count since that moment."""
