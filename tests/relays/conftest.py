@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import Databases
 from tests.relays.report import write_page
 from tests.relays.row import LONG, Row
+from tests.relays.table import ROWS
 from tests.servers import PostgreSQL, Redis
 from tests.support.trial import Parts
 
@@ -32,4 +33,4 @@ def parts(row: Row, databases: Databases, redis: Redis, tmp_path: Path) -> Itera
 def pytest_sessionfinish() -> None:
     """Write the page, also of a run in which something failed: it then says so."""
     if LONG:
-        write_page()
+        write_page(len(ROWS))

@@ -34,8 +34,8 @@ class Finding:
     seconds: float = 0.0
     plain: float = 0.0
     bound: float | None = None
-    refusals: int = 0
-    """How often the relay did not give its usual answer."""
+    refusals: int | None = None
+    """How often the relay did not give its usual answer; None if nobody counted."""
     remark: str = ""
     counted: bool = False
     """Whether the trial came as far as counting; without, the figures say nothing."""
@@ -83,7 +83,8 @@ class Finding:
     def line(self) -> str:
         """Write it as a line of the table."""
         held = "yes" if self.held else "**no**"
-        what = "; ".join(filter(None, [self.name, f"{self.refusals:,} times", self.remark]))
+        times = "" if self.refusals is None else f"{self.refusals:,} times"
+        what = "; ".join(filter(None, [self.name, times, self.remark]))
         figures = self._figures() if self.counted else ["–"] * 8
         cells = [
             self.number,
@@ -112,15 +113,16 @@ def note(finding: Finding) -> None:
         file.write_text(f"{json.dumps(asdict(finding))}\n")
 
 
-def write_page() -> None:
-    """Write the page from all findings of the long form that there are."""
+def write_page(of: int) -> None:
+    """Write the page from all findings of the long form that there are, of so many rows."""
     findings = [Finding(**json.loads(file.read_text())) for file in sorted(_NOTES.glob("*.json"))]
     failed = ", ".join(f"row {finding.number}" for finding in findings if not finding.held)
     PAGE.write_text(
         _PAGE.format(
             rows="\n".join(finding.line() for finding in findings),
             number=len(findings),
-            verdict=f"Did not hold: {failed}." if failed else "Every row held.",
+            of=of,
+            verdict=f"Did not hold: {failed}." if failed else "All of these held.",
             factor=FACTOR,
             more=f"{SECONDS:g}",
             few=f"{SECONDS_OF_FEW:g}",
@@ -136,7 +138,7 @@ Written by `make relays`; do not edit. Each row is one release, sent by real pro
 relay that misbehaves, beside the same release to the same followers while the relay is well. The
 receipt is read throughout; unless it balances every time, the run fails.
 
-**{number} rows. {verdict}** {date}, commit `{commit}`, {machine}; {versions}; PostgreSQL with
+**{number} of {of} rows were run. {verdict}** {date}, commit `{commit}`, {machine}; {versions}; PostgreSQL with
 `fsync = on`.
 
 The settings are the defaults, but the sweep runs every second. The relay is a program that records
