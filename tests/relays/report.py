@@ -138,8 +138,8 @@ Written by `make relays`; do not edit. Each row is one release, sent by real pro
 relay that misbehaves, beside the same release to the same followers while the relay is well. The
 receipt is read throughout; unless it balances every time, the run fails.
 
-**{number} of {of} rows were run. {verdict}** {date}, commit `{commit}`, {machine}; {versions}; PostgreSQL with
-`fsync = on`.
+**{number} of {of} rows were run. {verdict}** {date}, commit `{commit}`, {machine};
+{versions}; PostgreSQL with `fsync = on`.
 
 The settings are the defaults, but the sweep runs every second. The relay is a program that records
 every message before it answers, unless a row names Postfix or Exim; *times* is how often it did not

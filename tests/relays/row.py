@@ -45,8 +45,6 @@ class Row:
     """How many connections the relay takes; the plain release has no more than these."""
     copies: int = 1
     """The most copies that somebody may get."""
-    pauses: bool = False
-    """Whether the release has to pause by itself; otherwise it must not."""
     beside: float = 0.0
     """Seconds for what the relay itself waits."""
     until_done: bool = False

@@ -72,7 +72,6 @@ _ALL = (
         followers=30_000,
         workers=2,
         database="postgresql",
-        pauses=True,
         timed=False,
         short=True,
     ),
@@ -81,7 +80,6 @@ _ALL = (
         stories.misbehave_from_a_moment_on,
         (Rule("rcpt", _DEAD),),
         followers=30_000,
-        pauses=True,
         timed=False,
     ),
     Row(
@@ -91,13 +89,11 @@ _ALL = (
         followers=30_000,
         workers=2,
         database="postgresql",
-        pauses=True,
         timed=False,
     ),
     Row(
         *(33, "R6", "all is well, and stopped in the middle", stories.stop_while_all_is_well),
         followers=30_000,
-        pauses=True,
         timed=False,
     ),
     Row(
@@ -125,7 +121,6 @@ _ALL = (
     Row(
         *(37, "R37", "`552 5.3.4` at every MAIL, mended, resumed", stories.refuse_from_the_start),
         (Rule("mail", "552 5.3.4 Too big"),),
-        pauses=True,
         timed=False,
     ),
     Row(
@@ -133,7 +128,6 @@ _ALL = (
         stories.refuse_from_the_start,
         (Rule("dot"),),
         database="postgresql",
-        pauses=True,
         timed=False,
     ),
     Row(
