@@ -2,7 +2,7 @@ PYTHON ?= python3
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick mutants letters gallery faults bench lint check lock clean
+.PHONY: help install demo test quick mutants letters gallery faults relays bench lint check lock clean
 
 help: ## list what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -38,6 +38,11 @@ faults: install ## break everything while mail goes out (an hour), and write doc
 	@FAULTS_REPORT=1 FAULTS_FOLLOWERS=$${FAULTS_FOLLOWERS:-20000} \
 		.venv/bin/pytest tests/faults -n 0 -v $(ARGS)
 
+relays: install ## let relays misbehave while releases go out (half an hour), and write docs/relays.md
+	@tests/apt-parts.sh
+	@tests/relays/exim-parts.sh
+	@RELAYS_REPORT=1 .venv/bin/pytest tests/relays -n 0 -v $(ARGS)
+
 # py-spy, which profiles the worker, is not in requirements.lock, and may be absent.
 bench: install ## measure speed, memory and latency; options in ARGS, as in ARGS=--quick
 	@tests/apt-parts.sh
@@ -59,7 +64,7 @@ lock: install ## renew requirements.lock to the newest versions pyproject.toml a
 		--custom-compile-command 'make lock' --output-file requirements.lock
 
 clean: ## remove .venv and everything the tools left behind
-	@rm -rf .venv .node .mutants gallery .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	@rm -rf .venv .node .exim .mutants gallery .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The lock also has the package that builds this one (hatchling): hence no build isolation.

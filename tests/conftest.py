@@ -31,7 +31,7 @@ Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 # What `--quick` leaves out, because it needs other processes: tests in one of these folders, tests
 # that ask for one of these fixtures, and those marked `processes`.
 SERVERS = {"postgresql_server", "redis_server", "service", "browser"}
-FOLDERS_OF_PROGRAMS = {"benchmarks", "cli", "faults", "journeys", "letters"}
+FOLDERS_OF_PROGRAMS = {"benchmarks", "cli", "faults", "journeys", "letters", "relays"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -141,6 +141,11 @@ class PostgreSQL:
         with self._administrator() as connection:
             connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
+    def sync_to_disk(self) -> None:
+        """Sync every commit to the disk from now on, as in production."""
+        self.execute("ALTER SYSTEM SET fsync = on")
+        self.execute("SELECT pg_reload_conf()")
+
     def _initialise(self) -> None:
         subprocess.run(
             [

@@ -14,8 +14,7 @@ def durable(request: pytest.FixtureRequest) -> None:
     """Let PostgreSQL sync to the disk, as in production, where time does not matter."""
     if LONG:
         server: PostgreSQL = request.getfixturevalue("postgresql_server")
-        server.execute("ALTER SYSTEM SET fsync = on")
-        server.execute("SELECT pg_reload_conf()")
+        server.sync_to_disk()
 
 
 def pytest_sessionfinish() -> None:

@@ -10,9 +10,10 @@ import psycopg
 import pytest
 
 from tests.faults.inserts import open_postgresql, open_sqlite
-from tests.faults.trial import LONG, Parts, Trial
+from tests.faults.trial import LONG, Trial
 from tests.servers import PostgreSQL
 from tests.support.publishing_system import Refused
+from tests.support.trial import Parts
 
 DOWN_SECONDS, DOWN_LEASE_SECONDS = (300, 60) if LONG else (4, 2)
 _PIECES_OF_LOG = 64

@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tests.faults.relay_process import RelayProcess
 from tests.faults.trial import CONNECTIONS, LONG, Story, Trial, followers
+from tests.support.relay_process import RelayProcess
 
 Database = Literal["postgresql", "sqlite"]
 BOTH: tuple[Database, ...] = ("postgresql", "sqlite")

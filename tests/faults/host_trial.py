@@ -10,10 +10,11 @@ from typing import Self
 
 from mailer.storage.migrations import upgrade
 from tests.faults.hosts import Host, Network
-from tests.faults.relay_process import RelayProcess
-from tests.faults.trial import LONG, QUICK, Parts, Trial
+from tests.faults.trial import LONG, QUICK, Trial
 from tests.servers import EVERYWHERE, LOOPBACK, PostgreSQL, Redis
 from tests.service import Service, contract
+from tests.support.relay_process import RelayProcess
+from tests.support.trial import Parts
 
 # Slow, so that one host alone does not reach the end during a cut.
 _DELAY = 1 / 3

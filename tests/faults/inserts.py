@@ -10,8 +10,8 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
-from tests.faults.trial import Parts
 from tests.processes import eventually
+from tests.support.trial import Parts
 
 _LOOKS = 10
 _POSTGRESQL_SLOW: LiteralString = """

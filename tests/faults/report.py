@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
-import sqlite3
 import statistics
-import subprocess
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Self
 
 from tests.faults.fault import Fault
-from tests.faults.relay_process import Count
 from tests.faults.trial import CONNECTIONS, LONG, QUICK, Trial
-from tests.servers import find_program
 from tests.service import ROOT
+from tests.support.circumstances import circumstances
+from tests.support.relay_process import Count
 
 PAGE = ROOT / "docs" / "reliability.md"
 _NOTES = ROOT / "build" / "faults"
@@ -64,7 +58,7 @@ class Finding:
             self,
             counted=True,
             times=story.strikes,
-            messages=trial.number * len(story.published),
+            messages=trial.number * len(trial.published),
             lost=count.lost,
             duplicates=count.duplicates,
             most=fault.bound.most(story),
@@ -114,7 +108,10 @@ def write_page() -> None:
             messages=f"{sum(finding.messages for finding in findings):,}",
             times=sum(finding.times for finding in findings),
             verdict=_verdict(findings),
-            **_circumstances(),
+            lease=QUICK["MAILER_LEASE_SECONDS"],
+            sweep=QUICK["MAILER_SWEEP_SECONDS"],
+            connections=CONNECTIONS,
+            **circumstances(),
         )
     )
 
@@ -123,31 +120,6 @@ def _verdict(findings: list[Finding]) -> str:
     failed = [finding for finding in findings if not finding.held]
     rows = ", ".join(f"row {finding.number} on {finding.database}" for finding in failed)
     return f"Failed: {rows}." if failed else "Every row held."
-
-
-def _circumstances() -> dict[str, object]:
-    postgresql = _said(find_program("postgres"), "--version")
-    redis = _said(find_program("redis-server"), "--version").split()[2].removeprefix("v=")
-    model = next(
-        line.partition(": ")[2]
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    )
-    return {
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "commit": _said("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
-        "machine": f"{os.cpu_count()} × {model}, {platform.system()} {platform.release()}",
-        "versions": f"Python {platform.python_version()}, {postgresql}, "
-        f"SQLite {sqlite3.sqlite_version}, Redis {redis}, RQ {version('rq')}, "
-        f"SQLAlchemy {version('sqlalchemy')}",
-        "lease": QUICK["MAILER_LEASE_SECONDS"],
-        "sweep": QUICK["MAILER_SWEEP_SECONDS"],
-        "connections": CONNECTIONS,
-    }
-
-
-def _said(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 _PAGE = """\

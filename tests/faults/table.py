@@ -23,8 +23,8 @@ from tests.faults.fault import (
     Fault,
 )
 from tests.faults.host_trial import FarRelay, HostTrial
-from tests.faults.postfix import Postfix
 from tests.faults.trial import Trial
+from tests.support.postfix import Postfix
 
 
 def _count_once(trial: Trial) -> None:

@@ -18,8 +18,9 @@ from tests.faults.fault import Database, Fault
 from tests.faults.host_trial import HostParts, HostTrial
 from tests.faults.report import Finding, note
 from tests.faults.table import FAULTS
-from tests.faults.trial import Parts, Trial
+from tests.faults.trial import Trial
 from tests.servers import PostgreSQL, Redis
+from tests.support.trial import Parts
 
 _DISK_MEGABYTES = 512
 CASES = [(fault, database) for fault in FAULTS for database in fault.played_on]

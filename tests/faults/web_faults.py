@@ -29,7 +29,7 @@ def publish_through_kills(trial: Trial) -> None:
             trial.story.strikes += 1
         else:
             break
-    trial.story.published.append(answer["id"])
+    trial.published.append(answer["id"])
 
 
 def publish_at_once(trial: Trial) -> None:
@@ -44,5 +44,5 @@ def publish_at_once(trial: Trial) -> None:
 
     with ThreadPoolExecutor(_AT_ONCE) as callers:
         [answer] = set(callers.map(call, range(_AT_ONCE)))
-    trial.story.published.append(answer)
+    trial.published.append(answer)
     trial.story.strikes += 1

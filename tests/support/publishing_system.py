@@ -76,6 +76,10 @@ class PublishingSystem:
         """Resume a release."""
         self.call(f"{RELEASES}/{release_id}/resume", {})
 
+    def stop(self, release_id: int) -> None:
+        """Stop a release."""
+        self.call(f"{RELEASES}/{release_id}/stop", {})
+
     def done(self, answer: Mapping[str, Any], patience: float | None = None) -> dict[str, Any]:
         """Wait until a release is done; returns its receipt."""
         release_id = answer["id"]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
-from tests.faults.relay_process import Entry, RelayProcess
 from tests.mail_server import MailServer
 from tests.servers import temporary_folder
+from tests.support.relay_process import Entry, Named, RelayProcess
 
 _HOLD = "smtpd_recipient_restrictions = check_recipient_access static:HOLD, permit\n"
 _COMPLETE = 0o100
+_HELD = "hold"
 _MESSAGE_ID = re.compile(rb"Message-ID: (<[^>]+>)")
 _RECIPIENT = re.compile(rb"[^-]To: <([^>]+)>")
 
@@ -24,6 +25,8 @@ class Postfix(RelayProcess):
     def __init__(self, folder: Path, _seed: str) -> None:
         self._server = MailServer(folder, main=_HOLD)
         self.port, self.process = self._server.port, self._server.process
+        self._held: dict[str, Entry] = {}
+        """What is in its hold queue, where every message ends, by its name there."""
 
     @classmethod
     @contextmanager
@@ -50,8 +53,19 @@ class Postfix(RelayProcess):
 
     def entries(self) -> list[Entry]:
         """Read the queue: the files that are complete."""
-        files = [one for one in self._queue() if one.stat().st_mode & _COMPLETE]
-        return [self._entry(one) for one in files]
+        incoming: dict[str, Entry] = {}
+        for one in self._queue():
+            if one.name not in self._held:
+                found = self._held if one.parent.name == _HELD else incoming
+                # Between two looks, a file may move to where it ends.
+                with suppress(FileNotFoundError):
+                    if one.stat().st_mode & _COMPLETE:
+                        found[one.name] = self._entry(one)
+        return [*self._held.values(), *(incoming[name] for name in incoming.keys() - self._held)]
+
+    def named(self) -> list[Named]:
+        """Give nothing: it writes no such thing down."""
+        return []
 
     def taken(self) -> int:
         """How many messages are in the queue."""
@@ -59,7 +73,7 @@ class Postfix(RelayProcess):
 
     def _queue(self) -> list[Path]:
         queue = self._server.folder / "queue"
-        return [one for name in ("incoming", "hold") for one in (queue / name).iterdir()]
+        return [one for name in ("incoming", _HELD) for one in (queue / name).iterdir()]
 
     @staticmethod
     def _entry(file: Path) -> Entry:
@@ -68,7 +82,7 @@ class Postfix(RelayProcess):
         assert recipient, file
         assert message_id, file
         return Entry(
-            at=file.stat().st_mtime,
+            at=file.stat().st_ctime,
             connection=0,
             client="",
             recipient=recipient[1].decode(),

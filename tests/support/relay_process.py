@@ -7,7 +7,7 @@ import smtplib
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,10 @@ from typing import Self
 
 from tests.processes import Process, eventually, free_port, listens
 from tests.servers import LOOPBACK
+from tests.support.misbehaviour import Rule, written
+from tests.support.recorder import NAMED, ORDERS
 
-_PROGRAM = Path(__file__).with_name("recorder.py")
+_PROGRAM = "tests.support.recorder"
 _QUIET_SECONDS = 1.0
 
 
@@ -31,6 +33,17 @@ class Entry:
     message_id: str
     one_click: str
     lost: bool
+
+
+@dataclass(frozen=True)
+class Named:
+    """One answer of the relay to an RCPT, or another one that was not the usual."""
+
+    at: float
+    stage: str
+    address: str
+    reply: str
+    """Empty if it closed the connection."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +64,10 @@ class RelayProcess:
         self.port = free_port()
         self._record = folder / "record"
         self._record.touch()
+        self._entries: list[Entry] = []
+        self._offset = 0
         place = [self.LISTEN, str(self.port)]
-        command = [sys.executable, str(_PROGRAM), *place, str(self._record), seed]
+        command = [sys.executable, "-m", _PROGRAM, *place, str(self._record), seed]
         self.process = Process(command, folder / "relay.log")
         self._mood, self._delay = "well", 0.0
 
@@ -82,12 +97,16 @@ class RelayProcess:
 
     def order(self, words: str) -> None:
         """Change its mood: `well`, `busy`, `stranger` (to every password), `forgetful SHARE`."""
-        with smtplib.SMTP(timeout=60) as client:
+        with smtplib.SMTP(timeout=60, source_address=(ORDERS, 0)) as client:
             # A busy one greets with 421, and listens all the same.
-            client.connect("127.0.0.1", self.port)
+            client.connect(LOOPBACK, self.port)
             assert client.docmd("XMOOD", words)[0] == 250
         if not words.startswith("DELAY"):
             self._mood = words
+
+    def follow(self, rules: Iterable[Rule]) -> None:
+        """Let it answer by these rules, from now on."""
+        self.order(f"rules {written(rules)}")
 
     def kill(self) -> None:
         """Kill it in the middle of whatever it does."""
@@ -103,11 +122,23 @@ class RelayProcess:
 
     def entries(self) -> list[Entry]:
         """Read the record, in the order of arrival."""
-        lines = (line.split("\t") for line in self._record.read_text().splitlines())
-        return [
-            Entry(float(at), int(connection), client, whom, message_id, one_click, lost == "lost")
-            for at, connection, client, whom, message_id, one_click, lost in lines
-        ]
+        with self._record.open("rb") as record:
+            record.seek(self._offset)
+            new = record.read()
+        # The last line may be half written.
+        new = new[: new.rfind(b"\n") + 1]
+        self._offset += len(new)
+        for line in new.decode().splitlines():
+            at, connection, client, whom, message_id, one_click, lost = line.split("\t")
+            where = (float(at), int(connection), client, whom, message_id, one_click)
+            self._entries.append(Entry(*where, lost == "lost"))
+        return list(self._entries)
+
+    def named(self) -> list[Named]:
+        """Read whom it was named by RCPT, and what else it answered that was not the usual."""
+        lines = self._record.with_name(self._record.name + NAMED).read_text().splitlines()
+        fields = (line.split("\t") for line in lines)
+        return [Named(float(at), stage, whom, reply) for at, _, stage, whom, reply in fields]
 
     def taken(self) -> int:
         """How many messages it has taken so far."""
