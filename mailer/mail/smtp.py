@@ -101,6 +101,11 @@ class SmtpConnection:
         """Whether the envelope of a message left, whose content the server now waits for."""
         return self._ahead is not None
 
+    def sends_ahead(self, following: Mail) -> bool:
+        """Tell whether the envelope of a message may leave with the dot before it (RFC 2920)."""
+        ascii_is_enough = following.recipient.isascii() or self.smtputf8
+        return ascii_is_enough and "PIPELINING" in self.extensions
+
     async def envelope(self, mail: Mail) -> None:
         """Send MAIL, RCPT and DATA, unless they left already, and wait for their replies.
 
@@ -129,11 +134,7 @@ class SmtpConnection:
         the next message on this connection must be `following`. Raises Unanswered.
         """
         behind: Sequence[str] = ()
-        if (
-            following is not None
-            and "PIPELINING" in self.extensions
-            and (following.recipient.isascii() or self.smtputf8)
-        ):
+        if following is not None and self.sends_ahead(following):
             behind = self._commands(following)
             self._ahead = following
         # In one write: each write costs both sides a system call and a packet.

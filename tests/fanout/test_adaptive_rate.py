@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailer.fanout.answers.adaptive_rate import AdaptiveRate, RateLimiter
+from mailer.fanout.answers.adaptive_rate import AdaptiveRate
+from mailer.fanout.answers.rate_limiter import RateLimiter
 
 RATES = st.floats(0.001, 100_000)
 CONNECTIONS = 128

@@ -273,6 +273,20 @@ def test_all_connections_that_the_relay_allows_are_used(playing: Playing) -> Non
     playing(lambda *_: None, people(600), story, 2, relay={"connections": 4})
 
 
+def test_without_pipelining_four_dead_mailboxes_are_told_from_a_broken_relay(
+    playing: Playing,
+) -> None:
+    followers = people(200)
+
+    async def story(sending: Sending) -> None:
+        await asyncio.sleep(10)
+        assert (sending.receipt.state, sending.receipt.refused) == ("done", 4)
+
+    hello = Answer("250-relay.example\r\n250 ENHANCEDSTATUSCODES")
+    dead: list[tuple[str, Stage, Answer]] = [(one, "rcpt", DEAD) for one in followers[20:24]]
+    playing(script(("", "hello", hello), *dead), followers, story, connections=1)
+
+
 @pytest.mark.parametrize("stage", ["mail", "rcpt", "dot"])
 def test_a_relay_that_ends_connections_after_some_messages_costs_nobody_anything(
     playing: Playing, stage: Stage

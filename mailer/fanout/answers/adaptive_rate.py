@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from math import inf, sqrt
 from typing import Literal
 
-_LATE_SECONDS = 0.1
-"""How late a permit may be asked for without losing it: event loops have hiccups."""
+from mailer.fanout.answers.rate_limiter import RateLimiter
+
 _ENOUGH = 20
 """Answers that a share is taken of: of fewer, chance decides."""
 _SUSPICIOUS = 1 / 5
@@ -51,23 +51,6 @@ _LONG_RUN_SECONDS = 120.0
 """The long run is the last one or two minutes: at least a whole one of a relay's."""
 _PAUSE_SECONDS = 2.0
 """A time without answers that is longer was a pause of ours, and no relay's rate."""
-
-
-class RateLimiter:
-    """Permits messages at a rate, the first after one interval.
-
-    A process that restarts, however often, therefore gets no extra permit.
-    """
-
-    def __init__(self, rate: float, now: float) -> None:
-        self.rate = rate
-        self._free = now + 1 / rate
-
-    def book(self, count: int, now: float) -> float:
-        """Book the next `count` messages; returns the seconds until they may leave, 0 for now."""
-        start = max(self._free, now - _LATE_SECONDS)
-        self._free = start + count / self.rate
-        return max(0.0, start - now)
 
 
 @dataclass(slots=True)
@@ -131,6 +114,10 @@ class AdaptiveRate:
         self._expected = 0.0
         self._since, self._taken = now, 0.0
         self._enter("rise", _SLOW_START, now)
+
+    def is_free(self, now: float) -> bool:
+        """Tell whether the next message may leave now."""
+        return self._limiter is None or self._limiter.is_free(now)
 
     def book(self, now: float) -> float:
         """Book the next message; returns the seconds until it may leave, 0 for now."""

@@ -11,7 +11,8 @@ from math import inf
 from redis import RedisError
 
 from mailer.config import Settings
-from mailer.fanout.answers.adaptive_rate import AdaptiveRate, RateLimiter
+from mailer.fanout.answers.adaptive_rate import AdaptiveRate
+from mailer.fanout.answers.rate_limiter import RateLimiter
 from mailer.storage.rate_limits import SLICE_SECONDS, Permit, SharedRateLimit
 
 _HEARTBEAT_SECONDS = 1.0
@@ -58,14 +59,21 @@ class SendRate:
             except RedisError as error:
                 log.warning("Redis does not hear that we leave: %s.", type(error).__name__)
 
-    @property
-    def unlimited(self) -> bool:
-        """Whether no limit applies now, so that no permit is needed."""
-        return self._limit is None and self._adaptive.rate is None
+    def permit_at_once(self) -> bool:
+        """Take a permit for one more message if it need not wait for one."""
+        if self._limit is None and self._adaptive.rate is None:
+            return True
+        moment = time.monotonic()
+        waits = self._limit is not None and (not self._permits or moment < self._good_from)
+        if waits or self._in_order.locked() or not self._adaptive.is_free(moment):
+            return False
+        self._adaptive.book(moment)
+        self._permits -= self._limit is not None
+        return True
 
     async def permit(self) -> None:
         """Wait until one more message may leave; returns without yielding if no limit applies."""
-        if self.unlimited:
+        if self.permit_at_once():
             return
         async with self._in_order:
             await _sleep(self._adaptive.book(time.monotonic()))

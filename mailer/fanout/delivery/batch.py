@@ -100,8 +100,7 @@ class BatchRun:
 
     async def before_envelope(self) -> None:
         """Wait for a permit and, after a refusal, for its commit; raises Halted and Skipped."""
-        if not self._shared.send_rate.unlimited:
-            await self._shared.permit()
+        await self._shared.permit()
         if self._refused:
             await self._gate()
             self._refused = False
@@ -124,17 +123,9 @@ class BatchRun:
         await self._gate()
         if self._is_old():
             await self._look_again()
-        following = self._following
-        if (
-            following.mail is None
-            or not self._shared.send_rate.unlimited
-            or self._is_last(following.position)
-            or not following.is_fresh
-            or self._has_to_end()
-        ):
-            return None
-        self._written_ahead = self._answers.write()
-        return following.mail
+        if (mail := self._to_send_ahead(self._following)) is not None:
+            self._written_ahead = self._answers.write()
+        return mail
 
     def lost(self, *, after_dot: bool) -> None:
         """Count the envelopes that get no answer any more."""
@@ -159,6 +150,13 @@ class BatchRun:
             for run in self._context.runs
             if run is not self and run.claimed.release_id == self.claimed.release_id
         )
+
+    def _to_send_ahead(self, following: NextMessage) -> Mail | None:
+        """Return the message that follows if its envelope may leave with the next dot."""
+        if following.mail is None or not self._delivery.sends_ahead(following.mail):
+            return None
+        waits = self._is_last(following.position) or not following.is_fresh or self._has_to_end()
+        return following.mail if not waits and self._shared.send_rate.permit_at_once() else None
 
     async def _end_probe(self, reply: Reply | None) -> None:
         """Note that the probe failed, if this is one and nothing was accepted."""

@@ -85,6 +85,8 @@ class DeliveryContext:
 
     async def permit(self) -> None:
         """Wait until the rate limit permits one more message; raises Halted at shutdown."""
+        if self.send_rate.permit_at_once():
+            return
         permit = asyncio.create_task(self.send_rate.permit())
         shutdown = asyncio.create_task(self.shutdown.wait())
         try:
@@ -176,6 +178,10 @@ class Delivery:
         except Unanswered:
             raise NotConnected(None) from None
         return self.connection
+
+    def sends_ahead(self, mail: Mail) -> bool:
+        """Tell whether the envelope of a message may leave with the dot before it."""
+        return self.connection is not None and self.connection.sends_ahead(mail)
 
     def drop(self) -> None:
         """Close the connection at once; the relay forgets a message whose dot did not leave."""
