@@ -15,7 +15,7 @@ async def take_permits() -> None:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
     loop.add_signal_handler(signal.SIGTERM, task.cancel)
-    send_rate = SendRate(Settings.from_environment())
+    send_rate = SendRate(Settings.from_environment(), asyncio.Event())
     chore = asyncio.create_task(send_rate.run())
     print("began", time.monotonic(), flush=True)
     try:

@@ -33,7 +33,9 @@ def claimed(room: SendingRoom) -> list[Claim]:
 def acknowledging(room: SendingRoom, database: DatabaseThread) -> AcknowledgementWriter:
     """Return the writer of a process that has no lease yet."""
     leases = Leases(database, Batch, room.settings.lease_seconds)
-    return AcknowledgementWriter(database, leases, SendRate(room.settings), room.settings)
+    return AcknowledgementWriter(
+        database, leases, SendRate(room.settings, asyncio.Event()), room.settings
+    )
 
 
 def test_what_arrives_together_is_one_transaction(room: SendingRoom) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -38,7 +38,7 @@ def environment(redis_url: str = "", **settings: str) -> dict[str, str]:
 
 def paced(redis_url: str = "", **settings: str) -> SendRate:
     """Return the send rate of one process of such a service."""
-    return SendRate(Settings.from_environment(environment(redis_url, **settings)))
+    return SendRate(Settings.from_environment(environment(redis_url, **settings)), asyncio.Event())
 
 
 class Senders:
@@ -298,7 +298,7 @@ def test_letters_wait_for_nobody_and_releases_make_room(redis: Redis) -> None:
     assert SharedRateLimit(redis.url, float(SELDOM)).take(0).seconds > 50
 
 
-async def ended(chore: asyncio.Task[None]) -> None:
+async def ended(chore: asyncio.Task[Any]) -> None:
     """Cancel a chore and wait for its end."""
     chore.cancel()
     with suppress(asyncio.CancelledError):

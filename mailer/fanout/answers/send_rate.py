@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from math import inf
 
 from redis import RedisError
@@ -16,6 +17,8 @@ from mailer.fanout.answers.rate_limiter import RateLimiter
 from mailer.storage.rate_limits import SLICE_SECONDS, Permit, SharedRateLimit
 
 _HEARTBEAT_SECONDS = 1.0
+_SHORT_SECONDS = 0.1
+"""A sleep of which shutdown can wait for the end."""
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +32,9 @@ class SendRate:
     start, a process does not know of others, and takes the whole limits.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, shutdown: asyncio.Event) -> None:
         self._settings = settings
+        self._shutdown = shutdown
         self._limit = settings.messages_a_second
         self._adaptive = AdaptiveRate(self._limit)
         self._held_back = False
@@ -71,17 +75,21 @@ class SendRate:
         self._permits -= self._limit is not None
         return True
 
-    async def permit(self) -> None:
-        """Wait until one more message may leave; returns without yielding if no limit applies."""
+    async def permit(self) -> bool:
+        """Wait until one more message may leave, without yielding if no limit applies.
+
+        Returns False if the process is to leave before that.
+        """
         if self.permit_at_once():
-            return
+            return True
         async with self._in_order:
-            await _sleep(self._adaptive.book(time.monotonic()))
-            if self._limit is not None:
+            await self._sleep(self._adaptive.book(time.monotonic()))
+            if self._limit is not None and not self._shutdown.is_set():
                 if not self._permits:
                     await self._book()
-                await _sleep(self._good_from - time.monotonic())
+                await self._sleep(self._good_from - time.monotonic())
                 self._permits -= 1
+        return not self._shutdown.is_set()
 
     def spend(self) -> None:
         """Count a message that was sent without a permit; releases wait for its place."""
@@ -120,6 +128,17 @@ class SendRate:
         elif rate is None and self._held_back:
             log.warning("The relay takes all again: at full speed.")
         self._held_back = rate is not None
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep for some seconds, or until the process is to leave; for 0 without yielding."""
+        if seconds <= 0 or self._shutdown.is_set():
+            return
+        if seconds <= _SHORT_SECONDS:
+            await asyncio.sleep(seconds)
+        else:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._shutdown.wait()
 
     async def _book(self) -> None:
         """Book the next slice of permits in Redis, or without it from this process's share."""
@@ -160,9 +179,3 @@ def share(whole: int, processes: int, before: int) -> int:
     `before` is the number of processes that come before this one.
     """
     return max(1, whole // processes + (before < whole % processes))
-
-
-async def _sleep(seconds: float) -> None:
-    """Sleep for some seconds; asyncio.sleep(0) would yield, so 0 and less do not sleep."""
-    if seconds > 0:
-        await asyncio.sleep(seconds)

@@ -85,17 +85,8 @@ class DeliveryContext:
 
     async def permit(self) -> None:
         """Wait until the rate limit permits one more message; raises Halted at shutdown."""
-        if self.send_rate.permit_at_once():
-            return
-        permit = asyncio.create_task(self.send_rate.permit())
-        shutdown = asyncio.create_task(self.shutdown.wait())
-        try:
-            await asyncio.wait({permit, shutdown}, return_when=asyncio.FIRST_COMPLETED)
-            if not permit.done():
-                raise Halted
-        finally:
-            permit.cancel()
-            shutdown.cancel()
+        if not await self.send_rate.permit():
+            raise Halted
 
     async def count(self, address: str, verdict: Verdict) -> None:
         """Count a refusal of a recipient of a release; many in a row begin the relay backoff."""

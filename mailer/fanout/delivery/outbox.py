@@ -50,7 +50,7 @@ async def drain_outbox(settings: Settings, shutdown: asyncio.Event) -> None:
     """Send every outbox message that is due, until none is left, or until shutdown."""
     database = DatabaseThread(shutdown)
     leases = Leases(database, OutboxMessage, settings.lease_seconds)
-    send_rate = SendRate(settings)
+    send_rate = SendRate(settings, shutdown)
     context = DeliveryContext(settings, database, leases, send_rate, shutdown)
     work = OutboxWork(context, LetterComposer(settings))
     try:

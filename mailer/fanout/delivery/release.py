@@ -44,7 +44,7 @@ async def drain(settings: Settings, shutdown: asyncio.Event) -> None:
     """
     database, freeze_database = DatabaseThread(shutdown), DatabaseThread(shutdown)
     leases = Leases(database, Batch, settings.lease_seconds)
-    send_rate = SendRate(settings)
+    send_rate = SendRate(settings, shutdown)
     acknowledgements = AcknowledgementWriter(database, leases, send_rate, settings)
     recipients = RecipientLoader(database, LetterComposer(settings))
     context = DeliveryContext(settings, database, leases, send_rate, shutdown)
