@@ -210,12 +210,18 @@ def test_who_never_answers_the_dot_has_two_copies_at_most(playing: Playing) -> N
 
 
 @pytest.mark.parametrize("number", [12, 200])
-def test_a_filter_that_cuts_every_letter_pauses_the_release(playing: Playing, number: int) -> None:
+@pytest.mark.parametrize(
+    "first", [Answer("250 2.1.5 Ok"), DEAD, FULL], ids=["well", "dead", "full"]
+)
+def test_a_filter_that_cuts_every_letter_pauses_the_release(
+    playing: Playing, number: int, first: Answer
+) -> None:
     async def story(sending: Sending) -> None:
         receipt = await sending.until_at_rest(1)
         assert (receipt.state, receipt.accepted) == ("paused", 0)
 
-    playing(everybody("dot", Answer(None, closes=True, keeps=False)), people(number), story)
+    cut = Answer(None, closes=True, keeps=False)
+    playing(script((ADA, "rcpt", first), ("", "dot", cut)), people(number), story)
 
 
 @pytest.mark.parametrize("stage", ["banner", "hello"])

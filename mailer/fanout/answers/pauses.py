@@ -191,10 +191,10 @@ def _too_many_doubted(session: Session, release_id: int, connections: int) -> st
 
 
 def _nobody_answers(session: Session, release_id: int) -> str | None:
+    """Say so once everybody was tried, nobody accepted, and five or more dots not answered."""
     unanswered = (Outcome.release_id == release_id, Outcome.unanswered > 0)
     number = session.scalars(select(func.count()).where(*unanswered)).one()
-    total = session.scalars(select(Release.total).where(Release.id == release_id)).one()
-    return NOBODY_ANSWERS if number == total >= FEW else None
+    return None if number < FEW or _somebody_has_it(session, release_id) else NOBODY_ANSWERS
 
 
 def _all_exhausted(session: Session, release_id: int) -> str | None:
