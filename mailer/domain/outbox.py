@@ -6,7 +6,7 @@ import secrets
 from datetime import timedelta
 from typing import Literal
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from mailer.mail.addresses import domain
@@ -40,6 +40,8 @@ def queue_letter(session: Session, kind: LetterKind, subscription: Subscription)
 def queue_notice(session: Session, release_id: int) -> None:
     """Insert a notice to the press room of a paused release, unless one waits that will list it.
 
+    One that waits for its next try begins anew: it would be given up, or late, for an older pause.
+
     A notice that is being sent lists what was paused when it was claimed, so another follows it.
     """
     release = session.get_one(Release, release_id)
@@ -50,19 +52,21 @@ def queue_notice(session: Session, release_id: int) -> None:
         with_for_update={"key_share": True},
         populate_existing=True,
     )
-    # Locked, so that nobody claims it before this pause is committed.
     waiting = (
-        select(OutboxMessage.id)
-        .join(Release, Release.id == OutboxMessage.release_id)
-        .where(
-            OutboxMessage.finished_at.is_(None),
-            OutboxMessage.lease_until.is_(None),
-            OutboxMessage.kind == "notice",
-            Release.publisher_id == publisher.id,
-        )
-        .with_for_update(of=OutboxMessage)
+        OutboxMessage.finished_at.is_(None),
+        OutboxMessage.lease_until.is_(None),
+        OutboxMessage.kind == "notice",
+        OutboxMessage.release_id.in_(
+            select(Release.id).where(Release.publisher_id == publisher.id)
+        ),
     )
-    if publisher.notices == NOBODY or session.scalars(waiting).first() is not None:
+    renewed = (
+        update(OutboxMessage)
+        .where(*waiting)
+        .values(attempts=0, not_before=None, created_at=now())
+        .returning(OutboxMessage.id)
+    )
+    if publisher.notices == NOBODY or session.scalars(renewed).first() is not None:
         return
     session.add(
         OutboxMessage(

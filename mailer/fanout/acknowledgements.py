@@ -33,6 +33,7 @@ from mailer.fanout.outcomes import (
     Progress,
     believe,
     mark,
+    retry_due,
     write_outcomes,
 )
 from mailer.fanout.statements import ADVANCE, CLOSE_IN_SQLITE, MOVE_ON, execute, pg_array
@@ -142,6 +143,7 @@ class AcknowledgementWriter:
             if await self._database.run_statement(backoff.note_answer):
                 log.warning("The relay accepts messages again: slowly at first.")
                 self._send_rate.slow_start()
+                await self._retry_first(together)
         judged = self._judge(together)
         staying = self._staying(together, judged)
         if not judged and self._only_positions(together, staying):
@@ -152,6 +154,14 @@ class AcknowledgementWriter:
             write, together=together, judged=judged, staying=staying, settings=self._settings
         )
         return await self._database.run_in_transaction(work)
+
+    async def _retry_first(self, together: Sequence[Progress]) -> None:
+        """Put recipients who are due before those never tried, without waiting for a sweep."""
+        for release_id in {progress.claim.release_id for progress in together}:
+            retrying = partial(
+                retry_due, release_id=release_id, connections=self._settings.connections
+            )
+            await self._database.run_in_session(retrying)
 
     def _judge(self, together: Sequence[Progress]) -> Mapping[int, Judged]:
         """Return whose refusals are believed or marked from now on, by release."""

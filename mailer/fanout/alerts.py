@@ -65,13 +65,16 @@ def _untold(
     ended = Alert.cause.not_in(causes), Alert.due < moment - _MINUTE
     session.execute(delete(Alert).where(*ended))
     untold = (Alert.cause.in_(causes), Alert.due <= moment, ~Alert.told)
-    some = select(Alert.cause).where(*untold).order_by(Alert.due, Alert.cause).limit(_AT_ONCE)
-    told = update(Alert).where(Alert.cause.in_(some), ~Alert.told).values(told=True)
-    return [causes[cause] for cause in sorted(session.scalars(told.returning(Alert.cause)))]
+    found = session.scalars(select(Alert.cause).where(*untold).order_by(Alert.due, Alert.cause))
+    sentences = list(dict.fromkeys(causes[cause] for cause in found))[:_AT_ONCE]
+    telling = [cause for cause, sentence in causes.items() if sentence in sentences]
+    told = update(Alert).where(Alert.cause.in_(telling), ~Alert.told).values(told=True)
+    now_told = session.scalars(told.returning(Alert.cause)).all()
+    return sorted({causes[cause] for cause in now_told})
 
 
 def _paused(session: Session) -> dict[str, str]:
-    """Return a sentence for each paused release; one for all that one cause has paused."""
+    """Return a sentence for each paused release, the same for all that one cause has paused."""
     rows = session.execute(
         select(Release.id, Publisher.slug, Release.paused_because, Release.resumed_at)
         .join(Publisher, Publisher.id == Release.publisher_id)
@@ -79,12 +82,10 @@ def _paused(session: Session) -> dict[str, str]:
     )
     sentences = {}
     for release_id, slug, because, resumed_at in rows:
-        if because in _EVERYTHING:
-            cause = f"everything paused {_EVERYTHING.index(because)}"
-            sentences[cause] = f"Everything that was sending is paused: {because}"
-        else:
-            cause = f"release {release_id} paused, resumed before at {resumed_at}"
-            sentences[cause] = f"Release {release_id} of {slug} is paused: {because}"
+        one = f"Release {release_id} of {slug}"
+        what = "Everything that was sending" if because in _EVERYTHING else one
+        cause = f"release {release_id} paused, resumed before at {resumed_at}"
+        sentences[cause] = f"{what} is paused: {because}"
     return sentences
 
 

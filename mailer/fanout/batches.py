@@ -14,23 +14,21 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from mailer.storage.database import database_now, identity
 from mailer.storage.leases import Key, is_free, taken
-from mailer.storage.models import Batch, BatchMembers, Outcome, RelayState, Release, ReleaseKind
-from mailer.storage.types import now
+from mailer.storage.models import Batch, BatchMembers, RelayState, Release, ReleaseKind
 
 LARGEST_BATCH = 1_000
 SMALL_RELEASE = 1_000
 """A release with fewer recipients may use the connection that is reserved for small releases."""
 MOST_BATCHES_A_CONNECTION = 4
 _MANY_BATCHES = 128
-_FREE = (Batch.open, *is_free(Batch))
-_PROBED_BATCHES = 1_000
+FREE = (Batch.open, *is_free(Batch))
 _LEASED_BATCH = aliased(Batch)
 _LEASED = exists().where(
     _LEASED_BATCH.release_id == Release.id,
     _LEASED_BATCH.open,
     _LEASED_BATCH.lease_until.is_not(None),
 )
-_MAY_BE_SENT = (
+MAY_BE_SENT = (
     Release.finished_at.is_(None),
     Release.database_identity == bindparam("here"),
     Release.state == "sending",
@@ -40,8 +38,8 @@ _MAY_BE_SENT = (
 )
 # Executed many times a second while a connection is free, so these are built only once.
 _WAITING = select(Release.id, Release.total).where(
-    *_MAY_BE_SENT,
-    exists().where(Batch.release_id == Release.id, *_FREE),
+    *MAY_BE_SENT,
+    exists().where(Batch.release_id == Release.id, *FREE),
     ~exists().where(RelayState.id == 1, RelayState.probe_after.is_not(None)),
 )
 _SENDING = (
@@ -133,80 +131,12 @@ def claim(
     return claims
 
 
-def something_to_probe_with(session: Session) -> bool:
-    """Tell whether a release that may be sent has a recipient left."""
-    here = {"here": identity(session.connection())}
-    batch = exists().where(Batch.release_id == Release.id, *_FREE)
-    deferred = exists().where(
-        Outcome.release_id == Release.id, Outcome.kind == "deferred", Outcome.batch_id.is_(None)
-    )
-    found = select(Release.id).where(*_MAY_BE_SENT, or_(batch, deferred)).limit(1)
-    return session.scalar(found, here) is not None
-
-
-def claim_for_probe(session: Session, lease_seconds: int, number: int) -> list[Claim]:
-    """Claim one batch to probe the relay with; returns none if there is nothing to send.
-
-    In turn of a recipient never tried, of one batch after another, and of the one deferred
-    longest ago: a relay that greylists refuses the former, and a full mailbox may be
-    among the latter.
-    """
-    here = {"here": identity(session.connection())}
-    _dissolve_retries(session, here)
-    if number % 2 == 0 and (claimed := _claim_deferred(session, lease_seconds, here)):
-        return claimed
-    new = session.execute(
-        select(Batch.id, Batch.release_id)
-        .join(Release, Release.id == Batch.release_id)
-        .where(*_MAY_BE_SENT, Batch.kind == "first", *_FREE)
-        .order_by(Batch.id)
-        .limit(_PROBED_BATCHES),
-        here,
-    ).all()
-    if not new:
-        return _claim_deferred(session, lease_seconds, here)
-    batch_id, release_id = new[number // 2 % len(new)]
+def claim_batch(
+    session: Session, release_id: int, batch_id: int, lease_seconds: int
+) -> list[Claim]:
+    """Claim a batch to probe the relay with; returns none if it is not free any more."""
     picked = _picked(_NEW_FIRST, Batch.id == batch_id)
     return _take(session, release_id, lease_seconds, picked, probe=True)
-
-
-def _dissolve_retries(session: Session, here: Mapping[str, str]) -> None:
-    """Take recipients out of free retry batches, so that each of them can be probed with."""
-    free = session.scalars(
-        select(Batch.id)
-        .join(Release, Release.id == Batch.release_id)
-        .where(*_MAY_BE_SENT, Batch.kind == "retry", *_FREE)
-        .with_for_update(of=Batch, skip_locked=True),
-        here,
-    ).all()
-    if free:
-        session.execute(
-            update(Outcome)
-            .where(Outcome.batch_id.in_(free), Outcome.kind == "deferred")
-            .values(batch_id=None, next_at=database_now())
-        )
-        session.execute(update(Batch).where(Batch.id.in_(free)).values(open=False))
-
-
-def _claim_deferred(session: Session, lease_seconds: int, here: Mapping[str, str]) -> list[Claim]:
-    """Claim a batch of one: the recipient who was tried longest ago."""
-    outcome = session.scalar(
-        select(Outcome)
-        .join(Release, Release.id == Outcome.release_id)
-        .where(*_MAY_BE_SENT, Outcome.kind == "deferred", Outcome.batch_id.is_(None))
-        .order_by(Outcome.at)
-        .limit(1)
-        .with_for_update(of=Outcome, skip_locked=True),
-        here,
-    )
-    if outcome is None:
-        return []
-    one = [[outcome.subscription_id]]
-    [batch_id] = add_batches(session, outcome.release_id, "retry", one, outcome.letter)
-    outcome.batch_id, outcome.next_at, outcome.at = batch_id, None, now()
-    session.flush()
-    picked = _picked(_NEW_FIRST, Batch.id == batch_id)
-    return _take(session, outcome.release_id, lease_seconds, picked, probe=True)
 
 
 def releases_waiting(connection: Connection) -> dict[int, int]:
@@ -220,7 +150,7 @@ def _picked(order: tuple[Any, ...], *conditions: ColumnElement[bool]) -> _Taking
     """Return the statement that takes the first free batches of a release in an order."""
     picked = (
         select(Batch.id)
-        .where(Batch.release_id == bindparam("release"), *_FREE, *conditions)
+        .where(Batch.release_id == bindparam("release"), *FREE, *conditions)
         .order_by(*order)
         .limit(bindparam("at_most"))
         .with_for_update(skip_locked=True)

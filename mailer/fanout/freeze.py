@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 
 from sqlalchemy import Connection, Row, Select, and_, bindparam, exists, or_, select
@@ -26,13 +26,14 @@ from mailer.storage.models import (
     ReleaseKind,
     Subscriber,
     Subscription,
+    Uncertain,
 )
 from mailer.storage.types import now
 
 _BATCHES_AN_INSERT = 64
 _IDS_A_READ = 2_000
 _BATCHES_A_READ = 20
-_STOPPED = ("skipped", "stopped")
+_STOPPED, _UNANSWERED = ("skipped", "stopped"), ("skipped", "unanswered")
 
 log = logging.getLogger(__name__)
 
@@ -151,24 +152,34 @@ def _split_audience(session: Session, before: Release) -> tuple[array[int], arra
             )
         )
     }
+    uncertain = set(
+        session.scalars(select(Uncertain.subscription_id).where(Uncertain.release_id == before.id))
+    )
     have_it, stopped = array("q"), array("q")
     for batch in session.execute(_batches(before.id)):
-        for one, sent in _accepted_or_stopped(batch, outcomes):
+        for one, sent in _accepted_or_stopped(batch, outcomes, uncertain):
             # The recipient of a correction or retraction has the version before that.
             (have_it if sent or batch.letter != "release" else stopped).append(one)
     return array("q", sorted(have_it)), array("q", sorted(stopped))
 
 
 def _accepted_or_stopped(
-    batch: Row[int, ReleaseKind, Sequence[int]], outcomes: Mapping[int, tuple[str, str]]
+    batch: Row[int, ReleaseKind, Sequence[int]],
+    outcomes: Mapping[int, tuple[str, str]],
+    uncertain: Collection[int],
 ) -> Iterator[tuple[int, bool]]:
-    """Yield members of a batch, each with whether the message was accepted or stopped before."""
+    """Yield members of a batch, each with whether the message was accepted or stopped before.
+
+    Whose dot was not answered has probably got it.
+    """
     for index, one in enumerate(batch.ids):
         outcome = outcomes.get(one)
         if outcome is None:
             yield one, index < batch.position
+        elif outcome == _UNANSWERED:
+            yield one, True
         elif outcome == _STOPPED:
-            yield one, False
+            yield one, one in uncertain
 
 
 def _batches(release_id: int) -> Select[int, ReleaseKind, Sequence[int]]:

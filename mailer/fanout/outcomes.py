@@ -35,6 +35,8 @@ class Finding:
     subscription_id: int
     address: str
     verdict: Verdict
+    counted: bool = True
+    """Whether the answer counts against the recipient: one to a probe does not."""
 
 
 @dataclass(slots=True)
@@ -191,7 +193,7 @@ def _row(claim: Claim, finding: Finding) -> dict[str, object]:
         "letter": claim.letter,
         "kind": "deferred" if kind in ("doubted", "unanswered") else kind,
         "reason": reason[:_REASON_LENGTH],
-        "counted": int(kind in ("deferred", "unanswered")),
+        "counted": int(finding.counted and kind in ("deferred", "unanswered")),
         "unanswered": int(kind == "unanswered"),
         "doubted": kind == "doubted",
         "batch_id": claim.batch_id if claim.retry else None,

@@ -170,9 +170,10 @@ WRITE_OUTCOMES = {
                 CASE WHEN unanswered >= 2 THEN 'skipped' ELSE kind END AS kind,
                 CASE WHEN unanswered >= 2 THEN 'unanswered' ELSE reason END
                     AS reason,
-                CASE WHEN doubted AND kind = 'deferred' THEN coalesce(doubted_at, {NOW[name]}) END
-                    AS doubted_at,
-                doubted_at AS doubted_before
+                CASE WHEN kind = 'deferred'
+                    THEN coalesce(doubted_at, CASE WHEN doubted THEN {NOW[name]} END)
+                END AS doubted_at,
+                doubted, doubted_at AS doubted_before
             FROM counted
         )
         INSERT INTO outcomes AS written (
@@ -183,7 +184,7 @@ WRITE_OUTCOMES = {
             attempts, unanswered, doubted_at, false,
             CASE
                 WHEN kind <> 'deferred' THEN NULL
-                WHEN doubted_at IS NULL THEN {NOW[name]} + {_LEAST[name]}(
+                WHEN NOT doubted THEN {NOW[name]} + {_LEAST[name]}(
                     :longest,
                     :retry * (CAST(1 AS bigint) << {_GREATEST[name]}(attempts - 1, 0))
                 )
@@ -196,7 +197,8 @@ WRITE_OUTCOMES = {
         ON CONFLICT (release_id, subscription_id) DO UPDATE SET
             kind = excluded.kind, reason = excluded.reason, at = excluded.at,
             attempts = excluded.attempts, unanswered = excluded.unanswered,
-            doubted_at = excluded.doubted_at, marked = false,
+            doubted_at = excluded.doubted_at,
+            marked = written.marked AND excluded.kind = 'deferred',
             next_at = excluded.next_at, batch_id = NULL
         WHERE written.batch_id = excluded.batch_id
         """  # noqa: S608 - made of constants

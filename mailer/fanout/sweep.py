@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from sqlalchemy import select, update
-from sqlalchemy.exc import InternalError, OperationalError
+from sqlalchemy.exc import DBAPIError, InternalError, OperationalError
 from sqlalchemy.orm import Session
 
 from mailer.config import Settings
@@ -29,6 +29,7 @@ from mailer.storage.types import now
 _LOSSES = 3
 # InternalError: PostgreSQL ended the transaction while this host was frozen.
 _AWAY = (OperationalError, InternalError)
+_LOCK_NOT_AVAILABLE, _QUERY_CANCELED = "55P03", "57014"
 
 log = logging.getLogger(__name__)
 
@@ -53,9 +54,9 @@ def sweep(settings: Settings, *, thorough: bool = False) -> None:
             _attempt(name, partial(finish_if_complete, release_id=release_id))
         waiting = _wake_where_needed(settings)
         if thorough:
-            suppress_dead_mailboxes()
-            apply_retention(settings)
-        alerts.tell(settings, waiting)
+            _try("suppress dead mailboxes", suppress_dead_mailboxes)
+            _try("delete what is kept no longer", partial(apply_retention, settings))
+        _try("tell the operator", partial(alerts.tell, settings, waiting))
     except _AWAY as error:
         log.warning("The database does not answer: %s. Trying on.", type(error).__name__)
 
@@ -157,10 +158,23 @@ def _wake_where_needed(settings: Settings) -> Sequence[str]:
 
 def _attempt(name: str, chore: Callable[[Session], object]) -> None:
     """Run a chore in a transaction of its own; one that fails does not stop the others."""
-    try:
+
+    def run() -> None:
         with transaction() as session:
             chore(session)
-    except _AWAY:
-        raise
-    except Exception:
+
+    _try(name, run)
+
+
+def _try(name: str, chore: Callable[[], object]) -> None:
+    try:
+        chore()
+    except Exception as error:
+        if isinstance(error, _AWAY) and not _is_about_the_statement(error):
+            raise
         log.exception("The sweep could not %s; it goes on with the rest.", name)
+
+
+def _is_about_the_statement(error: DBAPIError) -> bool:
+    """Tell whether the database has answered, as when a lock is not to be had in time."""
+    return getattr(error.orig, "sqlstate", None) in (_LOCK_NOT_AVAILABLE, _QUERY_CANCELED)

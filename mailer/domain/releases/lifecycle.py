@@ -256,11 +256,15 @@ def _retry_at_once(session: Session, release_id: int) -> None:
     the second one, the recipient probably has the message.
     """
     deferred = (Outcome.release_id == release_id, Outcome.kind == "deferred")
-    session.execute(update(Outcome).where(*deferred).values(attempts=0))
+    session.execute(
+        update(Outcome)
+        .where(*deferred)
+        .values(attempts=0, doubted_at=case((Outcome.marked, Outcome.doubted_at), else_=None))
+    )
     session.execute(
         update(Outcome)
         .where(*deferred, ~Outcome.marked, Outcome.batch_id.is_(None))
-        .values(next_at=database_now(), doubted_at=None)
+        .values(next_at=database_now())
     )
 
 

@@ -24,6 +24,8 @@ _CALM_SECONDS = 3600
 """For so long after a backoff, answers to recipients begin none: a relay that greylists everybody
 is walked through once."""
 _REFUSED_SECONDS = 900
+_PATIENCE_SECONDS = 30
+"""How long releases and letters leave each other a turn that is not taken."""
 _PROBES_AT_MOST = 600
 """At five minutes each: two days."""
 
@@ -78,6 +80,7 @@ _CLAIM_PROBE = _by_dialect("""
     SET probe_after = {now} + 1000 * probe_wait, probes = probes + 1,
         probe_wait = CASE WHEN 2 * probe_wait < :longest THEN 2 * probe_wait ELSE :longest END
     WHERE id = 1 AND probe_after <= {now}
+        AND (:alone OR probes % 2 = :turn OR probe_after <= {now} - :patience)
     RETURNING probes
     """)
 _NOTE_REFUSED = _by_dialect("""
@@ -132,10 +135,18 @@ def begin_by_connection(connection: Connection, *, permanent: bool) -> bool:
     return bool(connection.execute(statement, values).rowcount)
 
 
-def claim_probe(session: Session) -> int | None:
-    """Claim the probe that is due, and return its number; None if none is."""
-    statement = _CLAIM_PROBE[session.get_bind().dialect.name]
-    return session.execute(statement, {"longest": _LONGEST_WAIT_SECONDS}).scalar()
+def claim_probe(session: Session, *, letter: bool, alone: bool) -> int | None:
+    """Claim the probe that is due, and return its number; None if none is.
+
+    Letters and releases take turns, letters first, unless one of them is `alone` in waiting.
+    """
+    values = {
+        "longest": _LONGEST_WAIT_SECONDS,
+        "patience": _PATIENCE_SECONDS * 1000,
+        "alone": alone,
+        "turn": 0 if letter else 1,
+    }
+    return session.execute(_CLAIM_PROBE[session.get_bind().dialect.name], values).scalar()
 
 
 def probe_failed(session: Session, *, permanent: bool) -> bool:

@@ -34,7 +34,7 @@ class ReleaseAnswers:
     sender_refusals: int = 0
     """How often MAIL was refused, one time after another."""
     unanswered: int = 0
-    """How many dots in a row were not answered."""
+    """How many dots were not answered since the last acceptance."""
     _last: int = 0
     _in_flight: set[int] = field(default_factory=set)
     _refused: set[int] = field(default_factory=set)
@@ -76,7 +76,7 @@ class ReleaseAnswers:
     def answered(self, number: int) -> None:
         """Count any other answer to a recipient or a message; the relay took the sender."""
         self._end(number)
-        self.sender_refusals = self.unanswered = 0
+        self.sender_refusals = 0
 
     def lost(self, number: int, *, after_dot: bool = False) -> None:
         """Count an envelope that got no answer, and whether its dot had been written."""

@@ -63,6 +63,11 @@ class SendRate:
             except RedisError as error:
                 log.warning("Redis does not hear that we leave: %s.", type(error).__name__)
 
+    @property
+    def is_held_back(self) -> bool:
+        """Whether the adaptive rate holds messages back now."""
+        return self._adaptive.rate is not None
+
     def permit_at_once(self) -> bool:
         """Take a permit for one more message if it need not wait for one."""
         if self._limit is None and self._adaptive.rate is None:

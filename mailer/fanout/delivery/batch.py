@@ -18,6 +18,7 @@ from mailer.fanout.delivery.message import (
     DeliveryContext,
     Halted,
     NotConnected,
+    Pausing,
     SenderRefused,
     Skipped,
 )
@@ -26,12 +27,11 @@ from mailer.fanout.recipients import LOOKED_UP_SECONDS, RecipientLoader
 from mailer.mail.smtp import Mail
 from mailer.mail.smtp_protocol import Reply
 
-_TURN_SECONDS = 5
+_TURN_SECONDS, _SETTLED_SECONDS = 5, 2.0
 _STATE_SECONDS = 1.0
 """How long the state of a release, as a commit returned it, may be relied on."""
 _SENDER_REFUSALS = 10
 """Refusals at MAIL in a row, after which the batches of the release rest."""
-_SETTLED_SECONDS = 2.0
 _UNANSWERED = 20
 """Unanswered dots of a release in a row, after which it is paused."""
 _BROKEN = "Something broke on our side; the log of the worker says what."
@@ -49,10 +49,6 @@ class BatchContext:
     waiting: dict[int, int] = field(default_factory=dict)
     """Releases that have a free batch and no free connection here: total recipients by id."""
     runs: set[BatchRun] = field(default_factory=set)
-
-
-class Pausing(Exception):
-    """The release has to be paused; the sentence says why."""
 
 
 class BatchRun:
@@ -181,8 +177,8 @@ class BatchRun:
                 await self._hand_back()
                 return
             verdict = await self._hand_over(mail)
-            if self._probing and verdict.kind in ("deferred", "doubted"):
-                # A probe's refusal counts against no recipient.
+            if self._probing and verdict.kind in ("deferred", "doubted", "unanswered"):
+                self._note_probe(mail, verdict)
                 await self._hand_back()
                 return
             self._note(mail, verdict)
@@ -257,7 +253,14 @@ class BatchRun:
         if skip is not None:
             raise Skipped(skip)
 
-    def _note(self, mail: Mail, verdict: Verdict) -> None:
+    def _note_probe(self, mail: Mail, verdict: Verdict) -> None:
+        """Keep what a failed probe found: who was never tried is put off, which does not count."""
+        if verdict.kind == "unanswered":
+            self._note(mail, verdict)
+        elif not self.claimed.retry:
+            self._note(mail, Verdict("deferred", verdict.reason), counted=False)
+
+    def _note(self, mail: Mail, verdict: Verdict, *, counted: bool = True) -> None:
         """Keep what became of a message until it is recorded, and count what it says of more."""
         member = self.claimed.members[self._position]
         written, self._written = self._written, None
@@ -266,7 +269,7 @@ class BatchRun:
         if verdict is ACCEPTED:
             self._accepted, self._probing = True, False
         if verdict is not ACCEPTED or self.claimed.retry:
-            self._findings.append(Finding(member, mail.recipient, verdict))
+            self._findings.append(Finding(member, mail.recipient, verdict, counted))
         if self.claimed.rests and verdict.kind in ("accepted", "deferred", "doubted"):
             self._sender_taken = True
         self._position, self._refused = self._position + 1, verdict is not ACCEPTED

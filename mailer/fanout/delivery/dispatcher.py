@@ -29,6 +29,8 @@ _GRACE_SECONDS = 1.0
 _RETRIES_FIRST_MILLISECONDS = 3_600_000
 """For an hour after a relay backoff, recipients who were put off go before those never tried."""
 
+_JUST_ENDED_MILLISECONDS = 5_000
+
 log = logging.getLogger(__name__)
 
 
@@ -86,7 +88,7 @@ class ConnectionPool:
         self._something_ended = something_ended
         self._next_look = self._next_housekeeping = self._next_backoff = 0.0
         self._backoff = Backoff()
-        self._told = False
+        self._told = self._started_slowly = False
 
     async def run(self) -> None:
         """Send until nothing can be claimed, or until shutdown."""
@@ -124,7 +126,15 @@ class ConnectionPool:
             self._context.relay_waits = self._backoff.lasts
             ended = self._backoff.ended_before
             self._context.retries_first = ended is not None and ended < _RETRIES_FIRST_MILLISECONDS
+            self._start_slowly(ended)
         await self._work.look()
+
+    def _start_slowly(self, ended_before: int | None) -> None:
+        """Begin slowly, once, after a relay backoff that another drain has just ended."""
+        just_ended = ended_before is not None and ended_before < _JUST_ENDED_MILLISECONDS
+        if just_ended and not (self._started_slowly or self._context.send_rate.is_held_back):
+            self._context.send_rate.slow_start()
+        self._started_slowly = just_ended
 
     async def _fill(self) -> None:
         """Claim something for every free connection."""

@@ -31,6 +31,7 @@ from mailer.fanout.outbox import (
     hand_back_message,
     messages_are_waiting,
 )
+from mailer.fanout.probes import something_to_probe_with
 from mailer.fanout.release_letters import LetterComposer
 from mailer.mail.content import PressRoom
 from mailer.mail.message import Composed, UnsafeValue, message_date
@@ -98,7 +99,10 @@ class OutboxWork:
         """Claim the probe of the relay, if it is due, and one message to probe with."""
 
         def work(session: Session, lease_seconds: int) -> list[ClaimedMessage]:
-            if not messages_are_waiting(session) or backoff.claim_probe(session) is None:
+            if not messages_are_waiting(session):
+                return []
+            alone = not something_to_probe_with(session)
+            if backoff.claim_probe(session, letter=True, alone=alone) is None:
                 return []
             return claim_messages(session, lease_seconds, probe=True)
 

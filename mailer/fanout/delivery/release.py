@@ -19,9 +19,7 @@ from mailer.fanout.batches import (
     SMALL_RELEASE,
     Claim,
     claim,
-    claim_for_probe,
     releases_waiting,
-    something_to_probe_with,
 )
 from mailer.fanout.database_thread import Abandoned, DatabaseThread
 from mailer.fanout.delivery.batch import BatchContext, BatchRun
@@ -29,6 +27,8 @@ from mailer.fanout.delivery.dispatcher import LOOK_SECONDS, ConnectionPool, Run
 from mailer.fanout.delivery.leases import Leases
 from mailer.fanout.delivery.message import DeliveryContext
 from mailer.fanout.freeze import freeze_next, release_is_due
+from mailer.fanout.outbox import messages_are_waiting
+from mailer.fanout.probes import claim_for_probe, something_to_probe_with
 from mailer.fanout.recipients import RecipientLoader
 from mailer.fanout.release_letters import LetterComposer
 from mailer.storage.models import Batch
@@ -138,10 +138,12 @@ class ReleaseWork:
         def work(session: Session) -> list[Claim]:
             if not something_to_probe_with(session):
                 return []
-            number = backoff.claim_probe(session)
+            alone = not messages_are_waiting(session)
+            number = backoff.claim_probe(session, letter=False, alone=alone)
             if number is None:
                 return []
-            return claim_for_probe(session, self._shared.settings.lease_seconds, number)
+            turn = number if alone else number // 2
+            return claim_for_probe(session, self._shared.settings.lease_seconds, turn)
 
         return next(iter(await self._claim(work)), None)
 
