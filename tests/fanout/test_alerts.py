@@ -90,6 +90,23 @@ def test_everything_paused_is_one_cause(room: SendingRoom, told: Told) -> None:
     assert told() == [f"Everything that was sending is paused: {RELAY_REFUSES}"]
 
 
+def test_everything_paused_once_more_is_told_though_one_is_paused_still(
+    room: SendingRoom, told: Told
+) -> None:
+    def pause_everything(*release_ids: int) -> None:
+        for release_id in release_ids:
+            with transaction() as session:
+                lifecycle.pause(session, release_id, RELAY_REFUSES)
+        room.sweep()
+
+    one, another = room.publish(), room.publish()
+    pause_everything(one)
+    pause_everything(another)
+    room.resume(another)
+    pause_everything(another)
+    assert told() == 3 * [f"Everything that was sending is paused: {RELAY_REFUSES}"]
+
+
 def test_what_a_person_does_is_not_told(room: SendingRoom, told: Told) -> None:
     room.stop(room.publish())
     room.sweep()

@@ -202,3 +202,16 @@ def test_a_notice_belongs_to_no_subscriber(room: SendingRoom) -> None:
     room.sweep()
     assert Counter(room.letters())["notice"] == 7
     assert len(notices(room)) == 7
+
+
+def test_a_notice_that_could_not_be_sent_begins_anew_with_the_next_pause(room: SendingRoom) -> None:
+    pause_by_refusals(room)
+    room.relay.answer(SENDER, at="rcpt", reply="450 4.2.2 Full")
+    for hours in (0, 1, 2, 6):
+        room.later(hours=hours)
+        assert not notices(room)
+    room.relay.reset()
+    second = room.publish()
+    room.pause(second)
+    [received] = notices(room)
+    assert f"mailer release resume {second}" in words(received)

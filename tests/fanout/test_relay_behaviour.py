@@ -224,6 +224,19 @@ def test_a_filter_that_cuts_every_letter_pauses_the_release(
     playing(script((ADA, "rcpt", first), ("", "dot", cut)), people(number), story)
 
 
+def test_full_mailboxes_between_do_not_hide_a_filter_that_cuts_every_letter(
+    playing: Playing,
+) -> None:
+    cut = Answer(None, closes=True, keeps=False)
+    full: list[tuple[str, Stage, Answer]] = [(one, "rcpt", FULL) for one in people(200)[::10]]
+
+    async def story(sending: Sending) -> None:
+        receipt = await sending.until_at_rest(1)
+        assert (receipt.state, receipt.skipped) == ("paused", 0)
+
+    playing(script(*full, ("", "dot", cut)), people(200), story)
+
+
 @pytest.mark.parametrize("stage", ["banner", "hello"])
 def test_a_relay_that_refuses_connections_for_a_minute_costs_a_minute_or_so(
     playing: Playing, stage: Stage

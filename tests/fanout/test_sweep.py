@@ -9,6 +9,8 @@ import pytest
 from redis import Redis as Client
 from sqlalchemy import Connection, delete, event, select, update
 
+from mailer.config import Settings
+from mailer.fanout.sweep import sweep
 from mailer.storage.database import db, transaction
 from mailer.storage.models import Batch, BatchMembers, Release
 from tests.fanout.press_room import BOB, FOLLOWERS, SendingRoom, together
@@ -216,3 +218,18 @@ def test_a_batch_that_cannot_be_freed_stops_no_other_chore(
     assert f"free batch {broken_id}" in caplog.text
     room.drain()
     assert room.receipt(whole).state == "done"
+
+
+def test_a_chore_that_breaks_stops_no_other(
+    room: SendingRoom, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ran: list[Settings] = []
+
+    def broken() -> None:
+        raise ValueError("a row that nobody expected")
+
+    monkeypatch.setattr("mailer.fanout.sweep.suppress_dead_mailboxes", broken)
+    monkeypatch.setattr("mailer.fanout.sweep.apply_retention", ran.append)
+    sweep(room.settings, thorough=True)
+    assert ran == [room.settings]
+    assert "The sweep could not suppress dead mailboxes" in caplog.text

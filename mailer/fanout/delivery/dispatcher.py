@@ -29,7 +29,8 @@ _GRACE_SECONDS = 1.0
 _RETRIES_FIRST_MILLISECONDS = 3_600_000
 """For an hour after a relay backoff, recipients who were put off go before those never tried."""
 
-_JUST_ENDED_MILLISECONDS = 5_000
+_JUST_ENDED_MILLISECONDS = 15_000
+"""Longer than a sweep, which wakes the drains that the backoff has ended, takes to come."""
 
 log = logging.getLogger(__name__)
 
