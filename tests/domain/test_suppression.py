@@ -84,3 +84,35 @@ def test_twenty_of_a_large_domain_are_no_many(room: PressRoom) -> None:
     for hours in (100, 1):
         refuse(room, *people[:20], hours=hours)
     assert suppressed(room) == set(people[:20])
+
+
+def test_refusals_of_every_release_count_for_the_day(room: PressRoom) -> None:
+    people = [f"reader{one}@down.example" for one in range(60)]
+    room.add_followers(*people)
+    for hours in (100, 1):
+        paused = refuse(room, *people[:50], hours=hours)
+        with transaction() as session:
+            session.get_one(Release, paused).resumed_at = 1
+        refuse(room, *people[50:], hours=hours)
+    assert suppressed(room) == set()
+
+
+def test_midnight_does_not_part_a_day(room: PressRoom) -> None:
+    people = [f"reader{one}@down.example" for one in range(38)]
+    room.add_followers(*people)
+    for hours in (124, 28):
+        # Nineteen of them twelve hours after the others, whenever this is run.
+        refuse(room, *people[:19], hours=hours)
+        refuse(room, *people[19:], hours=hours - 12)
+    assert suppressed(room) == set()
+
+
+def test_who_is_suppressed_already_counts_for_the_day(room: PressRoom) -> None:
+    people = [f"reader{one}@down.example" for one in range(30)]
+    room.add_followers(*people)
+    for hours in (100, 1):
+        refuse(room, *people, hours=hours)
+    with transaction() as session:
+        for one in session.query(Subscriber).where(Subscriber.address.in_(people[:15])):
+            one.suppressed_at = now()
+    assert suppressed(room) == set(people[:15])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import NamedTuple
 
-from sqlalchemy import func, select, update
+from sqlalchemy import and_, func, select, update
 from sqlalchemy.orm import Session
 
 from mailer.mail.addresses import domain
@@ -17,6 +18,7 @@ from mailer.storage.types import now
 
 NO_SUCH_MAILBOX = ("5.1.1", "5.1.10")
 APART = timedelta(hours=72)
+_DAY = timedelta(days=1)
 _MANY = 20
 _PART_OF_A_DOMAIN = 10
 
@@ -26,30 +28,23 @@ class _Refusal(NamedTuple):
     address: str
     release_id: int
     at: datetime
-
-    @property
-    def day(self) -> tuple[str, date]:
-        """The domain and the day on which it refused."""
-        return domain(self.address), self.at.date()
+    counts: bool
+    """Whether it may be evidence: the release did not pause, and they are not suppressed yet."""
 
 
 def suppress_dead_mailboxes() -> int:
     """Suppress subscribers whose mailbox two releases did not find; returns how many.
 
-    The releases are at least 72 hours apart, and neither was resumed after a pause. A day on which
-    a domain refused more than a tenth of its subscribers so, and at least 20, says more about the
-    domain, or about us, than about them, and does not count.
+    The releases are at least 72 hours apart, and neither was resumed after a pause. 24 hours in
+    which a domain refused more than a tenth of its subscribers so, and at least 20, say more about
+    the domain, or about us, than about them, and do not count.
     """
     with read_transaction() as session:
         refusals = _refusals(session)
-        doubtful = {
-            day
-            for day, number in Counter(refusal.day for refusal in refusals).items()
-            if number >= _MANY and number * _PART_OF_A_DOMAIN > _subscribers(session, day[0])
-        }
+        doubtful = _doubtful(session, refusals)
     found: defaultdict[int, list[_Refusal]] = defaultdict(list)
     for refusal in refusals:
-        if refusal.day not in doubtful:
+        if refusal.counts and refusal not in doubtful:
             found[refusal.subscriber_id].append(refusal)
     dead = [each[-1] for each in found.values() if each[-1].at - each[0].at >= APART]
     with transaction() as session:
@@ -63,21 +58,43 @@ def suppress_dead_mailboxes() -> int:
 
 
 def _refusals(session: Session) -> Sequence[_Refusal]:
-    """Read, oldest first, the refusals of those who are not suppressed yet."""
+    """Read every such refusal, oldest first."""
+    counts = and_(Subscriber.suppressed_at.is_(None), Release.resumed_at.is_(None))
     rows = session.execute(
-        select(Subscriber.id, Subscriber.address, Outcome.release_id, Outcome.at)
+        select(Subscriber.id, Subscriber.address, Outcome.release_id, Outcome.at, counts)
         .join(Subscription, Subscription.subscriber_id == Subscriber.id)
         .join(Outcome, Outcome.subscription_id == Subscription.id)
         .join(Release, Release.id == Outcome.release_id)
-        .where(
-            Outcome.kind == "refused",
-            Outcome.reason.in_(NO_SUCH_MAILBOX),
-            Subscriber.suppressed_at.is_(None),
-            Release.resumed_at.is_(None),
-        )
+        .where(Outcome.kind == "refused", Outcome.reason.in_(NO_SUCH_MAILBOX))
         .order_by(Outcome.at)
     )
     return [_Refusal(*row) for row in rows]
+
+
+def _doubtful(session: Session, refusals: Sequence[_Refusal]) -> set[_Refusal]:
+    """Return the refusals of any 24 hours in which their domain refused many subscribers."""
+    of_domains: defaultdict[str, list[_Refusal]] = defaultdict(list)
+    for refusal in refusals:
+        of_domains[domain(refusal.address)].append(refusal)
+    doubtful: set[_Refusal] = set()
+    for name, theirs in of_domains.items():
+        if len(theirs) < _MANY:
+            continue
+        many = max(_MANY, _subscribers(session, name) // _PART_OF_A_DOMAIN + 1)
+        day: deque[_Refusal] = deque()
+        subscribers: Counter[int] = Counter()
+        for refusal in theirs:
+            day.append(refusal)
+            subscribers[refusal.subscriber_id] += 1
+            while day[0].at <= refusal.at - _DAY:
+                gone = day.popleft().subscriber_id
+                subscribers[gone] -= 1
+                if not subscribers[gone]:
+                    del subscribers[gone]
+            if len(subscribers) >= many:
+                # Before the first that is doubtful already, all of them are.
+                doubtful |= {*takewhile(lambda one: one not in doubtful, reversed(day))}
+    return doubtful
 
 
 def _subscribers(session: Session, name: str) -> int:
