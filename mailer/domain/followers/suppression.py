@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from itertools import takewhile
 from typing import NamedTuple
 
 from sqlalchemy import and_, func, select, update
@@ -78,23 +77,28 @@ def _doubtful(session: Session, refusals: Sequence[_Refusal]) -> set[_Refusal]:
         of_domains[domain(refusal.address)].append(refusal)
     doubtful: set[_Refusal] = set()
     for name, theirs in of_domains.items():
-        if len(theirs) < _MANY:
-            continue
-        many = max(_MANY, _subscribers(session, name) // _PART_OF_A_DOMAIN + 1)
-        day: deque[_Refusal] = deque()
-        subscribers: Counter[int] = Counter()
-        for refusal in theirs:
-            day.append(refusal)
-            subscribers[refusal.subscriber_id] += 1
-            while day[0].at <= refusal.at - _DAY:
-                gone = day.popleft().subscriber_id
-                subscribers[gone] -= 1
-                if not subscribers[gone]:
-                    del subscribers[gone]
-            if len(subscribers) >= many:
-                # Before the first that is doubtful already, all of them are.
-                doubtful |= {*takewhile(lambda one: one not in doubtful, reversed(day))}
+        if len(theirs) >= _MANY:
+            tenth = _subscribers(session, name) // _PART_OF_A_DOMAIN
+            doubtful |= _crowded(theirs, max(_MANY, tenth + 1))
     return doubtful
+
+
+def _crowded(refusals: Sequence[_Refusal], many: int) -> set[_Refusal]:
+    """Return the refusals of any 24 hours in which so many subscribers were refused."""
+    crowded: set[_Refusal] = set()
+    subscribers: Counter[int] = Counter()
+    first = noted = 0
+    for last, refusal in enumerate(refusals):
+        subscribers[refusal.subscriber_id] += 1
+        while refusals[first].at <= refusal.at - _DAY:
+            gone, first = refusals[first].subscriber_id, first + 1
+            subscribers[gone] -= 1
+            if not subscribers[gone]:
+                del subscribers[gone]
+        if len(subscribers) >= many:
+            crowded.update(refusals[max(first, noted) : last + 1])
+            noted = last + 1
+    return crowded
 
 
 def _subscribers(session: Session, name: str) -> int:
