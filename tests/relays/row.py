@@ -62,12 +62,16 @@ class Row:
     @property
     def odd(self) -> tuple[Rule, ...]:
         """The rules that are for some recipients only, always the same ones."""
-        return tuple(one for one in self.rules if (one.share < 1 or one.whom) and not one.chance)
+        return tuple(
+            one
+            for one in self.rules
+            if (one.share < 1 or one.whom) and not one.chance and one.stage != "mail"
+        )
 
     def is_sick(self, address: str) -> bool:
         """Tell whether the relay does not take this recipient."""
         return bool(self.sick and re.search(self.sick, address)) or any(
-            rule.picks(address) for rule in self.odd if rule.stage != "mail"
+            rule.picks(address) for rule in self.odd
         )
 
     def may_be_refused(self, address: str, enhanced: str = "") -> bool:
