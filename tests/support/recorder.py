@@ -100,6 +100,7 @@ class _Session:
         self._reader = reader
         self._writer = writer
         self._recipient = ""
+        self._has_sender = False
         self._messages = 0
 
     async def run(self) -> None:
@@ -167,7 +168,12 @@ class _Session:
 
     def _envelope(self, verb: str, address: str) -> bool:
         self._recipient = ""
+        if verb == "RCPT" and not self._has_sender:
+            self._say("503 5.5.1 From whom?")
+            return True
         rule = self._recorder.rule(verb.lower(), address, self._messages)
+        if verb == "MAIL":
+            self._has_sender = rule is None
         if rule is not None:
             return self._refuse(rule, address)
         reply = "250 2.0.0 OK"
