@@ -40,9 +40,9 @@ def queue_letter(session: Session, kind: LetterKind, subscription: Subscription)
 def queue_notice(session: Session, release_id: int) -> None:
     """Insert a notice to the press room of a paused release, unless one waits that will list it.
 
-    One that waits for its next try begins anew: it would be given up, or late, for an older pause.
-
-    A notice that is being sent lists what was paused when it was claimed, so another follows it.
+    One that waits for its next try is due at once, with all its tries: its waits belong to an
+    older pause. A notice that is being sent lists what was paused when it was claimed, so another
+    follows it.
     """
     release = session.get_one(Release, release_id)
     # One at a time for a press room; like `locked` of releases, it leaves foreign keys alone.

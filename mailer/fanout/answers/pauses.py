@@ -175,7 +175,7 @@ def _too_many_doubted(session: Session, release_id: int, connections: int) -> st
             .where(*doubted)
         )
         many = len({domain(address) for address in addresses}) >= FEW_DOMAINS
-    if not many and (first_are_open or number < FEW or _somebody_has_it(session, release_id)):
+    if not many and (first_are_open or number < FEW or not _is_tried_in_vain(session, release_id)):
         return None
     reason = session.scalars(
         select(Outcome.reason)
@@ -191,10 +191,11 @@ def _too_many_doubted(session: Session, release_id: int, connections: int) -> st
 
 
 def _nobody_answers(session: Session, release_id: int) -> str | None:
-    """Say so once everybody was tried, nobody accepted, and five or more dots not answered."""
+    """Say so once all recipients were tried, none accepted, and five or more dots not answered."""
     unanswered = (Outcome.release_id == release_id, Outcome.unanswered > 0)
     number = session.scalars(select(func.count()).where(*unanswered)).one()
-    return None if number < FEW or _somebody_has_it(session, release_id) else NOBODY_ANSWERS
+    in_vain = number >= FEW and _is_tried_in_vain(session, release_id)
+    return NOBODY_ANSWERS if in_vain else None
 
 
 def _all_exhausted(session: Session, release_id: int) -> str | None:
@@ -216,7 +217,7 @@ def _all_exhausted(session: Session, release_id: int) -> str | None:
     return None
 
 
-def _somebody_has_it(session: Session, release_id: int) -> bool:
-    """Tell whether a recipient of a release was not tried yet, or accepted."""
+def _is_tried_in_vain(session: Session, release_id: int) -> bool:
+    """Tell whether every recipient of a release was tried, and none of them accepted."""
     receipt = count_recipients(session, release_id)
-    return receipt.waiting > 0 or receipt.accepted > 0
+    return receipt.waiting == 0 and receipt.accepted == 0
