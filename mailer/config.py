@@ -252,8 +252,8 @@ class Settings(BaseModel):
         alias="MAILER_ALERT_COMMAND",
         repr=False,
         description="A command that is told on standard input, in one English sentence, what "
-        "somebody has to look at, such as a release that paused itself; run without a shell, once "
-        "for each cause, for at most 10 seconds.",
+        "needs the operator, such as a release that paused itself; run without a shell, once for "
+        "each cause, for at most 10 seconds.",
     )
 
     @classmethod

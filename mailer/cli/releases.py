@@ -47,7 +47,7 @@ def publish(settings: Settings, slug: str, file: Path, *, watch: bool) -> None:
 def correct(settings: Settings, release_id: int, file: Path) -> None:
     """Put a better version in the place of a release, from a JSON file with its reference.
 
-    Whoever has the release gets a correction; "note" in the file says what is different.
+    All who have the release get a correction; "note" in the file says what is different.
     """
     publisher = lifecycle.publisher_of(release_id)
     better = publishing.correct(settings, publisher, release_id, _body(file))
@@ -59,7 +59,7 @@ def correct(settings: Settings, release_id: int, file: Path) -> None:
 @click.option("--note", help="Why, in a sentence for everyone who has it.")
 @with_settings
 def retract(settings: Settings, release_id: int, note: str | None) -> None:
-    """Take a release back: nothing more of it is sent, and whoever has it is told."""
+    """Take a release back: nothing more of it is sent, and all who have it are told."""
     publisher = lifecycle.publisher_of(release_id)
     last = publishing.retract(settings, publisher, release_id, note)
     click.echo(f"Release {last.id} takes back release {release_id}, and is {last.initial_state}.")

@@ -14,8 +14,8 @@ from mailer.storage.models import OutboxMessage, Publisher, Release, Subscriptio
 from mailer.storage.types import now
 
 LetterKind = Literal["confirm", "welcome", "goodbye", "manage", "notice"]
-NOBODY = "none"
-"""As `notices` of a press room: nobody is told when a release pauses itself."""
+NO_NOTICES = "none"
+"""As `notices` of a press room: no notice is sent when a release pauses itself."""
 
 CONFIRMATIONS_AN_HOUR = 2
 """For each subscription: one letter, and one more if the visitor signs up again."""
@@ -66,7 +66,7 @@ def queue_notice(session: Session, release_id: int) -> None:
         .values(attempts=0, not_before=None, created_at=now())
         .returning(OutboxMessage.id)
     )
-    if publisher.notices == NOBODY or session.scalars(renewed).first() is not None:
+    if publisher.notices == NO_NOTICES or session.scalars(renewed).first() is not None:
         return
     session.add(
         OutboxMessage(

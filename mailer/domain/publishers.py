@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from mailer.domain.branding import Branding, BrandingField, checked
-from mailer.domain.outbox import NOBODY
+from mailer.domain.outbox import NO_NOTICES
 from mailer.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthorized
 from mailer.mail.addresses import canonical
 from mailer.mail.content import PressRoom
@@ -78,7 +78,7 @@ def add(draft: PublisherDraft) -> str:
 def change(slug: str, branding: Branding, notices: str | None = None) -> None:
     """Change what readers see of a press room; the value None clears a field.
 
-    `notices` says who is told when a release pauses itself: an address, `none` for nobody, or ""
+    `notices` is the address told when a release pauses itself, `none` for no notices, or ""
     for the sender. Pages, and letters composed from then on, show the change. Raises NotFound and
     InvalidInput.
     """
@@ -151,7 +151,7 @@ def press_room_of(publisher: Publisher, base_url: str) -> PressRoom:
 
 
 def _notices(notices: str) -> str | None:
-    if notices in ("", NOBODY):
+    if notices in ("", NO_NOTICES):
         return notices or None
     # As the sender of letters: a mail server without SMTPUTF8 would refuse every notice.
     return canonical(notices, smtputf8=False)

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
-from mailer.domain.outbox import NOBODY
+from mailer.domain.outbox import NO_NOTICES
 from mailer.fanout.answers.replies import Verdict
 from mailer.mail.content import PausedRelease
 from mailer.storage.database import database_now
@@ -121,7 +121,7 @@ def _press_room(session: Session, letter: OutboxMessage) -> dict[str, Any]:
     rows = session.execute(paused).all()
     address = publisher.notices or publisher.from_address
     return {
-        "address": None if address == NOBODY else address,
+        "address": None if address == NO_NOTICES else address,
         "locale": publisher.locale,
         "publisher": publisher,
         "paused": tuple(PausedRelease(one, because or "") for one, because in rows),

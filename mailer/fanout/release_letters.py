@@ -171,7 +171,7 @@ def latest(session: Session, release: Release, room_url: str) -> tuple[Headline,
     the release is the same message.
     """
     moment = release.frozen_at or release.starts_at
-    mailed_nobody = and_(Release.initial_state == "done", Release.created_at <= moment)
+    without_letters = and_(Release.initial_state == "done", Release.created_at <= moment)
     found = session.scalars(
         select(Release)
         .where(
@@ -180,7 +180,7 @@ def latest(session: Session, release: Release, room_url: str) -> tuple[Headline,
             Release.letter != "retraction",
             ~exists().where(_NEWER.replaces_id == Release.id, _NEWER.created_at <= moment),
             Release.published_at <= moment,
-            or_(Release.frozen_at <= moment, mailed_nobody),
+            or_(Release.frozen_at <= moment, without_letters),
         )
         .order_by(Release.published_at.desc(), Release.id.desc())
         .limit(_LATEST)

@@ -12,7 +12,7 @@ from typing import Any
 from mailer.config import TEMPLATES
 from mailer.demo import samples
 from mailer.domain.releases.release_body import ReleaseBody
-from mailer.fanout.answers.pauses import NOBODY_ANSWERS, RELAY_REFUSES
+from mailer.fanout.answers.pauses import DOTS_UNANSWERED, RELAY_REFUSES
 from mailer.mail.content import Headline, Links, PausedRelease, PressRoom, ReplacedVersion
 from mailer.mail.letters import Letters
 from mailer.mail.message import Composed
@@ -89,7 +89,7 @@ def _personal(kind: str, room: PressRoom = PLAIN, suffix: str = "") -> Exhibit:
 def _notice() -> Exhibit:
     paused = (
         PausedRelease(12, RELAY_REFUSES),
-        PausedRelease(13, NOBODY_ANSWERS),
+        PausedRelease(13, DOTS_UNANSWERED),
     )
     return Exhibit("notice", "notice", lambda locale: LETTERS.notice(PLAIN, paused, locale))
 

@@ -28,6 +28,7 @@ HARMLESS = {
     "css-overflow": "Outlook wraps the words of a table that is too wide",
     "css-overflow-wrap": "the older word-wrap says the same",
     "css-table-layout": "Outlook has a table of 600 pixels around the letter",
+    "css-white-space": "an option of a command may break at its hyphens",
     "css-word-wrap": "Outlook breaks no word, and its windows are wide",
     "html-meta-color-scheme": "as for prefers-color-scheme",
     "html-semantics": "a figure without a meaning is a division",

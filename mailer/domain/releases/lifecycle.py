@@ -113,7 +113,7 @@ def retry(settings: Settings, publisher: Publisher, release_id: int, kind: str, 
                 kind="deferred",
                 at=now(),
                 attempts=0,
-                # Whoever had two unanswered dots is sent the message once more.
+                # A recipient with two unanswered dots is sent the message once more.
                 unanswered=case((Outcome.unanswered > 0, 1), else_=0),
                 doubted_at=None,
                 marked=False,

@@ -26,7 +26,7 @@ _RESTS_OF_A_REFUSED_SENDER = 7
 _RESTS_AT_MOST = 600
 _LONGEST_REST_SECONDS = 300
 _DOUBLINGS = 8
-NOBODY_ANSWERS = (
+DOTS_UNANSWERED = (
     "The mail relay takes our messages and does not say whether it has them. Some recipients may "
     "have the message already. Find out why, then resume the release."
 )
@@ -151,7 +151,7 @@ def _why_to_pause(
 ) -> str | None:
     if "doubted" in kinds and (because := _too_many_doubted(session, release_id, connections)):
         return because
-    if "unanswered" in kinds and (because := _nobody_answers(session, release_id)):
+    if "unanswered" in kinds and (because := _dots_unanswered(session, release_id)):
         return because
     if "retry" in kinds and {"deferred", "unanswered"} & set(kinds):
         return _all_exhausted(session, release_id)
@@ -190,12 +190,12 @@ def _too_many_doubted(session: Session, release_id: int, connections: int) -> st
     )
 
 
-def _nobody_answers(session: Session, release_id: int) -> str | None:
+def _dots_unanswered(session: Session, release_id: int) -> str | None:
     """Say so once all recipients were tried, none accepted, and five or more dots not answered."""
     unanswered = (Outcome.release_id == release_id, Outcome.unanswered > 0)
     number = session.scalars(select(func.count()).where(*unanswered)).one()
     in_vain = number >= FEW and _is_tried_in_vain(session, release_id)
-    return NOBODY_ANSWERS if in_vain else None
+    return DOTS_UNANSWERED if in_vain else None
 
 
 def _all_exhausted(session: Session, release_id: int) -> str | None:

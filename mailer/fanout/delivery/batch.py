@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 
 from mailer.fanout.acknowledgements import GO_ON, Acknowledged, AcknowledgementWriter
-from mailer.fanout.answers.pauses import NOBODY_ANSWERS
+from mailer.fanout.answers.pauses import DOTS_UNANSWERED
 from mailer.fanout.answers.replies import ACCEPTED, Verdict
 from mailer.fanout.batches import Claim
 from mailer.fanout.database_thread import Abandoned
@@ -183,7 +183,7 @@ class BatchRun:
                 return
             self._note(mail, verdict)
             if verdict.kind == "unanswered" and self._answers.unanswered >= _UNANSWERED:
-                raise Pausing(NOBODY_ANSWERS)
+                raise Pausing(DOTS_UNANSWERED)
             if verdict is not ACCEPTED or self._shared.temporary_refusals.number:
                 await self._shared.count(mail.recipient, verdict)
         await (self._durable or self._record())

@@ -225,7 +225,7 @@ class ConnectionPool:
             seconds = _UNANSWERED_SECONDS if reply is None else self._work.closed_seconds
             self._closed.append(time.monotonic() + seconds)
         if not self._busy and not any(idle.connection for idle in self._idle):
-            await self._nobody_connects(refusals[-1])
+            await self._none_connects(refusals[-1])
         elif refusals[-1] is not None and not self._told:
             self._told = True
             log.warning(
@@ -234,7 +234,7 @@ class ConnectionPool:
                 refusals[-1].status,
             )
 
-    async def _nobody_connects(self, reply: Reply | None) -> None:
+    async def _none_connects(self, reply: Reply | None) -> None:
         """Begin the relay backoff, unless the relay has answered another process just now."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_GRACE_SECONDS):
