@@ -1,13 +1,12 @@
 """Acknowledgements: one transaction records what became of the messages of all connections.
 
-The transaction also renews the leases of their batches. Where only positions change, hand-written
-SQL writes them (`move_on`); everything else goes through SQLAlchemy (`write`).
+The transaction also renews the leases of their batches. What happens with most messages is written
+by hand-written SQL alone (`move_on`), everything else in a transaction of SQLAlchemy (`write`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections import defaultdict
@@ -32,11 +31,12 @@ from mailer.fanout.outcomes import (
     Judged,
     Progress,
     believe,
+    delete_accepted,
     mark,
     retry_due,
-    write_outcomes,
+    write_progress,
 )
-from mailer.fanout.statements import ADVANCE, CLOSE_IN_SQLITE, MOVE_ON, execute, pg_array
+from mailer.fanout.statements import CLOSE_IN_SQLITE, MOVE_ON, pg_array
 from mailer.storage.database import driver
 from mailer.storage.models import Release
 
@@ -136,7 +136,7 @@ class AcknowledgementWriter:
         self._gathering = asyncio.get_running_loop().call_later(_GATHER_SECONDS, look)
 
     async def _write(self, together: Sequence[Progress], asked: float) -> Sequence[str]:
-        """Write what arrived together, past the ORM if it is positions alone."""
+        """Write what arrived together, past SQLAlchemy if it says nothing of a release."""
         accepted = any(progress.accepted for progress in together)
         if accepted and asked - self._answer_noted >= _ANSWER_SECONDS:
             self._answer_noted = asked
@@ -146,8 +146,8 @@ class AcknowledgementWriter:
                 await self._retry_first(together)
         judged = self._judge(together)
         staying = self._staying(together, judged)
-        if not judged and self._only_positions(together, staying):
-            moving = partial(move_on, together=together, lease_seconds=self.leases.seconds)
+        if not judged and self._is_plain(together, staying):
+            moving = partial(move_on, together=together, settings=self._settings)
             if await self._database.run_statement(moving):
                 return [GO_ON] * len(together)
         work = partial(
@@ -180,32 +180,43 @@ class AcknowledgementWriter:
         return self.leases.releases(without=ending) if ending or judged else ()
 
     @staticmethod
-    def _only_positions(together: Sequence[Progress], staying: Collection[int | None]) -> bool:
-        """Tell whether there are only positions to write, and no release can end with them."""
-        if not all(progress.plain and not progress.hand_back for progress in together):
+    def _is_plain(together: Sequence[Progress], staying: Collection[int | None]) -> bool:
+        """Tell whether nothing says more of a release, and none can end with these."""
+        if any(progress.hand_back or tells_more(progress) for progress in together):
             return False
         return all(one.claim.release_id in staying for one in together if one.finished)
 
 
-def move_on(connection: Connection, together: Sequence[Progress], lease_seconds: int) -> bool:
-    """Advance the positions of batches and renew their leases; close batches that are finished.
+def move_on(connection: Connection, together: Sequence[Progress], settings: Settings) -> bool:
+    """Write progresses, past SQLAlchemy, that end no release.
 
-    Returns False if any did not advance, because its lease is lost or its release is not sending;
-    then all of them have still to be written by `write`.
+    Returns False if a lease is lost or a release is not sending; then all of them have still to be
+    written by `write`.
     """
-    lease = lease_seconds * 1000
+    if connection.dialect.name == "postgresql":
+        return _move_on(connection, together, settings)
+    sqlite = driver(connection)
+    sqlite.execute("BEGIN IMMEDIATE")
+    moved = _move_on(connection, together, settings)
+    sqlite.execute("COMMIT")
+    return moved
+
+
+def _move_on(connection: Connection, together: Sequence[Progress], settings: Settings) -> bool:
+    if any(progress.findings for progress in together):
+        states = write_progress(connection, together, settings)
+        ours = all(progress.claim.key in states for progress in together)
+        return ours and set(states.values()) == {GO_ON}
+    lease = settings.lease_seconds * 1000
     if connection.dialect.name == "postgresql":
         columns = map(pg_array, zip(*map(_row, together), strict=True))
         moved = driver(connection).execute(MOVE_ON["postgresql"], (lease, *columns)).rowcount
     else:
-        sqlite = driver(connection)
-        sqlite.execute("BEGIN IMMEDIATE")
         on = [(*_row(one), lease) for one in together if not one.finished]
-        moved = sqlite.executemany(MOVE_ON["sqlite"], on).rowcount if on else 0
+        moved = driver(connection).executemany(MOVE_ON["sqlite"], on).rowcount if on else 0
         for one in together:
             if one.finished:
-                moved += sqlite.execute(CLOSE_IN_SQLITE, _row(one)).rowcount
-        sqlite.execute("COMMIT")
+                moved += driver(connection).execute(CLOSE_IN_SQLITE, _row(one)).rowcount
     return bool(moved == len(together))
 
 
@@ -221,14 +232,13 @@ def write(
     FENCED stands for a batch whose lease is lost; nothing of its progress is written. Releases of
     which other batches are `staying` in this process cannot end with these.
     """
-    states = _advance(connection, together, settings.lease_seconds)
+    states = write_progress(connection, together, settings)
     ours = [progress for progress in together if progress.claim.key in states]
     to_write = [progress for progress in ours if not progress.plain]
     # The process that took over a lost lease may have finished the batch, but not the release.
     fenced = {one.claim.release_id for one in together if one.claim.key not in states}
     ending = {one.claim.release_id for one in ours if one.ends} | judged.keys()
-    if to_write:
-        write_outcomes(connection, to_write, settings.retry_seconds)
+    delete_accepted(connection, to_write)
     for release_id, found in sorted(judged.items()):
         if found.believed:
             believe(connection, release_id, found.believed)
@@ -245,25 +255,6 @@ def write(
             if changed or may_end:
                 states = _states(session, ours)
     return [states.get(progress.claim.key, FENCED) for progress in together]
-
-
-def _advance(
-    connection: Connection, together: Sequence[Progress], lease_seconds: int
-) -> Mapping[tuple[int, int], str]:
-    """Advance the positions of all batches whose leases are ours, fenced by their epochs."""
-    rows = {
-        progress.claim.key: {
-            "id": progress.claim.batch_id,
-            "epoch": progress.claim.epoch,
-            "position": progress.position,
-            "open": int(not progress.finished),
-            "lease": None if progress.ends else lease_seconds * 1000,
-        }
-        for progress in together
-    }
-    values = {"given": json.dumps(list(rows.values()))}
-    answers = execute(connection, ADVANCE, values).fetchall()
-    return {(batch_id, epoch): state for batch_id, epoch, state in answers}
 
 
 def _states(session: Session, ours: Sequence[Progress]) -> Mapping[tuple[int, int], str]:

@@ -10,12 +10,21 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, delete, select, tuple_, update
 from sqlalchemy.orm import Session
 
+from mailer.config import Settings
 from mailer.domain.releases.lifecycle import locked
 from mailer.fanout.answers.replies import Verdict
 from mailer.fanout.batches import LARGEST_BATCH, Claim, add_batches, batch_size
-from mailer.fanout.statements import BELIEVE, MARK, WRITE_OUTCOMES, execute
+from mailer.fanout.statements import (
+    ADVANCE,
+    ADVANCE_AND_WRITE_OUTCOMES,
+    BELIEVE,
+    MARK,
+    WRITE_OUTCOMES,
+    execute,
+)
 from mailer.mail.smtp_protocol import Reply
 from mailer.storage.database import database_now, insert
+from mailer.storage.leases import Key
 from mailer.storage.models import Outcome, ReleaseKind, Uncertain
 from mailer.storage.types import now
 
@@ -37,6 +46,11 @@ class Finding:
     verdict: Verdict
     counted: bool = True
     """Whether the answer counts against the recipient: one to a probe does not."""
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it needs a row: who is accepted, at a retry, needs none any more."""
+        return self.verdict.kind != "accepted"
 
 
 @dataclass(slots=True)
@@ -85,27 +99,40 @@ class Judged:
     marked: Sequence[int] = ()
 
 
-def write_outcomes(
-    connection: Connection, progresses: Iterable[Progress], retry_seconds: int
-) -> None:
-    """Write what was found out about recipients; who has accepted at a retry loses the row."""
-    rows: list[dict[str, object]] = []
-    accepted: list[tuple[int, int]] = []
-    for progress in progresses:
-        for finding in progress.findings:
-            if finding.verdict.kind == "accepted":
-                accepted.append((progress.claim.release_id, finding.subscription_id))
-            else:
-                rows.append(_row(progress.claim, finding))
-    if rows:
-        values = {
-            "given": json.dumps(rows),
-            "retry": retry_seconds * 1000,
-            "longest": _LONGEST_WAIT_SECONDS * 1000,
-            "hour": DOUBTED_WAIT_SECONDS * 1000,
-            "day": DOUBTED_AT_MOST_SECONDS * 1000,
-        }
+def write_progress(
+    connection: Connection, progresses: Iterable[Progress], settings: Settings
+) -> Mapping[Key, str]:
+    """Advance the positions of all batches whose leases are ours, and write what was found out.
+
+    Returns the state of the release by the key of each claim that is ours.
+    """
+    lease = settings.lease_seconds * 1000
+    positions = {one.claim.key: _position(one, lease) for one in progresses}
+    rows = [_row(one.claim, found) for one in progresses for found in one.findings if found.is_kept]
+    values = {
+        "positions": json.dumps(list(positions.values())),
+        "given": json.dumps(rows),
+        "retry": settings.retry_seconds * 1000,
+        "longest": _LONGEST_WAIT_SECONDS * 1000,
+        "hour": DOUBTED_WAIT_SECONDS * 1000,
+        "day": DOUBTED_AT_MOST_SECONDS * 1000,
+    }
+    together = rows and connection.dialect.name == "postgresql"
+    advance = {"postgresql": ADVANCE_AND_WRITE_OUTCOMES} if together else ADVANCE
+    states = execute(connection, advance, values).fetchall()
+    if rows and not together:
         execute(connection, WRITE_OUTCOMES, values)
+    return {(batch_id, epoch): state for batch_id, epoch, state in states}
+
+
+def delete_accepted(connection: Connection, progresses: Iterable[Progress]) -> None:
+    """Delete the rows of recipients who were accepted at a retry."""
+    accepted = [
+        (one.claim.release_id, found.subscription_id)
+        for one in progresses
+        for found in one.findings
+        if not found.is_kept
+    ]
     if accepted:
         key = tuple_(Outcome.release_id, Outcome.subscription_id)
         connection.execute(delete(Outcome).where(key.in_(accepted)))
@@ -196,7 +223,19 @@ def _row(claim: Claim, finding: Finding) -> dict[str, object]:
         "counted": int(finding.counted and kind in ("deferred", "unanswered")),
         "unanswered": int(kind == "unanswered"),
         "doubted": kind == "doubted",
-        "batch_id": claim.batch_id if claim.retry else None,
+        "retry": claim.retry,
+        "batch_id": claim.batch_id,
+        "epoch": claim.epoch,
+    }
+
+
+def _position(progress: Progress, lease: int) -> dict[str, int | None]:
+    return {
+        "id": progress.claim.batch_id,
+        "epoch": progress.claim.epoch,
+        "position": progress.position,
+        "open": int(not progress.finished),
+        "lease": None if progress.ends else lease,
     }
 
 

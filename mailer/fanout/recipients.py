@@ -5,22 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection
 
 from mailer.fanout.answers.replies import UNSENDABLE, Verdict
 from mailer.fanout.batches import Claim
 from mailer.fanout.database_thread import DatabaseThread
 from mailer.fanout.outcomes import Finding
 from mailer.fanout.release_letters import LetterComposer, ReleaseLetter
-from mailer.fanout.statements import CURRENT_RECIPIENTS, pg_array
+from mailer.fanout.statements import CURRENT_RECIPIENTS, STATES, pg_array
 from mailer.mail.message import UnsafeValue
 from mailer.mail.smtp import Mail
 from mailer.storage.database import driver
-from mailer.storage.models import Release
 
 LOOKAHEAD = 50
 """How many members are looked up at once: followers leave while a release goes out."""
@@ -29,7 +29,6 @@ LOOKED_UP_SECONDS = 5
 _GATHER_SECONDS = 0.001
 _AT_MOST = 1_000
 """About as many as are looked up in the 5 ms for which the event loop may be blocked."""
-_STATE = select(Release.state).where(Release.id == bindparam("release"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +81,8 @@ class RecipientLoader:
     def __init__(self, database: DatabaseThread, composer: LetterComposer) -> None:
         self._database = database
         self._composer = composer
-        self._asked: list[int] = []
-        self._answer: asyncio.Task[Mapping[int, Recipient]]
+        self._asked = _Question()
+        self._answer: asyncio.Task[_Answer]
 
     async def load(self, claim: Claim, position: int) -> Lookahead:
         """Look up the next members of a batch, and compose the release in their locales."""
@@ -107,34 +106,61 @@ class RecipientLoader:
     async def look_again(self, claim: Claim, position: int) -> tuple[str, str | None]:
         """Read the state of a release, and the reason to skip a member, as they are now."""
         member = claim.members[position]
-
-        def read(connection: Connection) -> tuple[str, str | None]:
-            state = connection.execute(_STATE, {"release": claim.release_id}).scalar_one()
-            return state, look_up(connection, [member]).get(member, _MISSING).skip
-
-        return await self._database.run_statement(read)
+        answer = await self._ask([member], [claim.release_id])
+        return answer.states[claim.release_id], answer.recipients.get(member, _MISSING).skip
 
     async def look_up(self, ids: Sequence[int]) -> list[Recipient]:
         """Return the recipients behind subscription ids at this moment, in their order."""
-        if not self._asked:
-            self._answer = asyncio.create_task(self._ask(self._asked))
-        self._asked += ids
-        answer = self._answer
-        if len(self._asked) >= _AT_MOST:
-            self._asked = []
-        found = await asyncio.shield(answer)
-        return [found.get(one, _MISSING) for one in ids]
+        answer = await self._ask(ids)
+        return [answer.recipients.get(one, _MISSING) for one in ids]
 
-    async def _ask(self, ids: list[int]) -> Mapping[int, Recipient]:
+    async def _ask(self, ids: Sequence[int], releases: Sequence[int] = ()) -> _Answer:
+        """Ask together with other connections that ask in the same millisecond."""
+        question = self._asked
+        if not question.ids:
+            self._answer = asyncio.create_task(self._read(question))
+        question.ids += ids
+        question.releases.update(releases)
+        answer = self._answer
+        if len(question.ids) >= _AT_MOST:
+            self._asked = _Question()
+        return await asyncio.shield(answer)
+
+    async def _read(self, question: _Question) -> _Answer:
         await asyncio.sleep(_GATHER_SECONDS)
-        if ids is self._asked:
-            self._asked = []
-        return await self._database.run_statement(partial(look_up, ids=ids))
+        if question is self._asked:
+            self._asked = _Question()
+        return await self._database.run_statement(partial(_answer, question=question))
+
+
+@dataclass(slots=True)
+class _Question:
+    """What several connections want to know: recipients, and states of releases."""
+
+    ids: list[int] = field(default_factory=list)
+    releases: set[int] = field(default_factory=set)
+
+
+class _Answer(NamedTuple):
+    recipients: Mapping[int, Recipient]
+    states: Mapping[int, str]
+
+
+def _answer(connection: Connection, question: _Question) -> _Answer:
+    states = {}
+    if question.releases:
+        statement = STATES[connection.dialect.name]
+        states = dict(driver(connection).execute(statement, _among(connection, question.releases)))
+    return _Answer(look_up(connection, question.ids), states)
 
 
 def look_up(connection: Connection, ids: Sequence[int]) -> dict[int, Recipient]:
     """Read subscriptions as they are now, by their ids; a missing row is left out."""
-    among = pg_array(ids) if connection.dialect.name == "postgresql" else json.dumps(ids)
     statement = CURRENT_RECIPIENTS[connection.dialect.name]
-    rows = driver(connection).execute(statement, (among,)).fetchall()
+    rows = driver(connection).execute(statement, _among(connection, ids)).fetchall()
     return {one: Recipient(address or "", locale, skip) for one, address, locale, skip in rows}
+
+
+def _among(connection: Connection, ids: Collection[int]) -> tuple[str]:
+    """Return ids as the value of a statement that reads several rows."""
+    return (pg_array(ids) if connection.dialect.name == "postgresql" else json.dumps([*ids]),)

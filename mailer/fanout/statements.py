@@ -62,31 +62,39 @@ CURRENT_RECIPIENTS = {
         """  # noqa: S608 - made of constants
     for name, among in _AMONG.items()
 }
+STATES = {
+    name: f"SELECT id, state FROM releases WHERE id {among}"  # noqa: S608 - made of constants
+    for name, among in _AMONG.items()
+}
 
 _GIVEN = {
     "postgresql": """
         SELECT * FROM json_to_recordset(CAST(:given AS json)) AS given (
             release_id bigint, subscription_id bigint, letter text, kind text, reason text,
-            counted int, unanswered int, doubted boolean, batch_id bigint
+            counted int, unanswered int, doubted boolean, retry boolean, batch_id bigint,
+            epoch bigint
         )""",
     "sqlite": """
         SELECT value ->> 'release_id' AS release_id, value ->> 'subscription_id' AS subscription_id,
             value ->> 'letter' AS letter, value ->> 'kind' AS kind, value ->> 'reason' AS reason,
             value ->> 'counted' AS counted, value ->> 'unanswered' AS unanswered,
-            value ->> 'doubted' AS doubted, value ->> 'batch_id' AS batch_id
+            value ->> 'doubted' AS doubted, value ->> 'retry' AS retry,
+            value ->> 'batch_id' AS batch_id, value ->> 'epoch' AS epoch
         FROM json_each(:given)""",
 }
 
 # What is written beside positions, too; `open` is 0 or 1, and without a `lease` there is none.
 _POSITIONS = {
     "postgresql": """
-        SELECT * FROM json_to_recordset(CAST(:given AS json)) AS given (
+        SELECT * FROM json_to_recordset(CAST(:positions AS json)) AS given (
             id bigint, epoch bigint, position bigint, open int, lease bigint
-        )""",
+        )
+        -- Always true: PostgreSQL then expects few rows, and looks each up by its key.
+        WHERE id > 0 AND epoch > 0 AND position >= 0""",
     "sqlite": """
         SELECT value ->> 'id' AS id, value ->> 'epoch' AS epoch, value ->> 'position' AS position,
             value ->> 'open' AS open, value ->> 'lease' AS lease
-        FROM json_each(:given)""",
+        FROM json_each(:positions)""",
 }
 ADVANCE = {
     name: f"""
@@ -99,7 +107,7 @@ ADVANCE = {
             AND batches.epoch = given.epoch
             AND batches.position <= given.position
         RETURNING batches.id, batches.epoch,
-            (SELECT state FROM releases WHERE releases.id = batches.release_id)
+            (SELECT state FROM releases WHERE releases.id = batches.release_id) AS state
         """  # noqa: S608 - made of constants
     for name in NOW
 }
@@ -140,17 +148,36 @@ COUNT_DOUBTED = dict.fromkeys(
     """,
 )
 
+# A limit lets PostgreSQL look each row up by its key; it would read the whole table at first, and
+# keep that plan for the process.
+_BEFORE = {
+    "postgresql": """
+        LEFT JOIN LATERAL (
+            SELECT * FROM outcomes
+            WHERE release_id = given.release_id AND subscription_id = given.subscription_id
+            LIMIT 1
+        ) AS before ON true""",
+    "sqlite": """
+        LEFT JOIN outcomes AS before
+            ON before.release_id = given.release_id
+            AND before.subscription_id = given.subscription_id""",
+}
 _LEAST = {"postgresql": "least", "sqlite": "min"}
 _GREATEST = {"postgresql": "greatest", "sqlite": "max"}
 
-# A recipient of a first batch gets a row, once. The row of a recipient of a retry batch changes
-# only while it belongs to this batch: run again after it, the same transaction changes nothing.
+_LEASED = {
+    "postgresql": "SELECT 1 FROM moved WHERE id = given.batch_id AND epoch = given.epoch",
+    "sqlite": "SELECT 1 FROM batches WHERE id = given.batch_id AND epoch = given.epoch",
+}
+# For batches whose positions were advanced before, in the same transaction. A recipient of a first
+# batch gets a row, once. The row of a recipient of a retry batch changes only while it belongs to
+# this batch: run again after it, the same transaction changes nothing.
 WRITE_OUTCOMES = {
     name: f"""
         WITH given AS ({_GIVEN[name]}),
         counted AS (
             SELECT given.release_id, given.subscription_id, given.letter, given.reason,
-                given.batch_id, given.doubted,
+                CASE WHEN given.retry THEN given.batch_id END AS batch_id, given.doubted,
                 coalesce(before.attempts, 0) + given.counted AS attempts,
                 coalesce(before.unanswered, 0) + given.unanswered AS unanswered,
                 before.doubted_at,
@@ -160,10 +187,8 @@ WRITE_OUTCOMES = {
                     ) THEN 'refused'
                     ELSE given.kind
                 END AS kind
-            FROM given LEFT JOIN outcomes AS before
-                ON before.release_id = given.release_id
-                AND before.subscription_id = given.subscription_id
-            WHERE given.batch_id IS NULL OR given.batch_id = before.batch_id
+            FROM given {_BEFORE[name]}
+            WHERE EXISTS ({_LEASED[name]}) AND (NOT given.retry OR given.batch_id = before.batch_id)
         ),
         judged AS (
             SELECT release_id, subscription_id, letter, batch_id, attempts, unanswered,
@@ -204,6 +229,11 @@ WRITE_OUTCOMES = {
         """  # noqa: S608 - made of constants
     for name in NOW
 }
+ADVANCE_AND_WRITE_OUTCOMES = f"""
+    WITH moved AS ({ADVANCE["postgresql"]}), written AS ({WRITE_OUTCOMES["postgresql"]})
+    SELECT * FROM moved
+    """  # noqa: S608 - made of constants
+"""Both in one statement; SQLite, which takes no round trip for a second one, has none such."""
 
 
 _NAME = re.compile(r"(?<!:):([a-z]+)")

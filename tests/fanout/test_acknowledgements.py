@@ -15,7 +15,7 @@ from mailer.fanout.answers.send_rate import SendRate
 from mailer.fanout.batches import Claim
 from mailer.fanout.database_thread import DatabaseThread
 from mailer.fanout.delivery.leases import Leases
-from mailer.fanout.outcomes import Finding, Progress, write_outcomes
+from mailer.fanout.outcomes import Finding, Progress, write_progress
 from mailer.storage.database import db, transaction
 from mailer.storage.models import Batch
 from tests.fanout.press_room import FOLLOWERS, SendingRoom, crowd, together
@@ -155,7 +155,7 @@ def test_two_processes_that_finish_a_release_together_do_not_deadlock(
         busy = Finding(taken.members[0], "ada@example.org", Verdict("deferred", "4.2.2"))
         with transaction() as session:
             progress = Progress(taken, 1, findings=[busy])
-            write_outcomes(session.connection(), [progress], 300)
+            write_progress(session.connection(), [progress], postgresql_room.settings)
             written.wait()
             finish_if_complete(session, taken.release_id)
 

@@ -14,6 +14,8 @@ import sys
 import time
 from contextlib import suppress
 
+import uvloop
+
 from tests.support.misbehaviour import Rule, read
 
 ORDERS = "127.0.0.9"
@@ -219,4 +221,4 @@ async def _serve(address: str, port: int, recorder: Recorder) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(sys.argv[1], int(sys.argv[2]), Recorder(sys.argv[3], sys.argv[4])))
+    uvloop.run(_serve(sys.argv[1], int(sys.argv[2]), Recorder(sys.argv[3], sys.argv[4])))

@@ -69,11 +69,14 @@ class _Count:
 
     def exceeds(self, expected: float, by: float) -> bool:
         """Tell whether more than the expected share was throttled, by more than chance."""
-        chance = 2 * sqrt(expected * (1 - expected) / self.answers)
         others = (1 - expected) * self.answers
         # Next to a share of nearly 1, only those that were not throttled tell something.
         few = others >= _ENOUGH and self.answers - self.throttled < others / 2
-        return few or self.share > expected + by + chance
+        return few or self.share > expected + by + self.by_chance(expected)
+
+    def by_chance(self, share: float) -> float:
+        """Return by how much a share may exceed the one it is of, by two standard deviations."""
+        return 2 * sqrt(share * (1 - share) / self.answers)
 
 
 class AdaptiveRate:
@@ -147,9 +150,10 @@ class AdaptiveRate:
     def _watch(self, now: float) -> None:
         """Watch at full speed whether many are throttled."""
         expected = self._expected if now < self._trust_ends else 0.0
-        if self._count.answers < _ENOUGH:
+        count = self._count
+        if count.answers < _ENOUGH:
             self._ends = now
-        elif self._count.exceeds(expected, _SUSPICIOUS):
+        elif count.exceeds(expected, _SUSPICIOUS + count.by_chance(_SUSPICIOUS)):
             self._experiment(now)
         else:
             self._begin(now)

@@ -30,6 +30,8 @@ from mailer.mail.smtp_protocol import Reply
 _TURN_SECONDS, _SETTLED_SECONDS = 5, 2.0
 _STATE_SECONDS = 1.0
 """How long the state of a release, as a commit returned it, may be relied on."""
+_NAMED_AT_MOST = 2
+"""Recipients that may be named to the relay before the state of the release is read again."""
 _SENDER_REFUSALS = 10
 """Refusals at MAIL in a row, after which the batches of the release rest."""
 _UNANSWERED = 20
@@ -72,6 +74,7 @@ class BatchRun:
         self._refused = False  # a refusal has to be durable before the next MAIL
         self._written: int | None = None
         self._written_ahead: int | None = None
+        self._named = 0
 
     async def run(self, delivery: Delivery) -> None:
         """Send the batch until it ends or is handed back; raises NotConnected if that is why."""
@@ -97,7 +100,7 @@ class BatchRun:
     async def before_envelope(self) -> None:
         """Wait for a permit and, after a refusal, for its commit; raises Halted and Skipped."""
         await self._shared.permit()
-        if self._refused:
+        if self._refused or self._named >= _NAMED_AT_MOST:
             await self._gate()
             self._refused = False
         if self._is_last(self._position):
@@ -105,7 +108,7 @@ class BatchRun:
             await self._answers.settled(_SETTLED_SECONDS)
         if self._is_old():
             await self._look_again()
-        self._written = self._answers.write()
+        self._written = self._write()
 
     async def before_content(self) -> Mail | None:
         """Wait until every earlier recipient is durable, and return the message that follows.
@@ -120,7 +123,7 @@ class BatchRun:
         if self._is_old():
             await self._look_again()
         if (mail := self._to_send_ahead(self._following)) is not None:
-            self._written_ahead = self._answers.write()
+            self._written_ahead = self._write()
         return mail
 
     def lost(self, *, after_dot: bool) -> None:
@@ -130,8 +133,6 @@ class BatchRun:
         if self._written_ahead is not None:
             self._answers.lost(self._written_ahead)
         self._written = self._written_ahead = None
-        # Before the same recipient is named again, the state is read.
-        self._known = Acknowledged(GO_ON, 0.0)
 
     @property
     def unwritten(self) -> int:
@@ -231,23 +232,34 @@ class BatchRun:
     async def _gate(self) -> None:
         """Wait until every earlier recipient is durable; raises Halted."""
         if self._durable is not None:
-            self._known = await self._durable
+            self._know(await self._durable)
         # Too little is left of the lease to rely on it, so it is renewed first.
         if self._known.state == GO_ON and not self._shared.leases.is_safe(self.claimed):
-            self._known = await self._record()
+            self._know(await self._record())
         if self._known.state != GO_ON:
             raise Halted
+
+    def _know(self, acknowledged: Acknowledged) -> None:
+        """Rely on a state from now on; a newer one allows more recipients to be named."""
+        if acknowledged is not self._known:
+            self._known, self._named = acknowledged, 0
+
+    def _write(self) -> int:
+        """Count an envelope that is being written now, and return its number."""
+        self._named += 1
+        return self._answers.write()
 
     def _is_old(self) -> bool:
         """Tell whether the state or the recipient was read too long ago to be relied on."""
         now = time.monotonic()
-        return now - self._known.asked > _STATE_SECONDS or now - self._looked_up > LOOKED_UP_SECONDS
+        state_is_old = now - self._known.asked > _STATE_SECONDS or self._named >= _NAMED_AT_MOST
+        return state_is_old or now - self._looked_up > LOOKED_UP_SECONDS
 
     async def _look_again(self) -> None:
         """Read the state and the recipient once more; raises Halted and Skipped."""
         asked = time.monotonic()
         state, skip = await self._context.recipients.look_again(self.claimed, self._position)
-        self._known = Acknowledged(state, asked)
+        self._know(Acknowledged(state, asked))
         if state != GO_ON:
             raise Halted
         if skip is not None:
