@@ -14,7 +14,14 @@ from mailer.fanout.acknowledgements import write
 from mailer.fanout.batches import claim, releases_waiting
 from mailer.fanout.freeze import release_is_due
 from mailer.fanout.outcomes import Progress, retry_due
-from mailer.fanout.statements import CLOSE_IN_SQLITE, CURRENT_RECIPIENTS, MOVE_ON, pg_array
+from mailer.fanout.statements import (
+    ADVANCE_AND_WRITE_OUTCOMES,
+    CLOSE_IN_SQLITE,
+    CURRENT_RECIPIENTS,
+    MOVE_ON,
+    execute,
+    pg_array,
+)
 from mailer.fanout.sweep import free_lost_batch, hold_due, pause_restored
 from mailer.storage.database import statement_connection, transaction
 from mailer.storage.leases import renew
@@ -84,3 +91,15 @@ def test_what_is_asked_past_the_orm_reads_no_whole_table_either(
             }
         for statement, parameters in asked.items():
             assert not whole_tables(connection, statement, parameters), statement
+
+
+def test_outcomes_are_found_by_their_key_also_in_a_table_that_was_empty(
+    postgresql_room: SendingRoom,
+) -> None:
+    """A process keeps its plan while the table grows under it."""
+    assert postgresql_room.freeze() == 1
+    values = {"positions": "[]", "given": "[]", "retry": 1, "longest": 1, "hour": 1, "day": 1}
+    explained = {"postgresql": f"EXPLAIN {ADVANCE_AND_WRITE_OUTCOMES}"}
+    with closing(statement_connection()) as connection:
+        plan = execute(connection, explained, values).fetchall()
+    assert not [row for row in plan if "Seq Scan on outcomes" in str(row)]

@@ -320,6 +320,35 @@ def test_a_relay_that_ends_connections_after_some_messages_costs_nobody_anything
     playing(lambda *_: None, people(600), story, relay=relay, connections=4)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_after_a_pause_two_recipients_a_connection_are_named_at_most(
+    playing: Playing, seed: int
+) -> None:
+    chance = random.Random(seed)
+    named: Counter[bool] = Counter()
+    paused = False
+
+    def answers(stage: Stage, _recipient: str, _number: int) -> Answer | None:
+        named[paused] += stage == "rcpt"
+        if stage not in ("rcpt", "data", "dot") or chance.random() > 0.3:
+            return None
+        reply = chance.choice(("421 4.7.0 Closing", "451 4.3.0 Later", None))
+        return Answer(reply, closes=reply is None, delay=chance.choice((0, 0.01, 0.3)))
+
+    async def story(sending: Sending) -> None:
+        nonlocal paused
+        await asyncio.sleep(chance.uniform(0.2, 2))
+        sending.room.pause(sending.release_id)
+        paused = True
+        before = named[False]
+        await asyncio.sleep(60)
+        assert before
+        assert named[True] <= 2 * 4
+        assert sending.receipt.waiting
+
+    playing(answers, people(3_000), story, connections=4)
+
+
 def test_two_days_of_pause_make_nobody_expire(playing: Playing) -> None:
     async def story(sending: Sending) -> None:
         await asyncio.sleep(60)

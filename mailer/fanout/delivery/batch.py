@@ -18,7 +18,6 @@ from mailer.fanout.delivery.message import (
     DeliveryContext,
     Halted,
     NotConnected,
-    Pausing,
     SenderRefused,
     Skipped,
 )
@@ -81,7 +80,7 @@ class BatchRun:
         self._delivery = delivery
         self._context.runs.add(self)
         try:
-            await self._go_through()
+            await self._send_all()
         except Halted:
             self._delivery.drop()
             await self._hand_back()
@@ -91,8 +90,13 @@ class BatchRun:
             await self._hand_back()
             await self._end_probe(failure.reply)
             raise
-        except Pausing as pausing:
-            await self._hand_back(pause_because=str(pausing))
+        except Abandoned:
+            raise
+        except Exception:
+            # A mistake of ours pauses this release alone.
+            log.exception("Batch %d broke.", self.claimed.batch_id)
+            self._delivery.drop()
+            await self._hand_back(pause_because=_BROKEN)
         finally:
             self._context.runs.discard(self)
         await self._end_probe(None)
@@ -106,8 +110,7 @@ class BatchRun:
         if self._is_last(self._position):
             # Its acceptance can speak for every refusal that was read before.
             await self._answers.settled(_SETTLED_SECONDS)
-        if self._is_old():
-            await self._look_again()
+        await self._look_again_if_old()
         self._written = self._write()
 
     async def before_content(self) -> Mail | None:
@@ -120,18 +123,16 @@ class BatchRun:
         if self._following is None:
             self._following = await self._members.next_message(self._position + 1)
         await self._gate()
-        if self._is_old():
-            await self._look_again()
+        await self._look_again_if_old()
         if (mail := self._to_send_ahead(self._following)) is not None:
             self._written_ahead = self._write()
         return mail
 
     def lost(self, *, after_dot: bool) -> None:
         """Count the envelopes that get no answer any more."""
-        if self._written is not None:
-            self._answers.lost(self._written, after_dot=after_dot)
-        if self._written_ahead is not None:
-            self._answers.lost(self._written_ahead)
+        for number, dot_written in ((self._written, after_dot), (self._written_ahead, False)):
+            if number is not None:
+                self._answers.lost(number, after_dot=dot_written)
         self._written = self._written_ahead = None
 
     @property
@@ -160,17 +161,6 @@ class BatchRun:
         if self._probing:
             await self._shared.probe_failed(reply)
 
-    async def _go_through(self) -> None:
-        """Go through the members in order; a mistake of ours pauses this release alone."""
-        try:
-            await self._send_all()
-        except (Halted, SenderRefused, NotConnected, Pausing, Abandoned):
-            raise
-        except Exception as error:
-            log.exception("Batch %d broke.", self.claimed.batch_id)
-            self._delivery.drop()
-            raise Pausing(_BROKEN) from error
-
     async def _send_all(self) -> None:
         """Go through the members in order; raises what `hand_over` does."""
         while (mail := await self._next()) is not None:
@@ -184,7 +174,8 @@ class BatchRun:
                 return
             self._note(mail, verdict)
             if verdict.kind == "unanswered" and self._answers.unanswered >= _UNANSWERED:
-                raise Pausing(DOTS_UNANSWERED)
+                await self._hand_back(pause_because=DOTS_UNANSWERED)
+                return
             if verdict is not ACCEPTED or self._shared.temporary_refusals.number:
                 await self._shared.count(mail.recipient, verdict)
         await (self._durable or self._record())
@@ -195,13 +186,13 @@ class BatchRun:
             self._written, self._written_ahead = self._written_ahead, None
             try:
                 return await self._delivery.hand_over(mail, self)
-            except SenderRefused as refusal:
-                if self._probing or self._is_refused_too_often(refusal.reply):
+            except SenderRefused:
+                if self._probing or self._is_refused_too_often():
                     raise
                 self._refused = True
                 self._record()
 
-    def _is_refused_too_often(self, reply: Reply) -> bool:
+    def _is_refused_too_often(self) -> bool:
         written, self._written = self._written, None
         at_most = 1 if self.claimed.rests else _SENDER_REFUSALS
         return written is not None and self._answers.sender_refused(written) >= at_most
@@ -249,17 +240,15 @@ class BatchRun:
         self._named += 1
         return self._answers.write()
 
-    def _is_old(self) -> bool:
-        """Tell whether the state or the recipient was read too long ago to be relied on."""
+    async def _look_again_if_old(self) -> None:
+        """Read the state and the recipient once more, if need be; raises Halted and Skipped."""
         now = time.monotonic()
         state_is_old = now - self._known.asked > _STATE_SECONDS or self._named >= _NAMED_AT_MOST
-        return state_is_old or now - self._looked_up > LOOKED_UP_SECONDS
-
-    async def _look_again(self) -> None:
-        """Read the state and the recipient once more; raises Halted and Skipped."""
-        asked = time.monotonic()
+        if not state_is_old and now - self._looked_up <= LOOKED_UP_SECONDS:
+            return
         state, skip = await self._context.recipients.look_again(self.claimed, self._position)
-        self._know(Acknowledged(state, asked))
+        self._know(Acknowledged(state, now))
+        self._looked_up = now
         if state != GO_ON:
             raise Halted
         if skip is not None:

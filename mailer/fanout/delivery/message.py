@@ -37,10 +37,6 @@ class Skipped(Exception):
         self.reason = reason
 
 
-class Pausing(Exception):
-    """The release has to be paused; the sentence says why."""
-
-
 class NotConnected(Exception):
     """No connection could be opened; `reply` is what the relay answered, None if nothing."""
 
