@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from mailer.storage.database import database_now, identity
 from mailer.storage.leases import Key, is_free, taken
-from mailer.storage.models import Batch, BatchMembers, RelayState, Release, ReleaseKind
+from mailer.storage.models import Batch, BatchMembers, Outcome, RelayState, Release, ReleaseKind
 
 LARGEST_BATCH = 1_000
 SMALL_RELEASE = 1_000
@@ -60,7 +61,8 @@ class Claim:
     release_id: int
     retry: bool
     letter: ReleaseKind
-    members: Sequence[int]
+    members: array[int]
+    """Their subscription ids; fewer after a split."""
     position: int
     claimed_at: int
     """By the database's clock, in milliseconds."""
@@ -139,6 +141,30 @@ def claim_batch(
     return _take(session, release_id, lease_seconds, picked, probe=True)
 
 
+def split(session: Session, claimed: Claim, kept: int, connections: int) -> bool:
+    """Let other connections have the members of a claimed batch after the first `kept`.
+
+    Those of a first batch get batches of their own; those of a retry batch are due at once.
+    Returns False if the lease is lost or the release is not sending: then nothing is changed.
+    """
+    release = session.execute(_SENDING, {"release": claimed.release_id}).one_or_none()
+    batch = session.get_one(Batch, claimed.batch_id, with_for_update=True)
+    if release is None or batch.epoch != claimed.epoch:
+        return False
+    members = session.get_one(BatchMembers, batch.id)
+    rest, members.ids, batch.size = members.ids[kept:], members.ids[:kept], kept
+    if rest and claimed.retry:
+        theirs = Outcome.batch_id == batch.id, Outcome.subscription_id.in_(rest)
+        session.execute(
+            update(Outcome).where(*theirs).values(batch_id=None, next_at=database_now())
+        )
+    elif rest:
+        size = batch_size(len(rest), connections)
+        pieces = [rest[first : first + size] for first in range(0, len(rest), size)]
+        add_batches(session, claimed.release_id, batch.kind, pieces, claimed.letter)
+    return True
+
+
 def releases_waiting(connection: Connection) -> dict[int, int]:
     """Return the releases that have a free batch: total recipients by release id."""
     rows = connection.execute(_WAITING, {"here": identity(connection)})
@@ -202,7 +228,7 @@ def _take(
             release_id=release_id,
             retry=row.kind == "retry",
             letter=row.letter,
-            members=members[row.id],
+            members=array("q", members[row.id]),
             position=row.position,
             claimed_at=row.lease_until - lease,
             rests=release.rests,

@@ -234,7 +234,6 @@ def _position(progress: Progress, lease: int) -> dict[str, int | None]:
         "id": progress.claim.batch_id,
         "epoch": progress.claim.epoch,
         "position": progress.position,
-        "open": int(not progress.finished),
         "lease": None if progress.ends else lease,
     }
 

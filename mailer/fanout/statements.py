@@ -42,6 +42,7 @@ CLOSE_IN_SQLITE = """
     SET position = ?3, lease_until = NULL, open = 0
     WHERE id = ?1
         AND epoch = ?2
+        AND size = ?3
         AND (SELECT state FROM releases WHERE id = batches.release_id) = 'sending'
     """
 
@@ -83,24 +84,24 @@ _GIVEN = {
         FROM json_each(:given)""",
 }
 
-# What is written beside positions, too; `open` is 0 or 1, and without a `lease` there is none.
+# What is written beside positions, too; without a `lease` there is none.
 _POSITIONS = {
     "postgresql": """
         SELECT * FROM json_to_recordset(CAST(:positions AS json)) AS given (
-            id bigint, epoch bigint, position bigint, open int, lease bigint
+            id bigint, epoch bigint, position bigint, lease bigint
         )
         -- Always true: PostgreSQL then expects few rows, and looks each up by its key.
         WHERE id > 0 AND epoch > 0 AND position >= 0""",
     "sqlite": """
         SELECT value ->> 'id' AS id, value ->> 'epoch' AS epoch, value ->> 'position' AS position,
-            value ->> 'open' AS open, value ->> 'lease' AS lease
+            value ->> 'lease' AS lease
         FROM json_each(:positions)""",
 }
 ADVANCE = {
     name: f"""
         WITH given AS ({_POSITIONS[name]})
         UPDATE batches
-        SET position = given.position, open = given.open = 1,
+        SET position = given.position, open = given.position < batches.size,
             lease_until = {NOW[name]} + given.lease
         FROM given
         WHERE batches.id = given.id

@@ -37,6 +37,7 @@ _TIMEOUTS: dict[Stage, float] = {
     "dot": 600,
 }
 _BLOCK_SECONDS = 180
+_IMPATIENT_SECONDS = 30
 _GOODBYE_SECONDS = 2
 _OUR_NAME = re.sub(r"[^A-Za-z0-9.-]", "", socket.gethostname()) or "[127.0.0.1]"
 _ENVELOPE: tuple[Stage, ...] = ("mail", "rcpt", "data")
@@ -66,6 +67,8 @@ class SmtpConnection:
         self._seconds = {stage: min(longest_wait, most) for stage, most in _TIMEOUTS.items()}
         self._block_seconds = min(longest_wait, _BLOCK_SECONDS)
         self._ahead: Mail | None = None
+        self.patient = True
+        """Whether replies before the dot are waited for as RFC 5321 says, and not 30 seconds."""
         self.extensions: dict[str, str] = {}
 
     @classmethod
@@ -239,7 +242,10 @@ class SmtpConnection:
         self._protocol.write(_lines(*commands))
 
     async def _reply(self, stage: Stage) -> Reply:
-        return await self._protocol.reply(stage, self._seconds[stage])
+        seconds = self._seconds[stage]
+        return await self._protocol.reply(
+            stage, seconds if self.patient else min(seconds, _IMPATIENT_SECONDS)
+        )
 
     def _fits(self, stage: Stage, reply: Reply) -> bool:
         """Tell whether the reply is positive; raises Unanswered if 2yz and 3yz are swapped."""

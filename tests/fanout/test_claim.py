@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from mailer.fanout.acknowledgements import write
-from mailer.fanout.batches import SMALL_RELEASE, Claim, claim, releases_waiting
+from mailer.fanout.batches import SMALL_RELEASE, Claim, claim, releases_waiting, split
 from mailer.fanout.outcomes import Progress
 from mailer.mail.smtp_protocol import Reply
 from mailer.storage.database import read_transaction, transaction
@@ -149,3 +150,83 @@ def test_a_claim_that_is_rolled_back_never_was(room: SendingRoom) -> None:
         crash()
     batch = room.rows(Batch)[0]
     assert (batch.epoch, batch.lease_until) == (0, None)
+
+
+def test_the_rest_of_a_claimed_batch_can_go_over_other_connections(empty_room: SendingRoom) -> None:
+    people = crowd(40)
+    empty_room.add_followers(*people)
+    release_id = empty_room.freeze()
+    [first, *_] = sorted(empty_room.rows(Batch), key=lambda batch: batch.id)
+    taken = empty_room.claim()
+    assert taken is not None
+    assert taken.batch_id == first.id
+    assert first.size > 3
+    with transaction() as session:
+        write(session.connection(), [Progress(taken, position=1)], empty_room.settings)
+    for _ in range(2):
+        # The answer to the first COMMIT may have been lost.
+        with transaction() as session:
+            assert split(session, taken, kept=3, connections=4)
+    with read_transaction() as session:
+        members = [one for row in session.scalars(select(BatchMembers)) for one in row.ids]
+    assert len(members) == len(set(members)) == 40
+    assert empty_room.rows(Batch)[0].size == 3
+    receipt = empty_room.receipt(release_id)
+    assert (receipt.total, receipt.accepted, receipt.waiting) == (40, 1, 39)
+    del taken.members[3:]
+    with transaction() as session:
+        write(session.connection(), [Progress(taken, position=3)], empty_room.settings)
+    empty_room.drain()
+    receipt = empty_room.receipt(release_id)
+    assert (receipt.state, receipt.accepted) == ("done", 40)
+    assert empty_room.received().total() == 37
+
+
+def test_who_is_behind_in_a_batch_of_retries_is_due_at_once(empty_room: SendingRoom) -> None:
+    people = crowd(12)
+    empty_room.add_followers(*people)
+    empty_room.relay.answer(at="rcpt", reply="451 4.3.0 Later", times=12)
+    release_id = empty_room.publish()
+    empty_room.drain()
+    assert empty_room.receipt(release_id).deferred == 12
+    empty_room.later(minutes=6)
+    empty_room.sweep()
+    taken = empty_room.claim()
+    assert taken is not None
+    assert taken.retry
+    behind = len(taken.members) - 1
+    assert behind
+    with transaction() as session:
+        assert split(session, taken, kept=1, connections=1)
+    empty_room.sweep()
+    again = empty_room.claim()
+    assert again is not None
+    assert len(again.members) >= behind
+
+
+@pytest.mark.parametrize("state", ["paused", "stopping"])
+def test_nothing_is_split_whose_lease_is_lost_or_release_is_not_sending(
+    room: SendingRoom, state: str
+) -> None:
+    release_id = room.freeze()
+    taken = room.claim()
+    assert taken is not None
+    older = replace(taken, epoch=taken.epoch - 1)
+    with transaction() as session:
+        assert not split(session, older, kept=1, connections=1)
+        session.execute(update(Release).where(Release.id == release_id).values(state=state))
+        assert not split(session, taken, kept=1, connections=1)
+    assert room.rows(Batch)[0].size == len(taken.members)
+
+
+def test_a_batch_of_which_more_is_left_in_its_row_is_not_closed(room: SendingRoom) -> None:
+    room.freeze()
+    taken = room.claim()
+    assert taken is not None
+    total = len(taken.members)
+    assert total > 1
+    del taken.members[1:]
+    with transaction() as session:
+        write(session.connection(), [Progress(taken, position=1)], room.settings)
+    batch = room.rows(Batch)[0]
+    assert (batch.open, batch.position, batch.size) == (True, 1, total)

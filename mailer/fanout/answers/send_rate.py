@@ -113,17 +113,22 @@ class SendRate:
 
     @property
     def connections(self) -> int:
-        """How many SMTP connections this process may hold right now, at least one.
+        """How many SMTP connections this process may hold right now, at least one."""
+        return self.connections_beside(0)
+
+    def connections_beside(self, silent: int) -> int:
+        """Return how many it may hold if some are silent: each may have another in its place.
 
         All processes together exceed the limit if there are more processes than that, and for
         the second or so until the others have heard of a new one and closed connections.
         """
         own, whole = self._settings.connections, self._settings.relay_connections
+        most = own + min(silent, own)
         if whole is None:
-            return own
+            return most
         if self._share is None:
-            return min(own, whole) if self._alone else 1
-        return min(own, share(whole, self._share.processes, self._share.before))
+            return min(most, whole) if self._alone else 1
+        return min(most, share(whole, self._share.processes, self._share.before))
 
     def _say(self) -> None:
         """Log when the rate begins to be held back, and when it is at full speed again."""

@@ -12,6 +12,7 @@ from mailer.fanout.answers.pauses import DOTS_UNANSWERED
 from mailer.fanout.answers.replies import ACCEPTED, Verdict
 from mailer.fanout.batches import Claim
 from mailer.fanout.database_thread import Abandoned
+from mailer.fanout.delivery.envelopes import Envelopes
 from mailer.fanout.delivery.members import Members, NextMessage
 from mailer.fanout.delivery.message import (
     Delivery,
@@ -66,14 +67,12 @@ class BatchRun:
         self._position = self._recorded = claim.position
         self._accepted = self._sender_taken = False
         self._findings: list[Finding] = []
-        self._members = Members(context.recipients, claim)
+        self._members = Members(context.recipients, claim, self._shared)
         self._following: NextMessage | None = None
         self._durable: asyncio.Future[Acknowledged] | None = None
         self._probing = claim.probe
         self._refused = False  # a refusal has to be durable before the next MAIL
-        self._written: int | None = None
-        self._written_ahead: int | None = None
-        self._named = 0
+        self._envelopes = Envelopes(self._answers)
 
     async def run(self, delivery: Delivery) -> None:
         """Send the batch until it ends or is handed back; raises NotConnected if that is why."""
@@ -99,19 +98,26 @@ class BatchRun:
             await self._hand_back(pause_because=_BROKEN)
         finally:
             self._context.runs.discard(self)
+            await self._members.settled()
         await self._end_probe(None)
+
+    def give_way(self) -> None:
+        """Let other connections have the members who were not named yet: this one may wait long."""
+        self._members.split(self._position + 1 + self._envelopes.is_ahead)
+        if not self._envelopes.is_ahead:
+            self._following = None
 
     async def before_envelope(self) -> None:
         """Wait for a permit and, after a refusal, for its commit; raises Halted and Skipped."""
         await self._shared.permit()
-        if self._refused or self._named >= _NAMED_AT_MOST:
+        if self._refused or self._envelopes.named >= _NAMED_AT_MOST:
             await self._gate()
             self._refused = False
         if self._is_last(self._position):
             # Its acceptance can speak for every refusal that was read before.
             await self._answers.settled(_SETTLED_SECONDS)
         await self._look_again_if_old()
-        self._written = self._write()
+        self._envelopes.write()
 
     async def before_content(self) -> Mail | None:
         """Wait until every earlier recipient is durable, and return the message that follows.
@@ -125,21 +131,17 @@ class BatchRun:
         await self._gate()
         await self._look_again_if_old()
         if (mail := self._to_send_ahead(self._following)) is not None:
-            self._written_ahead = self._write()
+            self._envelopes.write_ahead()
         return mail
 
     def lost(self, *, after_dot: bool) -> None:
         """Count the envelopes that get no answer any more."""
-        for number, dot_written in ((self._written, after_dot), (self._written_ahead, False)):
-            if number is not None:
-                self._answers.lost(number, after_dot=dot_written)
-        self._written = self._written_ahead = None
+        self._envelopes.lost(after_dot=after_dot)
 
     @property
     def unwritten(self) -> int:
         """How many members of the batch have not been written to yet, as far as is known."""
-        written = sum(one is not None for one in (self._written, self._written_ahead))
-        return len(self.claimed.members) - self._position - written
+        return len(self.claimed.members) - self._position - self._envelopes.unanswered
 
     def _is_last(self, position: int) -> bool:
         """Tell whether a member is the last one of the release that this process has claimed."""
@@ -168,6 +170,7 @@ class BatchRun:
                 await self._hand_back()
                 return
             verdict = await self._hand_over(mail)
+            await self._members.settled()
             if self._probing and verdict.kind in ("deferred", "doubted", "unanswered"):
                 self._note_probe(mail, verdict)
                 await self._hand_back()
@@ -183,7 +186,7 @@ class BatchRun:
     async def _hand_over(self, mail: Mail) -> Verdict:
         """Hand over one message, again while the relay refuses the sender only now and then."""
         while True:
-            self._written, self._written_ahead = self._written_ahead, None
+            self._envelopes.go_on()
             try:
                 return await self._delivery.hand_over(mail, self)
             except SenderRefused:
@@ -193,7 +196,7 @@ class BatchRun:
                 self._record()
 
     def _is_refused_too_often(self) -> bool:
-        written, self._written = self._written, None
+        written = self._envelopes.answered()
         at_most = 1 if self.claimed.rests else _SENDER_REFUSALS
         return written is not None and self._answers.sender_refused(written) >= at_most
 
@@ -211,7 +214,7 @@ class BatchRun:
     async def _next(self) -> Mail | None:
         """Step over skipped recipients, record up to there, and return the next message."""
         following, self._following = self._following, None
-        if following is None or not (self._written_ahead or following.is_fresh):
+        if following is None or not (self._envelopes.is_ahead or following.is_fresh):
             following = await self._members.next_message(self._position)
         self._looked_up = following.asked
         self._findings += following.skipped
@@ -233,18 +236,15 @@ class BatchRun:
     def _know(self, acknowledged: Acknowledged) -> None:
         """Rely on a state from now on; a newer one allows more recipients to be named."""
         if acknowledged is not self._known:
-            self._known, self._named = acknowledged, 0
-
-    def _write(self) -> int:
-        """Count an envelope that is being written now, and return its number."""
-        self._named += 1
-        return self._answers.write()
+            self._known, self._envelopes.named = acknowledged, 0
 
     async def _look_again_if_old(self) -> None:
         """Read the state and the recipient once more, if need be; raises Halted and Skipped."""
         now = time.monotonic()
-        state_is_old = now - self._known.asked > _STATE_SECONDS or self._named >= _NAMED_AT_MOST
-        if not state_is_old and now - self._looked_up <= LOOKED_UP_SECONDS:
+        fresh = (
+            now - self._known.asked <= _STATE_SECONDS and now - self._looked_up <= LOOKED_UP_SECONDS
+        )
+        if fresh and self._envelopes.named < _NAMED_AT_MOST:
             return
         state, skip = await self._context.recipients.look_again(self.claimed, self._position)
         self._know(Acknowledged(state, now))
@@ -264,7 +264,7 @@ class BatchRun:
     def _note(self, mail: Mail, verdict: Verdict, *, counted: bool = True) -> None:
         """Keep what became of a message until it is recorded, and count what it says of more."""
         member = self.claimed.members[self._position]
-        written, self._written = self._written, None
+        written = self._envelopes.answered()
         if written is not None:
             self._answers.note(written, verdict.kind, member)
         if verdict is ACCEPTED:

@@ -45,6 +45,9 @@ class Run(Protocol):
     async def run(self, delivery: Delivery) -> None:
         """Send it; raises NotConnected after it has been handed back."""
 
+    def give_way(self) -> None:
+        """Let other connections have what has not begun, if it is more than one message."""
+
 
 class Work(Protocol):
     """Where runs come from: releases, or the outbox."""
@@ -166,7 +169,13 @@ class ConnectionPool:
         """Return how many connections may be used now."""
         now = time.monotonic()
         self._closed = [until for until in self._closed if until > now]
-        return self._context.send_rate.connections - len(self._closed)
+        return self._allowed() - len(self._closed)
+
+    def _allowed(self) -> int:
+        """Return how many connections the limits allow, with another for each silent one."""
+        own = self._context.send_rate.connections
+        silent = sum(delivery.is_silent(beside=own) for delivery, _ in self._busy.values())
+        return self._context.send_rate.connections_beside(silent)
 
     async def _housekeeping(self) -> None:
         """Drop connections that are too many or whose lease is lost, and wake another worker."""
@@ -177,12 +186,20 @@ class ConnectionPool:
             # Another process may have it: the relay's reply is not waited for here.
             if not self._context.leases.is_ours(run.claimed):
                 delivery.drop()
-        connections = self._context.send_rate.connections
+        connections = self._allowed()
+        if len(self._busy) < connections and not self._work.is_waiting:
+            self._use_idle_connections()
         self._context.over_share = len(self._busy) > connections
         while self._idle and len(self._busy) + len(self._idle) > connections:
             await self._idle.pop().quit()
         if self._work.is_waiting and not self._backoff.lasts:
             await self._work.wake_another()
+
+    def _use_idle_connections(self) -> None:
+        """Let them have what waits behind a message that the relay does not answer."""
+        for delivery, run in self._busy.values():
+            if delivery.is_silent():
+                run.give_way()
 
     async def _wait_for_some(self) -> list[asyncio.Task[None]]:
         """Wait until a run or a preparation ends, at most until the next look."""

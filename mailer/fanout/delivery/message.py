@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -19,6 +20,7 @@ from mailer.fanout.delivery.leases import Leases
 from mailer.mail.smtp import Mail, NotAscii, SmtpConnection
 from mailer.mail.smtp_protocol import Rejected, Reply, Stage, Unanswered
 
+_SILENT_SECONDS = 5.0
 _LOSSES = 2
 """Connections that may be lost over one message, until its recipient is deferred."""
 
@@ -80,6 +82,8 @@ class DeliveryContext:
     """Whether the relay backoff lasts, so that everything but a probe is handed back."""
     retries_first: bool = False
     """Whether who was put off goes before who was never tried, since the relay has recovered."""
+    answers: int = 0
+    """Answers of the relay to messages, over all connections of this process."""
     over_share: bool = False
     """Whether this process holds more connections than its share of the limit."""
 
@@ -124,16 +128,27 @@ class Delivery:
     def __init__(self, context: DeliveryContext) -> None:
         self._context = context
         self.connection: SmtpConnection | None = None
+        self._waiting: tuple[float, int] | None = None
+
+    def is_silent(self, *, beside: int = 0) -> bool:
+        """Tell whether the relay is silent here for 5 seconds, beside so many answers elsewhere."""
+        if self._waiting is None:
+            return False
+        since, answers = self._waiting
+        enough = self._context.answers - answers >= beside
+        return enough and time.monotonic() - since >= _SILENT_SECONDS
 
     async def hand_over(self, mail: Mail, permission: Permission) -> Verdict:
         """Hand over one message, once more on a fresh connection if the relay closes this one.
 
+        A relay that is silent before the dot is given up after 30 seconds, as if it had closed the
+        connection, and the second time after what RFC 5321 says: it may verify each recipient.
         Raises SenderRefused, NotConnected, and Halted.
         """
         verdict = replies.CONNECTION_LOST
-        for _ in range(_LOSSES):
+        for losses in range(_LOSSES):
             try:
-                reply = await self._exchange(mail, permission)
+                reply = await self._exchange(mail, permission, patient=losses > 0)
             except NotAscii:
                 return replies.NOT_ASCII
             except Skipped as skipped:
@@ -159,6 +174,7 @@ class Delivery:
     async def connect(self) -> SmtpConnection:
         """Open the connection; raises NotConnected."""
         settings = self._context.settings
+        self._waits()
         try:
             self.connection = await SmtpConnection.open(
                 settings.relay, longest_wait=settings.smtp_timeout_seconds
@@ -168,6 +184,8 @@ class Delivery:
             raise NotConnected(refusal.reply) from None
         except Unanswered:
             raise NotConnected(None) from None
+        finally:
+            self._waiting = None
         return self.connection
 
     def sends_ahead(self, mail: Mail) -> bool:
@@ -176,6 +194,7 @@ class Delivery:
 
     def drop(self) -> None:
         """Close the connection at once; the relay forgets a message whose dot did not leave."""
+        self._waiting = None
         if self.connection is not None:
             self.connection.abort()
             self.connection = None
@@ -191,11 +210,13 @@ class Delivery:
             await self.connection.quit()
             self.connection = None
 
-    async def _exchange(self, mail: Mail, permission: Permission) -> Reply:
+    async def _exchange(self, mail: Mail, permission: Permission, *, patient: bool) -> Reply:
         """Send envelope and content; returns the refusal, or the reply to the dot."""
         connection = self.connection or await self.connect()
+        connection.patient = patient
         if not connection.envelope_sent_ahead:
             await permission.before_envelope()
+        self._waits()
         try:
             await connection.envelope(mail)
         except Rejected as refusal:
@@ -205,11 +226,20 @@ class Delivery:
                     self.drop()
                 raise SenderRefused(refusal.reply) from None
             return refusal.reply
-        reply = await connection.content(mail, await permission.before_content())
+        self._waiting = None
+        following = await permission.before_content()
+        self._waits()
+        reply = await connection.content(mail, following)
         self._answered("dot", reply)
         return reply
 
+    def _waits(self) -> None:
+        """Note since when the relay is waited for, and how many answers there were until then."""
+        self._waiting = time.monotonic(), self._context.answers
+
     def _answered(self, stage: Stage, reply: Reply) -> None:
+        self._waiting = None
+        self._context.answers += 1
         accepted = reply.completed
         throttled = not accepted and replies.asks_to_slow_down(stage, reply)
         self._context.send_rate.answered(accepted=accepted, throttled=throttled)

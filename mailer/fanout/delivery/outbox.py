@@ -158,6 +158,9 @@ class OutboxRun:
         await self._context.database.run_in_session(partial(self._finish, verdict=verdict))
         self._context.leases.end(claimed)
 
+    def give_way(self) -> None:
+        """Keep it: there is nothing but this one message."""
+
     async def before_envelope(self) -> None:
         """Letters wait for no permit: they go first, and releases wait for their place."""
 
