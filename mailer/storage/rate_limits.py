@@ -176,7 +176,7 @@ class SharedRateLimit:
     def __init__(self, redis_url: str, messages_a_second: float | None) -> None:
         self._script = quick_connection(redis_url).register_script(_SCHEDULE_SCRIPT)
         self._name = uuid4().hex
-        self._cost = 1_000_000 / messages_a_second if messages_a_second else 0.0
+        self.messages_a_second = messages_a_second
         self._known = 0
 
     def heartbeat(self, spent: int) -> Permit:
@@ -192,10 +192,11 @@ class SharedRateLimit:
         self._run("leave", spent)
 
     def _run(self, step: Literal["heartbeat", "take", "leave"], spent: int) -> Permit:
+        cost = 1_000_000 / self.messages_a_second if self.messages_a_second else 0.0
         slice_, alive = int(SLICE_SECONDS * 1_000_000), ALIVE_SECONDS * 1_000_000
         answer = self._script(
             keys=[PROCESSES, SCHEDULE],
-            args=[step, self._name, self._cost, slice_, alive, spent, self._known],
+            args=[step, self._name, cost, slice_, alive, spent, self._known],
         )
         processes, before, permits, wait, self._known = cast("list[int]", answer)
         return Permit(processes, before, permits, wait / 1_000_000)

@@ -221,11 +221,10 @@ def test_with_redis_away_from_the_start_it_holds_what_it_may_alone() -> None:
     assert asyncio.run(hear()) == 10
 
 
-def test_without_limits_a_permit_costs_nothing_and_redis_is_not_asked() -> None:
+def test_without_limits_a_permit_costs_nothing() -> None:
     send_rate = paced(f"redis://127.0.0.1:{free_port()}/0")
-    for coroutine in (send_rate.permit(), send_rate.run()):
-        with pytest.raises(StopIteration):
-            coroutine.send(None)
+    with pytest.raises(StopIteration):
+        send_rate.permit().send(None)
 
 
 def test_after_a_relay_backoff_even_the_first_message_waits() -> None:
@@ -254,6 +253,46 @@ def test_the_log_says_once_that_the_rate_is_held_back_and_once_that_it_is_not(
         "The relay wants less: 1 messages a second now.",
         "The relay takes all again: at full speed.",
     ]
+
+
+def test_what_one_process_finds_out_about_the_relay_serves_all(redis: Redis) -> None:
+    async def find_out() -> list[bool]:
+        first, second = paced(redis.url), paced(redis.url)
+        chores = [asyncio.create_task(one.run()) for one in (first, second)]
+        while not (first.is_held_back and second.is_held_back):
+            # All are answered to one of them, whichever sets the rate.
+            second.answered(accepted=False, throttled=True)
+            await asyncio.sleep(0.01)
+        await ended(chores[0])
+        third = paced(redis.url)
+        chores.append(asyncio.create_task(third.run()))
+        await until(lambda: third.is_held_back)
+        await ended(chores[1])
+        # Alone now, it knows what the others had found.
+        permitted = await third.permit()
+        await ended(chores[2])
+        return [permitted, third.is_held_back]
+
+    assert asyncio.run(find_out()) == [True, True]
+
+
+def test_a_slow_start_is_one_for_all_processes(redis: Redis) -> None:
+    async def begin_slowly() -> None:
+        processes = [paced(redis.url) for _ in range(3)]
+        chores = [asyncio.create_task(one.run()) for one in processes]
+        await asyncio.sleep(0.1)
+        processes[1].slow_start()
+        await until(lambda: all(one.is_held_back for one in processes))
+        for chore in chores:
+            await ended(chore)
+
+    asyncio.run(begin_slowly())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until something is so, while the event loop goes on."""
+    while not condition():
+        await asyncio.sleep(0.01)
 
 
 def test_the_second_waits_its_turn_in_every_process(redis: Redis) -> None:

@@ -22,19 +22,18 @@ class Bound:
 
     formula: str
     most: Callable[[Story], int]
-    exact: bool = False
 
     def holds(self, story: Story, duplicates: int) -> bool:
         """Tell whether so many are within the bound."""
-        most = self.most(story)
-        return duplicates == most if self.exact else duplicates <= most
+        return duplicates <= self.most(story)
 
 
 NONE = Bound("0", lambda _: 0)
 CONNECTIONS_EACH = Bound(
     f"{CONNECTIONS} connections × injections", lambda story: CONNECTIONS * story.strikes
 )
-LOST_ANSWERS = Bound("= lost answers", lambda story: story.strikes, exact=True)
+# One fewer for each recipient whose second answer is lost as well: no third copy is sent.
+LOST_ANSWERS = Bound("lost answers", lambda story: story.strikes)
 
 
 def _nothing(_trial: Trial) -> None:

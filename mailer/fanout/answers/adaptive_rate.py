@@ -31,7 +31,7 @@ _RAISES = 9
 """Good raises in a row, for longer than a minute, after which the rate doubles each second."""
 _LOWEST = 0.1
 """Messages a second that are always tried, or the end of the throttling would not be noticed."""
-_SLOW_START = 1.0
+SLOW_START = 1.0
 _SECOND = 1.0
 _SETTLING_SECONDS = 1.0
 """Answers to messages that left before the rate was lowered come in this time, and do not count."""
@@ -99,24 +99,31 @@ class AdaptiveRate:
         # Of a rate that is held: the answers of this trial, and how many raises it has had.
         self._trial, self._raises, self._raise_at, self._wait = _Count(), 0, 0.0, _WAIT_SECONDS[0]
 
-    def answered(self, now: float, *, accepted: bool, throttled: bool) -> None:
-        """Count one answer to a message."""
+    def answered(self, now: float, *, accepted: int, throttled: int, number: int = 1) -> None:
+        """Count the answer to a message, or to a number of them."""
         count = self._count
-        count.answers += 1
-        if accepted:
-            count.accepted += 1
-            if self._blocked:
-                self._reopen(now)
-        elif throttled:
-            count.throttled += 1
+        count.answers += number
+        count.accepted += accepted
+        count.throttled += throttled
+        if accepted and self._blocked:
+            self._reopen(now)
         if now >= self._ends:
             self._conclude(now)
+
+    def count_booked(self, number: int) -> None:
+        """Count messages that left by a permit of another limiter, at the same rate."""
+        self._count.booked += number
+
+    def take_over(self, rate: float, now: float) -> None:
+        """Begin at a rate that another process has found."""
+        self._return_to = rate
+        self._hold(now)
 
     def slow_start(self, now: float) -> None:
         """Begin at one message a second after a relay backoff, and rise from there."""
         self._expected = 0.0
         self._since, self._taken = now, 0.0
-        self._enter("rise", _SLOW_START, now)
+        self._enter("rise", SLOW_START, now)
 
     def is_free(self, now: float) -> bool:
         """Tell whether the next message may leave now."""
@@ -196,7 +203,7 @@ class AdaptiveRate:
             # The speed is not the reason, so the recipients are.
             self._expected, self._trust_ends = share, now + self._trust
             self._trust = min(2 * self._trust, _TRUST_SECONDS[1])
-            self._enter("rise", 2 * max(_SLOW_START, self.rate or 0.0), now)
+            self._enter("rise", 2 * max(SLOW_START, self.rate or 0.0), now)
         else:
             self._experiment(now)
 

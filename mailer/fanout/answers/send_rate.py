@@ -7,18 +7,20 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from math import inf
 
 from redis import RedisError
 
 from mailer.config import Settings
-from mailer.fanout.answers.adaptive_rate import AdaptiveRate
+from mailer.fanout.answers.adaptive_rate import SLOW_START, AdaptiveRate
 from mailer.fanout.answers.rate_limiter import RateLimiter
 from mailer.storage.rate_limits import SLICE_SECONDS, Permit, SharedRateLimit
+from mailer.storage.shared_rate import Answers, SharedAdaptiveRate, SharedRate
 
 _HEARTBEAT_SECONDS = 1.0
 _SHORT_SECONDS = 0.1
-"""A sleep of which shutdown can wait for the end."""
+"""A sleep of which shutdown can wait for the end, and between heartbeats while a rate is shared."""
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +29,10 @@ class SendRate:
     """The rate limit, the adaptive rate and the connection limit of one sending process.
 
     With Redis, all processes keep the limits together: permits are booked there in slices, and
-    connections are divided evenly among the processes whose heartbeat is fresh. While Redis is
-    away, each process keeps the share it had last. Without Redis, or if it was away from the
-    start, a process does not know of others, and takes the whole limits.
+    connections are divided evenly among the processes whose heartbeat is fresh. The first of them
+    sets the adaptive rate, by the answers to all. While Redis is away, each process keeps the share
+    it had last. Without Redis, or if it was away from the start, a process does not know of others,
+    and takes the whole limits.
     """
 
     def __init__(self, settings: Settings, shutdown: asyncio.Event) -> None:
@@ -37,10 +40,12 @@ class SendRate:
         self._shutdown = shutdown
         self._limit = settings.messages_a_second
         self._adaptive = AdaptiveRate(self._limit)
-        self._held_back = False
+        self._rate: float | None = None
         self._shared: SharedRateLimit | None = None
-        if settings.redis_url and (self._limit or settings.relay_connections):
+        if settings.redis_url:
             self._shared = SharedRateLimit(settings.redis_url, self._limit)
+            self._exchange = SharedAdaptiveRate(settings.redis_url)
+        self._untold, self._slow_starts, self._asked = Answers(), 0, False
         self._alone = self._shared is None
         self._share: Permit | None = None
         self._in_order = asyncio.Lock()
@@ -56,7 +61,9 @@ class SendRate:
         try:
             while True:
                 await self._ask(self._shared.heartbeat)
-                await asyncio.sleep(_HEARTBEAT_SECONDS)
+                if not self._alone:
+                    await self._share_rate()
+                await asyncio.sleep(_HEARTBEAT_SECONDS if self._rate is None else _SHORT_SECONDS)
         finally:
             try:
                 await asyncio.to_thread(self._shared.leave, self._spent)
@@ -66,18 +73,19 @@ class SendRate:
     @property
     def is_held_back(self) -> bool:
         """Whether the adaptive rate holds messages back now."""
-        return self._adaptive.rate is not None
+        return self._rate is not None
 
     def permit_at_once(self) -> bool:
         """Take a permit for one more message if it need not wait for one."""
-        if self._limit is None and self._adaptive.rate is None:
+        if self._limit is None and self._rate is None:
             return True
         moment = time.monotonic()
-        waits = self._limit is not None and (not self._permits or moment < self._good_from)
-        if waits or self._in_order.locked() or not self._adaptive.is_free(moment):
+        waits = self._takes_slices and (not self._permits or moment < self._good_from)
+        if waits or self._in_order.locked():
             return False
-        self._adaptive.book(moment)
-        self._permits -= self._limit is not None
+        if self._alone and not self._adaptive.is_free(moment):
+            return False
+        self._count_permit(moment)
         return True
 
     async def permit(self) -> bool:
@@ -88,13 +96,25 @@ class SendRate:
         if self.permit_at_once():
             return True
         async with self._in_order:
-            await self._sleep(self._adaptive.book(time.monotonic()))
-            if self._limit is not None and not self._shutdown.is_set():
+            if self._takes_slices and not self._shutdown.is_set():
                 if not self._permits:
                     await self._book()
                 await self._sleep(self._good_from - time.monotonic())
-                self._permits -= 1
+            await self._sleep(self._count_permit(time.monotonic()))
         return not self._shutdown.is_set()
+
+    @property
+    def _takes_slices(self) -> bool:
+        """Whether permits are booked some at a time: the adaptive rate of one process is finer."""
+        return self._limit is not None or (self._rate is not None and not self._alone)
+
+    def _count_permit(self, moment: float) -> float:
+        """Count a permit that is used; returns how long the adaptive rate still wants to wait."""
+        self._permits -= self._takes_slices
+        if self._alone:
+            return self._adaptive.book(moment)
+        self._adaptive.count_booked(1)
+        return 0.0
 
     def spend(self) -> None:
         """Count a message that was sent without a permit; releases wait for its place."""
@@ -102,14 +122,55 @@ class SendRate:
 
     def answered(self, *, accepted: bool, throttled: bool) -> None:
         """Adapt the rate to the relay's answer to one message."""
-        self._adaptive.answered(time.monotonic(), accepted=accepted, throttled=throttled)
-        if (self._adaptive.rate is not None) is not self._held_back:
-            self._say()
+        if self._sets_rate:
+            self._adaptive.answered(time.monotonic(), accepted=accepted, throttled=throttled)
+            self._set(self._adaptive.rate)
+        else:
+            self._untold = self._untold.plus(Answers(1, accepted, throttled))
 
     def slow_start(self) -> None:
         """Begin at one message a second after a relay backoff."""
-        self._adaptive.slow_start(time.monotonic())
-        self._say()
+        if self._sets_rate:
+            self._adaptive.slow_start(time.monotonic())
+            self._set(self._adaptive.rate)
+        else:
+            self._slow_starts += 1
+            self._set(SLOW_START)
+
+    @property
+    def _sets_rate(self) -> bool:
+        """Whether this process sets the rate: alone, or the first of those that live."""
+        return self._alone or self._share is None or self._share.before == 0
+
+    async def _share_rate(self) -> None:
+        """Set the rate for all processes, or tell the one that sets it what was answered here."""
+        untold, slow_starts = self._untold, self._slow_starts
+        self._untold, self._slow_starts = Answers(), 0
+        if not self._sets_rate:
+            call = partial(self._exchange.tell, untold, slow_starts)
+        elif self._asked:
+            call = partial(self._exchange.set, self._adaptive.rate)
+        else:
+            call = partial(self._exchange.ask)
+        try:
+            found = await asyncio.to_thread(call)
+        except RedisError:
+            return
+        if self._sets_rate:
+            self._adapt_to_others(found, untold)
+        self._asked = self._sets_rate
+        self._set(self._adaptive.rate if self._sets_rate else found.rate)
+
+    def _adapt_to_others(self, found: SharedRate, untold: Answers) -> None:
+        """Adapt the rate to what was answered to other processes, and told by this one before."""
+        now, answers = time.monotonic(), found.others.plus(untold)
+        if not self._asked and found.rate is not None and self._adaptive.rate is None:
+            self._adaptive.take_over(found.rate, now)
+        if found.slow_starts:
+            self._adaptive.slow_start(now)
+        if answers.number:
+            self._adaptive.count_booked(answers.number)
+            self._adaptive.answered(now, **answers._asdict())
 
     @property
     def connections(self) -> int:
@@ -130,14 +191,18 @@ class SendRate:
             return min(most, whole) if self._alone else 1
         return min(most, share(whole, self._share.processes, self._share.before))
 
-    def _say(self) -> None:
-        """Log when the rate begins to be held back, and when it is at full speed again."""
-        rate = self._adaptive.rate
-        if rate is not None and not self._held_back:
-            log.warning("The relay wants less: %.3g messages a second now.", rate)
-        elif rate is None and self._held_back:
-            log.warning("The relay takes all again: at full speed.")
-        self._held_back = rate is not None
+    def _set(self, rate: float | None) -> None:
+        """Keep to a rate; log when messages begin to be held back, and when they no longer are."""
+        if rate == self._rate:
+            return
+        if rate is None or self._rate is None:
+            if rate is None:
+                log.warning("The relay takes all again: at full speed.")
+            else:
+                log.warning("The relay wants less: %.3g messages a second now.", rate)
+        self._rate = rate
+        if self._shared is not None:
+            self._shared.messages_a_second = min(rate or inf, self._limit or inf)
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep for some seconds, or until the process is to leave; for 0 without yielding."""
@@ -156,7 +221,8 @@ class SendRate:
         if self._shared is not None and not self._alone:
             permit = await self._ask(self._shared.take)
         if permit is not None:
-            self._permits, seconds = permit.permits, permit.seconds
+            # None were booked if the rate has just stopped holding messages back.
+            self._permits, seconds = max(1, permit.permits), permit.seconds
         else:
             self._permits = max(1, int(self._own.rate * SLICE_SECONDS))
             seconds = self._own.book(self._permits, time.monotonic())
@@ -170,6 +236,9 @@ class SendRate:
         except RedisError as error:
             if not self._alone:
                 log.warning("Redis shares out no rate: %s.", type(error).__name__)
+                if not self._sets_rate and self._rate is not None and self._share is not None:
+                    own = self._rate / self._share.processes
+                    self._adaptive.take_over(own, time.monotonic())
                 self._alone, self._own = True, self._own_limiter()
             return None
         if self._alone:

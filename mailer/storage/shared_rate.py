@@ -1,0 +1,81 @@
+"""The adaptive rate that all sending processes share through Redis, and what it is made of."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+from mailer.storage.queues import quick_connection
+
+_KEY = "mailer:adaptive-rate"
+_KEPT_SECONDS = 600
+"""How long a rate outlives the processes that keep to it."""
+
+# One process sets the rate; it takes over what was answered to the others meanwhile.
+_SCRIPT = """
+local names, found = {'number', 'accepted', 'throttled', 'slow_starts'}, {0, 0, 0, 0}
+for index, name in ipairs(names) do
+    if ARGV[1] == '1' then
+        found[index] = tonumber(redis.call('HGET', KEYS[1], name) or 0)
+        redis.call('HDEL', KEYS[1], name)
+    else
+        redis.call('HINCRBY', KEYS[1], name, ARGV[2 + index])
+    end
+end
+if ARGV[1] == '1' and ARGV[2] ~= '' then redis.call('HSET', KEYS[1], 'rate', ARGV[2]) end
+redis.call('EXPIRE', KEYS[1], ARGV[7])
+table.insert(found, redis.call('HGET', KEYS[1], 'rate') or '0')
+return found
+"""
+
+
+class Answers(NamedTuple):
+    """Answers to messages: how many, how many accepted, and how many may be a throttle's."""
+
+    number: int = 0
+    accepted: int = 0
+    throttled: int = 0
+
+    def plus(self, other: Answers) -> Answers:
+        """Return the sum."""
+        return Answers(*map(sum, zip(self, other, strict=True)))
+
+
+_NONE = Answers()
+
+
+class SharedRate(NamedTuple):
+    """What Redis gives for what it is told."""
+
+    others: Answers
+    """What was answered to other processes, for the one that sets the rate."""
+    slow_starts: int
+    """How often others asked to begin slowly."""
+    rate: float | None
+    """Messages a second of all processes together; None if nothing is held back."""
+
+
+class SharedAdaptiveRate:
+    """Exchanges answers and the rate with the other processes; each call is one round trip."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._script = quick_connection(redis_url).register_script(_SCRIPT)
+
+    def ask(self) -> SharedRate:
+        """Take what was answered to the others, and leave the rate as it is; raises RedisError."""
+        return self._run(sets=True, rate="")
+
+    def set(self, rate: float | None) -> SharedRate:
+        """Set the rate, and take what was answered to the others; raises RedisError."""
+        return self._run(sets=True, rate=repr(rate or 0.0))
+
+    def tell(self, answers: Answers, slow_starts: int) -> SharedRate:
+        """Tell what was answered here to the process that sets the rate; raises RedisError."""
+        return self._run(sets=False, answers=answers, slow_starts=slow_starts)
+
+    def _run(
+        self, *, sets: bool, rate: str = "", answers: Answers = _NONE, slow_starts: int = 0
+    ) -> SharedRate:
+        arguments: list[int | str] = [int(sets), rate, *answers, slow_starts, _KEPT_SECONDS]
+        *counts, kept = cast("list[int | bytes]", self._script(keys=[_KEY], args=arguments))
+        number, accepted, throttled, others_slow = map(int, counts)
+        return SharedRate(Answers(number, accepted, throttled), others_slow, float(kept) or None)
