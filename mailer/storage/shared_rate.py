@@ -21,7 +21,12 @@ for index, name in ipairs(names) do
         redis.call('HINCRBY', KEYS[1], name, ARGV[2 + index])
     end
 end
-if ARGV[1] == '1' and ARGV[2] ~= '' then redis.call('HSET', KEYS[1], 'rate', ARGV[2]) end
+if ARGV[1] == '1' then
+    if ARGV[2] ~= '' and found[4] == 0 then redis.call('HSET', KEYS[1], 'rate', ARGV[2]) end
+elseif tonumber(ARGV[6]) > 0 then
+    -- Until the process that sets the rate hears of the slow start.
+    redis.call('HSET', KEYS[1], 'rate', '1')
+end
 redis.call('EXPIRE', KEYS[1], ARGV[7])
 table.insert(found, redis.call('HGET', KEYS[1], 'rate') or '0')
 return found

@@ -31,7 +31,7 @@ _RAISES = 9
 """Good raises in a row, for longer than a minute, after which the rate doubles each second."""
 _LOWEST = 0.1
 """Messages a second that are always tried, or the end of the throttling would not be noticed."""
-SLOW_START = 1.0
+_SLOW_START = 1.0
 _SECOND = 1.0
 _SETTLING_SECONDS = 1.0
 """Answers to messages that left before the rate was lowered come in this time, and do not count."""
@@ -123,7 +123,7 @@ class AdaptiveRate:
         """Begin at one message a second after a relay backoff, and rise from there."""
         self._expected = 0.0
         self._since, self._taken = now, 0.0
-        self._enter("rise", SLOW_START, now)
+        self._enter("rise", _SLOW_START, now)
 
     def is_free(self, now: float) -> bool:
         """Tell whether the next message may leave now."""
@@ -203,7 +203,7 @@ class AdaptiveRate:
             # The speed is not the reason, so the recipients are.
             self._expected, self._trust_ends = share, now + self._trust
             self._trust = min(2 * self._trust, _TRUST_SECONDS[1])
-            self._enter("rise", 2 * max(SLOW_START, self.rate or 0.0), now)
+            self._enter("rise", 2 * max(_SLOW_START, self.rate or 0.0), now)
         else:
             self._experiment(now)
 

@@ -13,7 +13,7 @@ from math import inf
 from redis import RedisError
 
 from mailer.config import Settings
-from mailer.fanout.answers.adaptive_rate import SLOW_START, AdaptiveRate
+from mailer.fanout.answers.adaptive_rate import AdaptiveRate
 from mailer.fanout.answers.rate_limiter import RateLimiter
 from mailer.storage.rate_limits import SLICE_SECONDS, Permit, SharedRateLimit
 from mailer.storage.shared_rate import Answers, SharedAdaptiveRate, SharedRate
@@ -110,7 +110,7 @@ class SendRate:
 
     def _count_permit(self, moment: float) -> float:
         """Count a permit that is used; returns how long the adaptive rate still wants to wait."""
-        self._permits -= self._takes_slices
+        self._permits = max(0, self._permits - self._takes_slices)
         if self._alone:
             return self._adaptive.book(moment)
         self._adaptive.count_booked(1)
@@ -130,12 +130,10 @@ class SendRate:
 
     def slow_start(self) -> None:
         """Begin at one message a second after a relay backoff."""
-        if self._sets_rate:
-            self._adaptive.slow_start(time.monotonic())
-            self._set(self._adaptive.rate)
-        else:
-            self._slow_starts += 1
-            self._set(SLOW_START)
+        # Whether this process sets the rate may not be known yet.
+        self._slow_starts += 1
+        self._adaptive.slow_start(time.monotonic())
+        self._set(self._adaptive.rate)
 
     @property
     def _sets_rate(self) -> bool:
@@ -144,9 +142,10 @@ class SendRate:
 
     async def _share_rate(self) -> None:
         """Set the rate for all processes, or tell the one that sets it what was answered here."""
-        untold, slow_starts = self._untold, self._slow_starts
+        untold, slow_starts, sets = self._untold, self._slow_starts, self._sets_rate
         self._untold, self._slow_starts = Answers(), 0
-        if not self._sets_rate:
+        if not sets:
+            self._adaptive = AdaptiveRate(self._limit)
             call = partial(self._exchange.tell, untold, slow_starts)
         elif self._asked:
             call = partial(self._exchange.set, self._adaptive.rate)
@@ -156,10 +155,10 @@ class SendRate:
             found = await asyncio.to_thread(call)
         except RedisError:
             return
-        if self._sets_rate:
+        if sets:
             self._adapt_to_others(found, untold)
-        self._asked = self._sets_rate
-        self._set(self._adaptive.rate if self._sets_rate else found.rate)
+        self._asked = sets
+        self._set(self._adaptive.rate if sets else found.rate)
 
     def _adapt_to_others(self, found: SharedRate, untold: Answers) -> None:
         """Adapt the rate to what was answered to other processes, and told by this one before."""
