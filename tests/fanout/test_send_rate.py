@@ -259,10 +259,13 @@ def test_what_one_process_finds_out_about_the_relay_serves_all(redis: Redis) -> 
     async def find_out() -> list[bool]:
         first, second = paced(redis.url), paced(redis.url)
         chores = [asyncio.create_task(one.run()) for one in (first, second)]
-        while not (first.is_held_back and second.is_held_back):
+
+        def both_are_held_back() -> bool:
             # All are answered to one of them, whichever sets the rate.
             second.answered(accepted=False, throttled=True)
-            await asyncio.sleep(0.01)
+            return first.is_held_back and second.is_held_back
+
+        await until(both_are_held_back)
         await ended(chores[0])
         third = paced(redis.url)
         chores.append(asyncio.create_task(third.run()))
@@ -291,8 +294,9 @@ def test_a_slow_start_is_one_for_all_processes(redis: Redis) -> None:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait until something is so, while the event loop goes on."""
-    while not condition():
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(120):
+        while not condition():
+            await asyncio.sleep(0.01)
 
 
 def test_the_second_waits_its_turn_in_every_process(redis: Redis) -> None:

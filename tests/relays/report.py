@@ -36,6 +36,8 @@ class Finding:
     bound: float | None = None
     refusals: int | None = None
     """How often the relay did not give its usual answer; None if nobody counted."""
+    taken: float | None = None
+    throttled: float | None = None
     remark: str = ""
     counted: bool = False
     """Whether the trial came as far as counting; without, the figures say nothing."""
@@ -64,6 +66,8 @@ class Finding:
             plain=plain,
             bound=row.bound(plain, sick) if row.timed else None,
             refusals=trial.refusals(),
+            taken=measured.taken,
+            throttled=measured.throttled,
             remark=", ".join(filter(None, [f"{sick:,} sick" if sick else "", measured.remark])),
         )
 
@@ -76,6 +80,8 @@ class Finding:
             f"{self.named} named after": (self.named or 0) > self.named_bound,
             "the relay did not misbehave": bool(row.rules or row.limits) and not self.refusals,
             "it paused": state == "paused",
+            f"only {self.taken} of what it takes": (self.taken or 1.0) < row.least_taken,
+            f"{self.throttled} throttled": (self.throttled or 0.0) > row.most_throttled,
             f"{self.seconds:.1f} s": LONG and self.bound is not None and self.seconds > self.bound,
         }
         return [one for one, wrong in found.items() if wrong]
@@ -84,7 +90,10 @@ class Finding:
         """Write it as a line of the table."""
         held = "yes" if self.held else "**no**"
         times = "" if self.refusals is None else f"{self.refusals:,} times"
-        what = "; ".join(filter(None, [self.name, times, self.remark]))
+        throttle = ""
+        if self.taken is not None:
+            throttle = f"{self.taken:.2f} of what it takes, {self.throttled:.1%} throttled later"
+        what = "; ".join(filter(None, [self.name, times, throttle, self.remark]))
         figures = self._figures() if self.counted else ["–"] * 8
         cells = [
             self.number,
@@ -151,7 +160,9 @@ RCPTs that the relay read since the last look that found the release neither pau
 how many there may be: two for each connection). Seconds are from the publish call until every
 healthy follower has it, or, where the row says so, until it is done; beside them the plain release,
 the faster of two, with as many connections as the relay allows. The bound is {factor} × the plain
-release + {more} s; with less than 1 % sick + {few} s.
+release + {more} s; with less than 1 % sick + {few} s. A relay that *throttles* is watched for some
+minutes: what it was sent, of what it takes, and the share of its answers after the first minute
+that are the throttle's.
 
 | # | case | behaviour | release | held | starved | wronged | copies | named | s | plain | × | ≤ |
 |--:|---|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|

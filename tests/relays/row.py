@@ -49,6 +49,10 @@ class Row:
     """Seconds for what the relay itself waits."""
     until_done: bool = False
     """Whether `done` is waited for, and not only that everybody healthy has it."""
+    takes: float = 0.0
+    """How many messages a second a relay that throttles takes, on average."""
+    watched: float = 0.0
+    """For how many seconds it is watched."""
     timed: bool = True
     """Whether it has to be nearly as fast as the plain release."""
     short: bool = False
@@ -81,6 +85,16 @@ class Row:
             for rule in self.rules
         )
         return by_rule or (not enhanced and bool(self.sick and re.search(self.sick, address)))
+
+    @property
+    def least_taken(self) -> float:
+        """How much of what a throttle takes it has to be sent at least."""
+        return 0.6 if self.takes < 1 else 0.85
+
+    @property
+    def most_throttled(self) -> float:
+        """Which share of the answers after the first minute may be a throttle's."""
+        return 0.1 if self.takes < 1 else 0.05
 
     def bound(self, plain: float, sick: int) -> float:
         """Give the seconds that the release may take."""

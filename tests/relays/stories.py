@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from tests.processes import eventually
 from tests.relays.trial import Measured, RelayTrial
+from tests.support.misbehaviour import Rule
 
 _SHARE_SENT = 10
+_FIRST_SECONDS = 60
+"""In which a throttle is found."""
 
 
 def misbehave_throughout(trial: RelayTrial) -> Measured:
@@ -45,6 +49,40 @@ def stop_while_all_is_well(trial: RelayTrial) -> Measured:
     trial.publish()
     trial.until_accepted(trial.number // _SHARE_SENT)
     return _stop(trial)
+
+
+def throttle(trial: RelayTrial) -> Measured:
+    """Publish while the relay throttles, and watch it for some minutes."""
+    return _watch(trial, trial.row.takes)
+
+
+def throttle_and_halve(trial: RelayTrial) -> Measured:
+    """Publish while the relay throttles, and let it take half midway."""
+    halves = [replace(rule, beyond=rule.beyond // 2) for rule in trial.row.rules]
+    return _watch(trial, 0.75 * trial.row.takes, halves)
+
+
+def _watch(trial: RelayTrial, takes: float, later: Sequence[Rule] = ()) -> Measured:
+    seconds = trial.row.watched
+    trial.misbehave()
+    trial.publish()
+    first = _until(trial, _FIRST_SECONDS)
+    if later:
+        _until(trial, seconds / 2)
+        trial.relay.follow(later)
+    accepted, refused = _until(trial, seconds)
+    answers = accepted - first[0] + refused - first[1]
+    return Measured(
+        seconds,
+        taken=accepted / (takes * seconds),
+        throttled=(refused - first[1]) / max(1, answers),
+    )
+
+
+def _until(trial: RelayTrial, seconds: float) -> tuple[int, int]:
+    """Let so many seconds pass since the release was published; give what was answered."""
+    time.sleep(max(0.0, trial.began + seconds - time.time()))
+    return len(trial.arrived()), trial.refusals()
 
 
 def refuse_another_sender(trial: RelayTrial) -> Measured:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.relays import stories
 from tests.relays.mail_servers import Exim, LimitedPostfix
 from tests.relays.row import Row
@@ -190,4 +192,47 @@ _REAL = (
     ),
 )
 
-ROWS = (*_ONE, *SICK, *_ALL, *_REAL)
+_FIVE_SECONDS = f"{_COUNT_ALL}anvil_rate_time_unit = 5s\n"
+
+
+def _throttle(number: int, name: str, rule: Rule, watched: float, **more: Any) -> Row:
+    """A relay that takes so many messages a second, and refuses more."""
+    name = f"takes {name}, `{rule.reply}` to others at {rule.stage}"
+    takes = rule.beyond / rule.seconds
+    values = {"play": stories.throttle, "case": "R5", "followers": int(1.3 * takes * watched)}
+    own = {"rules": (rule,), "takes": takes, "watched": watched, "timed": False}
+    return Row(number, name=name, **{**values, **own, **more})
+
+
+_TWO: dict[str, Any] = {"workers": 2, "database": "postgresql"}
+_TWENTY, _MANY = ("454 4.7.0 Rate exceeded", "451 4.7.500 Server busy"), "450 4.7.1 Too much"
+_THROTTLES = (
+    _throttle(60, "20 a second", Rule("rcpt", _TWENTY[0], beyond=20), 180),
+    _throttle(61, "20 a second", Rule("mail", _TWENTY[1], beyond=20), 180, **_TWO),
+    _throttle(62, "500 a second", Rule("rcpt", _MANY, beyond=500), 120, **_TWO),
+    _throttle(63, "500 a second", Rule("dot", "452 4.5.3 Too many", beyond=500), 120),
+    _throttle(64, "1 in 2 seconds", Rule("rcpt", _MANY, beyond=1, seconds=2), 300),
+    _throttle(65, "1 in 2 seconds", Rule("mail", _MANY, beyond=1, seconds=2), 300, **_TWO),
+    _throttle(66, "30 a minute", Rule("rcpt", _TWENTY[0], beyond=30, seconds=60), 300, **_TWO),
+    _throttle(
+        *(67, "20 a second, 10 later", Rule("rcpt", _TWENTY[0], beyond=20), 240),
+        **_TWO,
+        play=stories.throttle_and_halve,
+    ),
+    *(
+        Row(
+            *(number, case, f"Postfix, `{limit} = 50` in 5 seconds", stories.throttle),
+            limits=f"{_FIVE_SECONDS}{limit} = 50\n",
+            relay_class=LimitedPostfix,
+            takes=10,
+            watched=180,
+            followers=2_400,
+            timed=False,
+        )
+        for number, case, limit in (
+            (68, "R39", "smtpd_client_message_rate_limit"),
+            (69, "R40", "smtpd_client_recipient_rate_limit"),
+        )
+    ),
+)
+ROWS = (*_ONE, *SICK, *_ALL, *_REAL, *_THROTTLES)

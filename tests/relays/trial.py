@@ -47,6 +47,10 @@ class Measured:
     named_after: int | None = None
     """How many RCPTs the relay read after the release had been paused or stopped."""
     remark: str = ""
+    taken: float | None = None
+    """Of a throttle: how much of what it takes was sent to it."""
+    throttled: float | None = None
+    """The share of its answers after the first minute that were refusals."""
 
 
 class RelayTrial(ServiceTrial):

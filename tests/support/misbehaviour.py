@@ -30,6 +30,9 @@ class Rule:
     """Only after so many messages of the same connection."""
     connections: int = 0
     """Only while more than so many connections are open."""
+    beyond: int = 0
+    """Only beyond so many in `seconds`, which it lets pass."""
+    seconds: float = 1.0
 
     def picks(self, address: str) -> bool:
         """Tell whether this address is one that the rule is for."""

@@ -43,6 +43,7 @@ class Recorder:
         self._chance = random.Random(seed)
         self._connections = 0
         self._rules: tuple[Rule, ...] = ()
+        self._passed: dict[Rule, tuple[int, int]] = {}
         self.open = 0
         self.mood = "well"
         self.share = 0.0
@@ -67,9 +68,18 @@ class Recorder:
         """Find the first rule for this moment of a connection that has had so many messages."""
         for rule in self._rules:
             draw = self._chance.random() if rule.chance else 0.0
-            if rule.applies(stage, messages, self.open, draw) and rule.picks(address):
+            applies = rule.applies(stage, messages, self.open, draw) and rule.picks(address)
+            if applies and self._is_beyond(rule):
                 return rule
         return None
+
+    def _is_beyond(self, rule: Rule) -> bool:
+        """Tell whether a throttle has let enough pass in this window of time."""
+        window = int(time.time() // rule.seconds)
+        before, passed = self._passed.get(rule, (window, 0))
+        passed = passed if before == window else 0
+        self._passed[rule] = window, passed + (passed < rule.beyond)
+        return passed >= rule.beyond
 
     def note(self, connection: int, stage: str, address: str, reply: str) -> None:
         """Write an answer down, and whom it is about."""
