@@ -45,7 +45,7 @@ class SendRate:
         if settings.redis_url:
             self._shared = SharedRateLimit(settings.redis_url, self._limit)
             self._exchange = SharedAdaptiveRate(settings.redis_url)
-        self._untold, self._slow_starts, self._asked = Answers(), 0, False
+        self._untold, self._slow_starts, self._knows_rate = Answers(), 0, False
         self._alone = self._shared is None
         self._share: Permit | None = None
         self._in_order = asyncio.Lock()
@@ -147,7 +147,7 @@ class SendRate:
         if not sets:
             self._adaptive = AdaptiveRate(self._limit)
             call = partial(self._exchange.tell, untold, slow_starts)
-        elif self._asked:
+        elif self._knows_rate:
             call = partial(self._exchange.set, self._adaptive.rate)
         else:
             call = partial(self._exchange.ask)
@@ -157,13 +157,13 @@ class SendRate:
             return
         if sets:
             self._adapt_to_others(found, untold)
-        self._asked = sets
+        self._knows_rate = sets
         self._set(self._adaptive.rate if sets else found.rate)
 
     def _adapt_to_others(self, found: SharedRate, untold: Answers) -> None:
         """Adapt the rate to what was answered to other processes, and told by this one before."""
         now, answers = time.monotonic(), found.others.plus(untold)
-        if not self._asked and found.rate is not None and self._adaptive.rate is None:
+        if not self._knows_rate and found.rate is not None and self._adaptive.rate is None:
             self._adaptive.take_over(found.rate, now)
         if found.slow_starts:
             self._adaptive.slow_start(now)
@@ -194,11 +194,10 @@ class SendRate:
         """Keep to a rate; log when messages begin to be held back, and when they no longer are."""
         if rate == self._rate:
             return
-        if rate is None or self._rate is None:
-            if rate is None:
-                log.warning("The relay takes all again: at full speed.")
-            else:
-                log.warning("The relay wants less: %.3g messages a second now.", rate)
+        if rate is None:
+            log.warning("The relay takes all again: at full speed.")
+        elif self._rate is None:
+            log.warning("The relay wants less: %.3g messages a second now.", rate)
         self._rate = rate
         if self._shared is not None:
             self._shared.messages_a_second = min(rate or inf, self._limit or inf)
