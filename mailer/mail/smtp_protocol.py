@@ -203,7 +203,7 @@ def _read(data: bytes) -> tuple[Sequence[Reply], bytes | None]:
     *whole, rest = data.split(b"\n")
     for line in whole:
         lines.append(line)
-        if line[3:4] == b"-" and len(lines) < _LONGEST_REPLY_LINES:
+        if line[:3].isdigit() and line[3:4] == b"-" and len(lines) < _LONGEST_REPLY_LINES:
             continue
         reply = _reply(lines)
         if reply is None:
