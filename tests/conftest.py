@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 # What `--quick` leaves out, because it needs other processes: tests in one of these folders, tests
-# that ask for one of these fixtures, and those marked `processes`.
+# that ask for one of these fixtures, and those marked `processes`. And those marked `slow`.
 SERVERS = {"postgresql_server", "redis_server", "service", "browser"}
 FOLDERS_OF_PROGRAMS = {"benchmarks", "cli", "faults", "journeys", "letters", "relays"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--quick`, by which only tests are run that need no other process."""
-    parser.addoption("--quick", action="store_true", help="only tests that need no other process")
+    """Add `--quick`, by which only tests are run that are quick and need no other process."""
+    parser.addoption("--quick", action="store_true", help="only what needs no other process")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -46,19 +46,19 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect what needs another process, for `--quick`."""
+    """Deselect what needs another process or takes long, for `--quick`."""
     if config.getoption("--quick"):
-        left_out = [item for item in items if _needs_processes(item)]
+        left_out = [item for item in items if _is_left_out(item)]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in set(left_out)]
 
 
-def _needs_processes(item: pytest.Item) -> bool:
+def _is_left_out(item: pytest.Item) -> bool:
     asked = set(getattr(item, "fixturenames", ()))
     parameters = getattr(item, "callspec", None)
     return (
         bool(asked & SERVERS)
-        or item.get_closest_marker("processes") is not None
+        or any(item.get_closest_marker(one) is not None for one in ("processes", "slow"))
         or (parameters is not None and "postgresql" in parameters.params.values())
     )
 

@@ -58,6 +58,7 @@ def test_what_is_no_release_is_a_problem(shared_room: PressRoom, body: bytes) ->
     problem(answer, answer.status_code)
 
 
+@pytest.mark.slow
 def test_the_largest_release_is_shown_too(shared_room: PressRoom) -> None:
     html = "<p>Bøttene er fulle.</p>" * 40_000
     answer = shared_room.call("POST", PREVIEW, json=release(body_html=html))

@@ -98,6 +98,7 @@ def test_a_press_room_of_one_whose_mailbox_is_dead_ends(
 
 @pytest.mark.parametrize("every", [7, 40])
 @pytest.mark.parametrize("others", [0, 300])
+@pytest.mark.slow
 def test_three_hundred_at_a_domain_that_is_down_for_a_day_have_it_the_day_after(
     playing: Playing, dying: Dying, every: int, others: int
 ) -> None:
@@ -118,6 +119,7 @@ def test_three_hundred_at_a_domain_that_is_down_for_a_day_have_it_the_day_after(
 
 
 @pytest.mark.parametrize("every", [2, 5])
+@pytest.mark.slow
 def test_no_connection_for_days_pauses_it_and_costs_nobody_anything(
     playing: Playing, dying: Dying, every: int
 ) -> None:

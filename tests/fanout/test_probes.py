@@ -26,6 +26,7 @@ def sign_up(sending: Sending) -> None:
     subscriptions.sign_up(sending.room.settings, publishers.find(SLUG), GUEST, PROOF)
 
 
+@pytest.mark.slow
 def test_whoever_the_relay_would_take_is_found_by_a_probe(playing: Playing) -> None:
     ours = {145: "one@own.example", 148: "two@own.example", 155: "three@own.example"}
     followers = [ours.get(number, one) for number, one in enumerate(people(160))]
@@ -55,6 +56,7 @@ def test_a_probe_whose_dot_is_not_answered_is_one_message(playing: Playing) -> N
 
 
 @pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.slow
 def test_letters_are_probed_with_in_turn_and_their_end_of_it_is_slow(
     playing: Playing, workers: int
 ) -> None:

@@ -386,6 +386,7 @@ def test_a_sender_who_is_put_off_for_two_days_pauses_the_release(playing: Playin
     playing(everybody("mail", Answer("450 4.1.8 Unknown sender domain")), people(1), story)
 
 
+@pytest.mark.slow
 def test_a_large_domain_that_is_down_for_a_day_holds_nobody_up(playing: Playing) -> None:
     down = [f"reader{number:03}@down.example" for number in range(300)]
     others = people(300)

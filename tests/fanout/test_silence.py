@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.scripted_relay import Answer, Script, ScriptedRelay, Stage, script
-from tests.support.sending import Playing, Sending, people, some
+from tests.support.sending import FULL, Playing, Sending, people, some
 from tests.support.world import World, world
 
 # RFC 5321 section 4.5.3.2.
@@ -107,6 +107,7 @@ def _once(stage: Stage) -> Script:
         ("dot", WAITS["dot"], True, None),
     ],
 )
+@pytest.mark.slow
 def test_a_fifth_who_are_silent_cost_their_share_of_the_connections(
     playing: Playing, stage: Stage, wait: int, *, once: bool, limit: int | None
 ) -> None:
@@ -129,14 +130,17 @@ def test_a_fifth_who_are_silent_cost_their_share_of_the_connections(
     playing(answers, followers, story, connections=16, relay_connections=limit)
 
 
+@pytest.mark.slow
 def test_neighbours_in_a_list_who_are_all_silent_hold_nobody_up_behind_them(
     playing: Playing,
 ) -> None:
     followers = people(200)
     silent = set(followers[:30])
 
-    def answers(stage: Stage, recipient: str, _number: int) -> Answer | None:
-        return Answer(None) if stage == "rcpt" and recipient in silent else None
+    def answers(stage: Stage, recipient: str, number: int) -> Answer | None:
+        if stage != "rcpt" or recipient not in silent:
+            return None
+        return Answer(None) if number < 4 else FULL
 
     async def story(sending: Sending) -> None:
         await asyncio.sleep(len(silent) * (IMPATIENT + WAITS["rcpt"]) / 16 + 5)

@@ -15,6 +15,7 @@ from email.utils import parseaddr
 from html import unescape
 from typing import Any
 
+import pytest
 from fast_mail_parser import PyMimePart, parse_email, parse_email_tree
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -258,6 +259,7 @@ def test_what_replaces_a_release_is_found_under_it(
         assert [body for _, _, body in read.parts] == [body for _, _, body in found[0].parts]
 
 
+@pytest.mark.slow
 @settings(made, max_examples=max(4, EXAMPLES // 250))
 @given(data=st.data(), passage=bodies)
 def test_the_largest_stories_arrive_whole(

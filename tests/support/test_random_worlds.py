@@ -33,6 +33,7 @@ BUSY = 7
 """A world with five followers, some of whom are tried for two days."""
 
 
+@pytest.mark.slow
 def test_a_seed_is_one_world(migrated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = {seed: str(_played(seed, migrated, monkeypatch)) for seed in SEEDS}
     # In another order, so that nothing that a world leaves behind in the process goes unnoticed.
@@ -40,6 +41,7 @@ def test_a_seed_is_one_world(migrated: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert again == first
 
 
+@pytest.mark.slow
 def test_a_position_that_is_written_before_the_answer_is_found(
     migrated: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,6 +103,7 @@ def test_a_release_that_stays_paused_is_found(
     assert "paused, though the relay accepts everything" in broken
 
 
+@pytest.mark.slow
 def test_a_release_that_lasts_ends_once_the_relay_accepts_everything(
     migrated: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
