@@ -119,13 +119,25 @@ def test_an_acceptance_that_was_under_way_before_the_refusal_does_not_speak() ->
     assert answers.judge() == ([1], [])
 
 
+def refuse_sender(
+    answers: ReleaseAnswers, number: int | None = None, *, permanent: bool = False
+) -> bool:
+    """Refuse the sender of an envelope; returns whether the release has to rest."""
+    return answers.sender_refused(number or answers.write(), permanent=permanent, rested=False)
+
+
 def test_many_connections_whose_sender_is_refused_together_count_once() -> None:
     answers = ReleaseAnswers()
     together = [answers.write() for _ in range(16)]
-    assert {answers.sender_refused(one) for one in together} == {1}
-    assert answers.sender_refused(answers.write()) == 2
+    assert {refuse_sender(answers, one) for one in together} == {False}
+    assert [refuse_sender(answers) for _ in range(9)] == [False] * 8 + [True]
+
+
+@pytest.mark.parametrize(("permanent", "rest"), [(True, True), (False, False)])
+def test_a_sender_just_taken_is_only_refused_for_good(permanent: bool, rest: bool) -> None:
+    answers = ReleaseAnswers()
     answers.accepted(answers.write())
-    assert answers.sender_refused(answers.write()) == 1
+    assert [refuse_sender(answers, permanent=permanent) for _ in range(30)][-1] is rest
 
 
 def test_little_is_kept_of_a_release_that_goes_well() -> None:

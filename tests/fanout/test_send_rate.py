@@ -263,18 +263,18 @@ def test_what_one_process_finds_out_about_the_relay_serves_all(redis: Redis) -> 
         def both_are_held_back() -> bool:
             # All are answered to one of them, whichever sets the rate.
             second.answered(accepted=False, throttled=True)
-            return first.is_held_back and second.is_held_back
+            return bool(first.adaptive and second.adaptive)
 
         await until(both_are_held_back)
         await ended(chores[0])
         third = paced(redis.url)
         chores.append(asyncio.create_task(third.run()))
-        await until(lambda: third.is_held_back)
+        await until(lambda: third.adaptive is not None)
         await ended(chores[1])
         # Alone now, it knows what the others had found.
         permitted = await third.permit()
         await ended(chores[2])
-        return [permitted, third.is_held_back]
+        return [permitted, third.adaptive is not None]
 
     assert asyncio.run(find_out()) == [True, True]
 
@@ -285,7 +285,7 @@ def test_a_slow_start_is_one_for_all_processes(redis: Redis) -> None:
         chores = [asyncio.create_task(one.run()) for one in processes]
         await asyncio.sleep(0.1)
         processes[1].slow_start()
-        await until(lambda: all(one.is_held_back for one in processes))
+        await until(lambda: all(one.adaptive is not None for one in processes))
         for chore in chores:
             await ended(chore)
 

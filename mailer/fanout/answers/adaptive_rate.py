@@ -7,20 +7,16 @@ just below what it takes; if not, the recipients are the reason, and slowness he
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import inf, sqrt
+from math import inf
 from typing import Literal
 
+from mailer.fanout.answers.answer_count import ALIKE, ENOUGH, AnswerCount, alike
 from mailer.fanout.answers.rate_limiter import RateLimiter
 
-_ENOUGH = 20
-"""Answers that a share is taken of: of fewer, chance decides."""
 _SUSPICIOUS = 1 / 5
 """The share of throttled answers, above the expected one, that begins an experiment."""
 _RISEN = 1 / 20
 """The share above the expected one that ends the trial of a higher rate."""
-_ALIKE = 2 / 3
-"""Two shares are alike unless one is below this part of the other."""
 _SLOWER = 0.7
 """An experiment's part of the accepted rate: low enough that a throttle has nothing to refuse."""
 _FALL = 1 / 4
@@ -37,7 +33,7 @@ _SETTLING_SECONDS = 1.0
 """Answers to messages that left before the rate was lowered come in this time, and do not count."""
 _EXPERIMENT_SECONDS = 3.0
 _TRIAL_SECONDS = 10.0
-_LONGEST_EXPERIMENT_SECONDS, _LONGEST_TRIAL_SECONDS = 30.0, 20.0
+_LONGEST_SECONDS = 30.0
 """A slow relay gives no 20 answers in a useful time: after this one, fewer are enough."""
 _WAIT_SECONDS = 10.0, 80.0
 """How long a rate is held before raises are tried: at first, and at most, after failed ones."""
@@ -53,42 +49,18 @@ _PAUSE_SECONDS = 2.0
 """A time without answers that is longer was a pause of ours, and no relay's rate."""
 
 
-@dataclass(slots=True)
-class _Count:
-    """What was answered and booked since `began`."""
-
-    began: float = -inf
-    answers: int = 0
-    accepted: int = 0
-    throttled: int = 0
-    booked: int = 0
-
-    @property
-    def share(self) -> float:
-        return self.throttled / self.answers
-
-    def exceeds(self, expected: float, by: float) -> bool:
-        """Tell whether more than the expected share was throttled, by more than chance."""
-        others = (1 - expected) * self.answers
-        # Next to a share of nearly 1, only those that were not throttled tell something.
-        few = others >= _ENOUGH and self.answers - self.throttled < others / 2
-        return few or self.share > expected + by + self.by_chance(expected)
-
-    def by_chance(self, share: float) -> float:
-        """Return by how much a share may exceed the one it is of, by two standard deviations."""
-        return 2 * sqrt(share * (1 - share) / self.answers)
-
-
 class AdaptiveRate:
     """Finds out by experiments whether the relay throttles, and how much it takes."""
 
     def __init__(self, limit: float | None = None) -> None:
         self.rate: float | None = None
         """Messages a second while held back; None while nothing is held back."""
+        self.found: float | None = None
+        """What an experiment has found, until a higher rate proves to be good; else None."""
         self._highest = limit or inf
         self._limiter: RateLimiter | None = None
         self._phase: Literal["full", "experiment", "hold", "rise"] = "full"
-        self._count, self._ends, self._settling = _Count(), -inf, False
+        self._count, self._ends, self._settling = AnswerCount(), -inf, False
         # The long run: since when, and how many were accepted.
         self._since, self._taken = 0.0, 0.0
         # The throttled share that is laid to the recipients, and until when.
@@ -97,7 +69,8 @@ class AdaptiveRate:
         self._series, self._before, self._return_to, self._needed = 0.0, 0.0, 0.0, 1
         self._last_accepted, self._blocked = 0.0, False
         # Of a rate that is held: the answers of this trial, and how many raises it has had.
-        self._trial, self._raises, self._raise_at, self._wait = _Count(), 0, 0.0, _WAIT_SECONDS[0]
+        self._trial, self._raises = AnswerCount(), 0
+        self._raise_at, self._wait = 0.0, _WAIT_SECONDS[0]
 
     def answered(self, now: float, *, accepted: int, throttled: int, number: int = 1) -> None:
         """Count the answer to a message, or to a number of them."""
@@ -122,7 +95,7 @@ class AdaptiveRate:
     def slow_start(self, now: float) -> None:
         """Begin at one message a second after a relay backoff, and rise from there."""
         self._expected = 0.0
-        self._since, self._taken = now, 0.0
+        self._since, self._taken, self._raises = now, 0.0, 0
         self._enter("rise", _SLOW_START, now)
 
     def is_free(self, now: float) -> bool:
@@ -158,7 +131,7 @@ class AdaptiveRate:
         """Watch at full speed whether many are throttled."""
         expected = self._expected if now < self._trust_ends else 0.0
         count = self._count
-        if count.answers < _ENOUGH:
+        if count.answers < ENOUGH:
             self._ends = now
         elif count.exceeds(expected, _SUSPICIOUS + count.by_chance(_SUSPICIOUS)):
             self._experiment(now)
@@ -174,7 +147,10 @@ class AdaptiveRate:
             # At the end of a relay's minute the share may look the same once, by chance.
             self._needed = 1 if self._phase == "full" else 2
         if self._phase == "hold" and self._raises:
-            self._return_to = max(self._return_to, _JUST_BELOW * long_run)
+            known = max(self._return_to, _JUST_BELOW * long_run)
+            # A relay that counts by the minute cannot have accepted more than it takes.
+            whole = now - self._since >= _LONG_RUN_SECONDS / 2
+            self._return_to = min(known, long_run) if whole else known
         else:
             self._return_to = _JUST_BELOW * max(accepted_rate, long_run)
         self._before, self._blocked = count.share, not count.accepted and present > 0
@@ -185,19 +161,19 @@ class AdaptiveRate:
 
     def _end_experiment(self, now: float) -> None:
         count, before = self._count, self._before
-        if count.answers < _ENOUGH and now - count.began < _LONGEST_EXPERIMENT_SECONDS:
+        if count.answers < ENOUGH and now - count.began < _LONGEST_SECONDS:
             self._ends = now
             return
         share = count.share
-        if share <= _SUSPICIOUS and share <= _ALIKE * before:
+        if share <= _SUSPICIOUS and share <= ALIKE * before:
             # Of few answers, one that is throttled says nothing about the recipients.
-            self._expected = share if count.answers >= _ENOUGH else 0.0
+            self._expected = share if count.answers >= ENOUGH else 0.0
             self._trust = _TRUST_SECONDS[0]
             self._hold(now)
             return
         if count.accepted:
             self._last_accepted = now
-            self._needed -= _alike(share, before) and _alike(1 - share, 1 - before)
+            self._needed -= alike(share, before) and alike(1 - share, 1 - before)
         silent = now > self._last_accepted + _SILENT_SECONDS
         if self._needed <= 0 or silent or now > self._series + _SERIES_SECONDS:
             # The speed is not the reason, so the recipients are.
@@ -211,27 +187,30 @@ class AdaptiveRate:
         """Take up the long run's rate when a relay that accepted nothing accepts again."""
         # It counts by a longer time than a second: only now a whole one of it is known.
         self._blocked, self._settling, self._last_accepted = False, False, now
-        self._return_to = _JUST_BELOW * self._long_run(now)
-        self._set(_SLOWER * self._long_run(now), now)
+        long_run = self._long_run(now)
+        self._return_to = _JUST_BELOW * long_run
+        self._set(_SLOWER * long_run, now)
         self._begin(now, _EXPERIMENT_SECONDS)
+        self._since, self._taken = now, 0.0
 
     def _hold(self, now: float) -> None:
         """Stay just below what the relay takes."""
         self._enter("hold", self._return_to, now)
-        self._trial, self._raises, self._raise_at = _Count(now), 0, now + self._wait
-        self._since, self._taken = now, 0.0
+        self._trial, self._raises, self._raise_at = AnswerCount(now), 0, now + self._wait
+        if self._since < self._series:
+            self._since, self._taken = now, 0.0
 
     def _end_trial(self, now: float) -> None:
         """Judge a held rate by the last second, and after ten seconds by all of them."""
         count, trial, seconds = self._count, self._trial, now - self._trial.began
-        enough = trial.answers + count.answers >= _ENOUGH or seconds >= _LONGEST_TRIAL_SECONDS
+        enough = trial.answers + count.answers >= ENOUGH or seconds >= _LONGEST_SECONDS
         over = seconds >= _TRIAL_SECONDS and enough
-        if count.answers < _ENOUGH and not over:
+        if count.answers < ENOUGH and not over:
             self._ends = now
             return
         trial.answers += count.answers
         trial.throttled += count.throttled
-        suddenly = count.answers >= _ENOUGH and count.exceeds(self._expected, _SUSPICIOUS)
+        suddenly = count.answers >= ENOUGH and count.exceeds(self._expected, _SUSPICIOUS)
         if suddenly or (over and trial.exceeds(self._expected, _RISEN)):
             if self._raises:
                 self._wait = min(2 * self._wait, _WAIT_SECONDS[1])
@@ -239,12 +218,12 @@ class AdaptiveRate:
         elif over and now >= self._raise_at:
             self._raise(now)
         else:
-            self._trial = _Count(now) if over else trial
+            self._trial = AnswerCount(now) if over else trial
             self._begin(now)
 
     def _raise(self, now: float) -> None:
         """Try a little more; after many that were good, double the rate each second."""
-        rate, self._trial, self._raises = self.rate or inf, _Count(now), self._raises + 1
+        rate, self._trial, self._raises = self.rate or inf, AnswerCount(now), self._raises + 1
         if self._raises <= _RAISES:
             self._enter("hold", _RAISE * rate, now)
         else:
@@ -252,12 +231,16 @@ class AdaptiveRate:
             self._enter("rise", 2 * rate, now)
 
     def _go_on_rising(self, now: float) -> None:
-        count, rate, enough = self._count, self.rate or inf, self._count.answers >= _ENOUGH
+        count, rate, enough = self._count, self.rate or inf, self._count.answers >= ENOUGH
+        if self._raises and not enough and now - count.began < _LONGEST_SECONDS:
+            # The relay has throttled: doubling each second would use up what it takes a minute.
+            self._ends = now
+            return
         if enough and count.exceeds(self._expected, _RISEN if self._expected else _SUSPICIOUS):
             self._experiment(now)
         elif count.throttled and not (enough or self._expected):
             self._ends = now
-        elif count.booked + _ENOUGH < rate * (now - count.began) / 2:
+        elif count.booked + ENOUGH < rate * (now - count.began) / 2:
             # Less than half of it is used: the rate holds nothing back.
             self._enter("full", inf, now)
         else:
@@ -265,6 +248,7 @@ class AdaptiveRate:
 
     def _enter(self, phase: Literal["full", "hold", "rise"], rate: float, now: float) -> None:
         self._phase, self._blocked, self._settling = phase, False, False
+        self.found = rate if phase == "hold" else None
         self._set(rate, now)
         self._begin(now)
 
@@ -284,12 +268,8 @@ class AdaptiveRate:
         self._taken += self._count.accepted
         if now - self._since > _LONG_RUN_SECONDS:
             self._since, self._taken = (now + self._since) / 2, self._taken / 2
-        self._count, self._ends = _Count(now), now + seconds
+        self._count, self._ends = AnswerCount(now), now + seconds
 
     def _long_run(self, now: float) -> float:
         """Return the messages a second that were accepted in the long run."""
         return (self._taken + self._count.accepted) / max(_SECOND, now - self._since)
-
-
-def _alike(one: float, other: float) -> bool:
-    return min(one, other) >= _ALIKE * max(one, other)

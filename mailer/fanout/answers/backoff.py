@@ -1,6 +1,7 @@
 """The relay backoff: nothing is sent but one probe at a time while the relay refuses everybody.
 
-All of it is in one row, since a process knows its own connections alone, and ends.
+All of it is in one row, with the adaptive rate, since a process knows its own connections alone,
+and ends.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ _CALM_SECONDS = 3600
 """For so long after a backoff, answers to recipients begin none: a relay that greylists everybody
 is walked through once."""
 _REFUSED_SECONDS = 900
+_RATE_SECONDS = 900
+"""How long the adaptive rate is kept: who was put off for the second time comes after ten minutes.
+"""
 _PATIENCE_SECONDS = 30
 """How long releases and letters leave each other a turn that is not taken."""
 _PROBES_AT_MOST = 600
@@ -89,9 +93,11 @@ _NOTE_REFUSED = _by_dialect("""
     WHERE id = 1 AND probe_after IS NOT NULL
     RETURNING probes, {now} - refused_since AS refused_for
     """)
+_NOTE_RATE = _by_dialect("UPDATE relay SET rate = :rate, rate_at = {now} WHERE id = 1")
 _STATE = _by_dialect("""
     SELECT probe_after IS NOT NULL AS lasts, coalesce(probe_after <= {now}, false) AS probe_is_due,
-        {now} - ended_at AS ended_before
+        {now} - ended_at AS ended_before,
+        CASE WHEN rate_at > {now} - :kept THEN rate END AS rate
     FROM relay
     WHERE id = 1
     """)
@@ -105,12 +111,20 @@ class Backoff:
     probe_is_due: bool = False
     ended_before: int | None = None
     """How long ago the last one ended, in milliseconds."""
+    rate: float | None = None
+    """The adaptive rate that was found lately, in messages a second."""
 
 
 def read(connection: Connection) -> Backoff:
     """Read the state of the relay backoff."""
-    row = connection.execute(_STATE[connection.dialect.name]).one()
-    return Backoff(bool(row.lasts), bool(row.probe_is_due), row.ended_before)
+    kept = {"kept": _RATE_SECONDS * 1000}
+    row = connection.execute(_STATE[connection.dialect.name], kept).one()
+    return Backoff(bool(row.lasts), bool(row.probe_is_due), row.ended_before, row.rate)
+
+
+def note_rate(connection: Connection, rate: float | None) -> None:
+    """Note the adaptive rate for processes that begin later; None if it is no longer kept to."""
+    connection.execute(_NOTE_RATE[connection.dialect.name], {"rate": rate})
 
 
 def note_answer(connection: Connection) -> bool:

@@ -7,14 +7,20 @@ by an acceptance whose RCPT was written after the refusal was read.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 
 from mailer.fanout.answers.replies import Kind
 
 MANY_IN_A_ROW = 5
 """RCPTs written one after another: a relay that is broken for a moment refuses just so many."""
+_SENDER_REFUSALS = 10
+"""Refusals at MAIL in a row, after which the batches of the release rest."""
+_TAKEN_SECONDS = 70.0
+"""A relay that accepted something this short ago takes the sender: some count by the minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,7 @@ class ReleaseAnswers:
     _doubted: dict[int, Refusal] = field(default_factory=dict)
     _accepted: int = 0
     """The highest number that was accepted."""
+    _accepted_at: float = -inf
     _sender_refused: int = 0
     """The last number that had been written when MAIL was refused."""
     _settled: asyncio.Event | None = None
@@ -64,7 +71,7 @@ class ReleaseAnswers:
     def accepted(self, number: int) -> None:
         """Count an acceptance."""
         self._end(number)
-        self._accepted = max(self._accepted, number)
+        self._accepted, self._accepted_at = max(self._accepted, number), time.monotonic()
         self.sender_refusals = self.unanswered = 0
 
     def refused(self, number: int, subscription_id: int) -> None:
@@ -83,16 +90,19 @@ class ReleaseAnswers:
         self._end(number)
         self.unanswered += after_dot
 
-    def sender_refused(self, number: int) -> int:
-        """Count a refusal at MAIL; returns how many came one after another.
+    def sender_refused(self, number: int, *, permanent: bool, rested: bool) -> bool:
+        """Count a refusal at MAIL; True if the batches of the release have to rest for it.
 
-        Many connections that are refused at the same time count once.
+        Many connections that are refused at the same time count once. A release that has `rested`
+        already is not given ten tries. A temporary refusal short after an acceptance is a throttle.
         """
         self._end(number)
         if number > self._sender_refused:
             self.sender_refusals += 1
             self._sender_refused = self._last
-        return self.sender_refusals
+        if not permanent and time.monotonic() - self._accepted_at <= _TAKEN_SECONDS:
+            return False
+        return self.sender_refusals >= (1 if rested else _SENDER_REFUSALS)
 
     async def settled(self, at_most: float) -> None:
         """Wait until every envelope is answered, at most for some seconds."""

@@ -71,9 +71,19 @@ class SendRate:
                 log.warning("Redis does not hear that we leave: %s.", type(error).__name__)
 
     @property
-    def is_held_back(self) -> bool:
-        """Whether the adaptive rate holds messages back now."""
-        return self._rate is not None
+    def adaptive(self) -> float | None:
+        """The adaptive rate, in messages a second, while it holds messages back."""
+        return self._rate
+
+    @property
+    def found(self) -> float | None:
+        """The adaptive rate that this process has found, for those that begin later."""
+        return self._adaptive.found
+
+    def begin_at(self, rate: float) -> None:
+        """Begin at a rate that a process before this one has found."""
+        self._adaptive.take_over(rate, time.monotonic())
+        self._set(self._adaptive.rate)
 
     def permit_at_once(self) -> bool:
         """Take a permit for one more message if it need not wait for one."""

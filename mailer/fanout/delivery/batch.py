@@ -32,8 +32,8 @@ _STATE_SECONDS = 1.0
 """How long the state of a release, as a commit returned it, may be relied on."""
 _NAMED_AT_MOST = 2
 """Recipients that may be named to the relay before the state of the release is read again."""
-_SENDER_REFUSALS = 10
-"""Refusals at MAIL in a row, after which the batches of the release rest."""
+_SENDER_REFUSED_SECONDS = 0.1
+"""How long a connection waits after a refusal at MAIL before it tries the same recipient again."""
 _UNANSWERED = 20
 """Unanswered dots of a release in a row, after which it is paused."""
 _BROKEN = "Something broke on our side; the log of the worker says what."
@@ -189,16 +189,15 @@ class BatchRun:
             self._envelopes.go_on()
             try:
                 return await self._delivery.hand_over(mail, self)
-            except SenderRefused:
-                if self._probing or self._is_refused_too_often():
+            except SenderRefused as refusal:
+                rested, permanent = self.claimed.rests > 0, refusal.reply.permanent
+                if self._probing or self._envelopes.sender_refused(
+                    rested=rested, permanent=permanent
+                ):
                     raise
                 self._refused = True
                 self._record()
-
-    def _is_refused_too_often(self) -> bool:
-        written = self._envelopes.answered()
-        at_most = 1 if self.claimed.rests else _SENDER_REFUSALS
-        return written is not None and self._answers.sender_refused(written) >= at_most
+                await asyncio.sleep(_SENDER_REFUSED_SECONDS)
 
     async def _hand_back(
         self, *, pause_because: str | None = None, sender_refused: Reply | None = None

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Protocol
 
 from mailer.fanout.answers import backoff
@@ -93,6 +94,7 @@ class ConnectionPool:
         self._next_look = self._next_housekeeping = self._next_backoff = 0.0
         self._backoff = Backoff()
         self._told = self._started_slowly = False
+        self._noted_rate: float | None = None
 
     async def run(self) -> None:
         """Send until nothing can be claimed, or until shutdown."""
@@ -117,6 +119,7 @@ class ConnectionPool:
             await self._collect(await self._wait_for_some())
         if self._busy:
             await self._collect(await self._wait_for_all())
+        await self._note_rate()
         for idle in self._idle:
             await idle.quit()
 
@@ -125,19 +128,33 @@ class ConnectionPool:
         moment = time.monotonic()
         self._next_look = moment + LOOK_SECONDS
         if not self._busy or moment >= self._next_backoff:
-            self._next_backoff = moment + _BACKOFF_SECONDS
-            self._backoff = await self._context.database.run_statement(backoff.read)
-            self._context.relay_waits = self._backoff.lasts
-            ended = self._backoff.ended_before
-            self._context.retries_first = ended is not None and ended < _RETRIES_FIRST_MILLISECONDS
-            self._start_slowly(ended)
+            begins, self._next_backoff = not self._next_backoff, moment + _BACKOFF_SECONDS
+            await self._read_backoff(begins=begins)
         await self._work.look()
+
+    async def _read_backoff(self, *, begins: bool) -> None:
+        """Read the row about the relay; a process that begins takes the rate over from there."""
+        self._backoff = await self._context.database.run_statement(backoff.read)
+        self._context.relay_waits = self._backoff.lasts
+        ended = self._backoff.ended_before
+        self._context.retries_first = ended is not None and ended < _RETRIES_FIRST_MILLISECONDS
+        self._start_slowly(ended)
+        if begins and self._backoff.rate is not None and not self._started_slowly:
+            self._context.send_rate.begin_at(self._backoff.rate)
+
+    async def _note_rate(self) -> None:
+        """Note the rate that was found for processes that begin later, while it is kept to."""
+        rate = self._context.send_rate.found
+        if rate is not None or self._noted_rate is not None:
+            await self._context.database.run_statement(partial(backoff.note_rate, rate=rate))
+            self._noted_rate = rate
 
     def _start_slowly(self, ended_before: int | None) -> None:
         """Begin slowly, once, after a relay backoff that another drain has just ended."""
         just_ended = ended_before is not None and ended_before < _JUST_ENDED_MILLISECONDS
-        if just_ended and not (self._started_slowly or self._context.send_rate.is_held_back):
-            self._context.send_rate.slow_start()
+        send_rate = self._context.send_rate
+        if just_ended and not self._started_slowly and send_rate.adaptive is None:
+            send_rate.slow_start()
         self._started_slowly = just_ended
 
     async def _fill(self) -> None:
@@ -182,6 +199,7 @@ class ConnectionPool:
         if time.monotonic() < self._next_housekeeping:
             return
         self._next_housekeeping = time.monotonic() + _HOUSEKEEPING_SECONDS
+        await self._note_rate()
         for delivery, run in self._busy.values():
             # Another process may have it: the relay's reply is not waited for here.
             if not self._context.leases.is_ours(run.claimed):

@@ -49,6 +49,13 @@ class Envelopes:
         number, self._current = self._current, None
         return number
 
+    def sender_refused(self, *, permanent: bool, rested: bool) -> bool:
+        """Count a refusal at MAIL; True if the batches of the release have to rest for it."""
+        number = self.answered()
+        return number is not None and self.answers.sender_refused(
+            number, permanent=permanent, rested=rested
+        )
+
     def lost(self, *, after_dot: bool) -> None:
         """Count those that get no answer any more."""
         for number, dot_written in ((self._current, after_dot), (self._ahead, False)):

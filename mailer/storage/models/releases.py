@@ -231,6 +231,10 @@ class RelayState(Base):
     """Since when it answers a connection or a log-in with 5yz."""
     ended_at: Mapped[int | None] = mapped_column(BigInteger)
     """When the last relay backoff ended."""
+    rate: Mapped[float | None]
+    """The adaptive rate that was found, in messages a second, while it is kept to; else null."""
+    rate_at: Mapped[int | None] = mapped_column(BigInteger)
+    """When it was last noted, at most once a second."""
 
     __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
 

@@ -1,0 +1,43 @@
+"""Counts of the relay's answers, and how much of what they show may be chance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf, sqrt
+
+ENOUGH = 20
+"""Answers that a share is taken of: of fewer, chance decides."""
+ALIKE = 2 / 3
+"""Two shares are alike unless one is below this part of the other."""
+
+
+@dataclass(slots=True)
+class AnswerCount:
+    """What was answered and booked since `began`."""
+
+    began: float = -inf
+    answers: int = 0
+    accepted: int = 0
+    throttled: int = 0
+    booked: int = 0
+
+    @property
+    def share(self) -> float:
+        """The part of the answers that were throttled."""
+        return self.throttled / self.answers
+
+    def exceeds(self, expected: float, by: float) -> bool:
+        """Tell whether more than the expected share was throttled, by more than chance."""
+        others = (1 - expected) * self.answers
+        # Next to a share of nearly 1, only those that were not throttled tell something.
+        few = others >= ENOUGH and self.answers - self.throttled < others / 2
+        return few or self.share > expected + by + self.by_chance(expected)
+
+    def by_chance(self, share: float) -> float:
+        """Return by how much a share may exceed the one it is of, by two standard deviations."""
+        return 2 * sqrt(share * (1 - share) / self.answers)
+
+
+def alike(one: float, other: float) -> bool:
+    """Tell whether two shares are nearly the same."""
+    return min(one, other) >= ALIKE * max(one, other)

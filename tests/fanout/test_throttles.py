@@ -1,0 +1,186 @@
+"""Relays that take so many messages a second, on the virtual clock: what they get, and refuse.
+
+Without Redis, so that each process finds its rate alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.support.scripted_relay import Answer, Stage
+from tests.support.sending import Playing, Sending, people
+from tests.support.virtual_time import VirtualClock
+
+FIRST_MINUTE = 60.0
+TOO_MUCH = "450 4.7.1 Too much"
+RATES = {
+    "20 a second": (20, 1.0, 120),
+    "50 in 5 seconds": (50, 5.0, 180),
+    "30 a minute": (30, 60.0, 1_200),
+}
+"""How many in how many seconds, and for how long to watch."""
+KINDS: list[tuple[Stage, str, str]] = [
+    ("mail", "451 4.7.500 Server busy", "20 a second"),
+    ("mail", "421 4.7.0 Too fast", "20 a second"),
+    ("rcpt", "454 4.7.0 Rate exceeded", "20 a second"),
+    ("rcpt", "421 4.7.0 Too fast", "20 a second"),
+    ("dot", "452 4.5.3 Too many", "20 a second"),
+    ("mail", TOO_MUCH, "50 in 5 seconds"),
+    ("rcpt", TOO_MUCH, "50 in 5 seconds"),
+    ("mail", TOO_MUCH, "30 a minute"),
+    ("rcpt", TOO_MUCH, "30 a minute"),
+]
+
+
+def steady(number: float) -> Callable[[float], float]:
+    """Take so many in each window."""
+    return lambda _seconds: number
+
+
+@dataclass
+class Throttle:
+    """Takes so many messages in a window of some seconds, and refuses more at one stage."""
+
+    stage: Stage
+    reply: str
+    takes: Callable[[float], float]
+    """How many in a window that begins so many seconds after the release."""
+    window: float = 1.0
+    sick: Callable[[str], bool] = lambda _: False
+    """Whom the relay puts off for a reason of their own, with the same reply at RCPT."""
+    clock: VirtualClock | None = None
+    refused: list[float] = field(default_factory=list)
+    _begin: float = 0.0
+    _number: int = -1
+    _taken: int = 0
+
+    def watch(self, clock: VirtualClock) -> None:
+        self.clock, self._begin = clock, clock.seconds
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the release."""
+        return self.clock.seconds - self._begin if self.clock else 0.0
+
+    def __call__(self, stage: Stage, recipient: str, _number: int) -> Answer | None:
+        if self.clock is None:
+            return None
+        if stage == "rcpt" and self.sick(recipient):
+            return Answer(self.reply)
+        if stage != self.stage:
+            return None
+        if (number := int(self.seconds // self.window)) != self._number:
+            self._number, self._taken = number, 0
+        self._taken += 1
+        if self._taken <= self.takes(number * self.window):
+            return None
+        self.refused.append(self.seconds)
+        return Answer(self.reply)
+
+
+async def throttle(
+    sending: Sending, relay: Throttle, *, since: float, until: float
+) -> tuple[float, float]:
+    """Let a release go out through a throttle, and watch it between two seconds.
+
+    Returns the messages accepted, as a part of what the relay would take, and the throttle's part
+    of its answers.
+    """
+    began = sending.world.clock.seconds
+    relay.watch(sending.world.clock)
+    await asyncio.sleep(until)
+    accepted = sum(one.at - began >= since for one in sending.relay.taken)
+    refused = sum(at >= since for at in relay.refused)
+    windows = range(int(since // relay.window), int(until // relay.window))
+    taken = sum(relay.takes(number * relay.window) for number in windows)
+    return accepted / taken, refused / max(1, accepted + refused)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("workers", "kind"),
+    [
+        *((1, kind) for kind in KINDS),
+        *((2, kind) for kind in KINDS if kind[2] == "20 a second"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_a_throttle_gets_nearly_what_it_takes_and_refuses_little(
+    playing: Playing, workers: int, kind: tuple[Stage, str, str]
+) -> None:
+    stage, reply, rate = kind
+    number, window, watched = RATES[rate]
+    throttled = Throttle(stage, reply, steady(number), window)
+
+    # More than a hundred refused in a row begin the relay backoff, which ends with the next window.
+    since = FIRST_MINUTE + (window if stage != "mail" else 0)
+
+    async def story(sending: Sending) -> None:
+        got, refused = await throttle(sending, throttled, since=since, until=since + watched)
+        assert got >= 0.85
+        assert refused <= 0.05
+
+    # Besides, as many as can be refused before the throttle is found.
+    followers = people(int(1.1 * number / window * (FIRST_MINUTE + watched)) + 2_000)
+    playing(throttled, followers, story, workers)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["mail", "rcpt", "dot"])
+def test_a_relay_of_one_message_in_two_seconds_gets_most_of_what_it_takes(
+    playing: Playing, stage: Stage
+) -> None:
+    relay = Throttle(stage, TOO_MUCH, steady(1), 2.0)
+
+    async def story(sending: Sending) -> None:
+        got, refused = await throttle(sending, relay, since=FIRST_MINUTE, until=660)
+        assert got >= 0.6
+        assert refused <= 0.1
+
+    playing(relay, people(500), story)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["mail", "rcpt"])
+def test_a_relay_that_takes_half_midway_is_followed(playing: Playing, stage: Stage) -> None:
+    relay = Throttle(stage, TOO_MUCH, lambda seconds: 20 if seconds < 120 else 10)
+
+    async def story(sending: Sending) -> None:
+        got, refused = await throttle(sending, relay, since=FIRST_MINUTE, until=300)
+        assert got >= 0.85
+        assert refused <= 0.05
+
+    playing(relay, people(6_000), story)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["mail", "rcpt"])
+def test_a_relay_that_takes_twice_as_much_midway_gets_it_five_minutes_later(
+    playing: Playing, stage: Stage
+) -> None:
+    relay = Throttle(stage, TOO_MUCH, lambda seconds: 10 if seconds < 120 else 20)
+
+    async def story(sending: Sending) -> None:
+        got, _ = await throttle(sending, relay, since=420, until=540)
+        assert got >= 0.85
+
+    playing(relay, people(10_000), story)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["mail", "rcpt"])
+def test_a_quota_that_is_used_up_for_hours_is_not_hammered(playing: Playing, stage: Stage) -> None:
+    relay = Throttle(stage, TOO_MUCH, lambda hours: 300 if hours == 0 else 10_000, 6 * 3600)
+
+    async def story(sending: Sending) -> None:
+        await throttle(sending, relay, since=0, until=6 * 3600)
+        # One message in ten seconds is always tried.
+        assert len(relay.refused) <= 6 * 3600 / 10
+        receipt = await sending.until_at_rest()
+        assert (receipt.state, receipt.accepted) == ("done", 2_000)
+
+    playing(relay, people(2_000), story)
