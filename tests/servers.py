@@ -116,6 +116,20 @@ class PostgreSQL:
         """Let the postmaster go on."""
         self.process.thaw()
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Freeze the postmaster and its backends: nobody is answered."""
+        self.freeze()
+        backends = self.process.children
+        for one in backends:
+            os.kill(one, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for one in backends:
+                os.kill(one, signal.SIGCONT)
+            self.thaw()
+
     def url(self, name: str) -> str:
         """Give the URL of a database by its name."""
         return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{name}"

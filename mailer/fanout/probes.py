@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from sqlalchemy import exists, or_, select, update
 from sqlalchemy.orm import Session
 
+from mailer.fanout.answers import backoff
 from mailer.fanout.batches import FREE, MAY_BE_SENT, Claim, add_batches, claim_batch
+from mailer.fanout.outbox import messages_are_waiting
 from mailer.storage.database import database_now, identity
 from mailer.storage.models import Batch, Outcome, Release
 from mailer.storage.types import now
@@ -24,6 +26,18 @@ def something_to_probe_with(session: Session) -> bool:
     )
     found = select(Release.id).where(*MAY_BE_SENT, or_(batch, deferred)).limit(1)
     return session.scalar(found, here) is not None
+
+
+def end_if_all_were_refused(session: Session) -> None:
+    """End the relay backoff if it has lasted for an hour, and nobody waits whom it only holds up.
+
+    That is: no letter is due, and no recipient was never tried.
+    """
+    here = {"here": identity(session.connection())}
+    batch = exists().where(Batch.release_id == Release.id, Batch.kind == "first", *FREE)
+    untried = session.scalar(select(Release.id).where(*MAY_BE_SENT, batch).limit(1), here)
+    if untried is None and not messages_are_waiting(session):
+        backoff.end_long(session.connection())
 
 
 def claim_for_probe(session: Session, lease_seconds: int, number: int) -> list[Claim]:

@@ -405,6 +405,28 @@ def test_a_large_domain_that_is_down_for_a_day_holds_nobody_up(playing: Playing)
     playing(answers, [*down, *others], story)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["anywhere", "at the end"])
+def test_a_hundred_full_mailboxes_end_by_themselves_and_hold_up_no_later_release(
+    playing: Playing, where: str
+) -> None:
+    followers = people(400)
+    at_the_end = followers[-110:]
+    sick = set(at_the_end if where == "at the end" else random.Random(1).sample(followers, 110))
+
+    async def story(sending: Sending) -> None:
+        await asyncio.sleep(3 * 3600)
+        moment = sending.world.clock.seconds
+        sending.room.publish()
+        await asyncio.sleep(5)
+        later = {one.recipient for one in sending.relay.taken if one.at >= moment}
+        assert later == set(followers) - sick
+        receipt = await sending.until_at_rest()
+        assert (receipt.state, receipt.accepted, receipt.refused) == ("done", 290, 110)
+
+    playing(lambda at, who, _: FULL if at == "rcpt" and who in sick else None, followers, story)
+
+
 def test_greylisting_of_everybody_costs_its_time_and_a_quarter_of_an_hour(
     playing: Playing,
 ) -> None:

@@ -24,10 +24,13 @@ def durable(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture
-def parts(row: Row, databases: Databases, redis: Redis, tmp_path: Path) -> Iterator[Parts]:
+def parts(
+    request: pytest.FixtureRequest, row: Row, databases: Databases, redis: Redis, tmp_path: Path
+) -> Iterator[Parts]:
     """The servers of one trial."""
+    server = None if row.database == "sqlite" else request.getfixturevalue("postgresql_server")
     with databases.fresh(row.database) as url:
-        yield Parts(url, tmp_path, redis, None)
+        yield Parts(url, tmp_path, redis, server)
 
 
 def pytest_sessionfinish() -> None:

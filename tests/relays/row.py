@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from tests.support.misbehaviour import Rule
@@ -47,6 +47,10 @@ class Row:
     """The most copies that somebody may get."""
     beside: float = 0.0
     """Seconds for what the relay itself waits."""
+    silence: float = 0.0
+    """For how many seconds one recipient of a silent relay is waited for, over all attempts."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """What the service is set to besides."""
     until_done: bool = False
     """Whether `done` is waited for, and not only that everybody healthy has it."""
     takes: float = 0.0
@@ -99,7 +103,8 @@ class Row:
     def bound(self, plain: float, sick: int) -> float:
         """Give the seconds that the release may take."""
         few = 0 < sick < FEW * self.size
-        return plain * FACTOR + (SECONDS_OF_FEW if few else SECONDS) + self.beside
+        more = (SECONDS_OF_FEW if few else SECONDS) + self.beside
+        return plain * FACTOR + more + sick * self.silence / (self.connections * self.workers)
 
     def __str__(self) -> str:
         words = re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.relays import stories
+from tests.relays import leaving, stories
 from tests.relays.mail_servers import Exim, LimitedPostfix
 from tests.relays.row import Row
 from tests.relays.sick import SICK
@@ -235,4 +235,58 @@ _THROTTLES = (
         )
     ),
 )
-ROWS = (*_ONE, *SICK, *_ALL, *_REAL, *_THROTTLES)
+
+_WAIT, _FIRST_WAIT = 40, 30
+"""The longest wait of the service here, and how long it waits at first before the dot."""
+
+
+def _silent(number: int, name: str, rule: Rule, silence: float, **more: Any) -> Row:
+    """A relay that says nothing more to a fifth of the recipients."""
+    settings = {"MAILER_SMTP_TIMEOUT_SECONDS": str(_WAIT), **more.pop("settings", {})}
+    own = {"rules": (rule,), "silence": silence, "settings": settings, "copies": 2}
+    own |= {"play": stories.keep_silent, "followers": 200, "name": f"20 % silent {name}"}
+    return Row(number, "19", **{**own, **more})
+
+
+_SILENT = (
+    _silent(70, "at RCPT, always", Rule("rcpt", "", 0.2, silent=True), _FIRST_WAIT + _WAIT),
+    _silent(71, "at the dot, always", Rule("dot", "", 0.2, silent=True), _WAIT, **_TWO),
+    _silent(
+        *(72, "at RCPT, once", Rule("rcpt", "", 0.2, silent=True, times=1), _FIRST_WAIT),
+        **_TWO,
+    ),
+    _silent(
+        *(73, "at the dot, once, taken", Rule("dot", "", 0.2, silent=True, times=1, keeps=True)),
+        _WAIT,
+    ),
+    _silent(
+        *(74, "at RCPT, always; 20 connections allowed", Rule("rcpt", "", 0.2, silent=True)),
+        _FIRST_WAIT + _WAIT,
+        settings={"MAILER_RELAY_CONNECTIONS": "20"},
+        **_TWO,
+    ),
+)
+_LEAVING = (
+    Row(
+        *(75, "R13", "200 leave while 2 messages a second leave", leaving.leave_at_two_a_second),
+        followers=600,
+        watched=120,
+        timed=False,
+    ),
+    Row(
+        *(76, "19", "200 leave while the relay takes 20 s over each dot"),
+        leaving.leave_while_each_dot_waits,
+        followers=600,
+        watched=120,
+        timed=False,
+    ),
+    Row(
+        *(77, "19", "200 leave, and the database is frozen for 60 s then"),
+        leaving.leave_and_freeze_the_database,
+        followers=3_000,
+        watched=60,
+        timed=False,
+        **_TWO,
+    ),
+)
+ROWS = (*_ONE, *SICK, *_ALL, *_REAL, *_THROTTLES, *_SILENT, *_LEAVING)

@@ -17,6 +17,7 @@ from mailer.storage.models import Outcome, Release, Subscriber, Subscription
 from tests.processes import eventually
 from tests.relays.row import Row
 from tests.service import Service, application
+from tests.support.recorder import OPENED
 from tests.support.relay_process import Entry, Named, RelayProcess
 from tests.support.trial import Parts, ServiceTrial
 
@@ -70,7 +71,7 @@ class RelayTrial(ServiceTrial):
     @contextmanager
     def running(cls, parts: Parts, row: Row) -> Iterator[Self]:
         """Set up the service, the relay, and a press room with followers."""
-        settings = {**_SETTINGS, "MAILER_CONNECTIONS": str(row.connections)}
+        settings = {**_SETTINGS, "MAILER_CONNECTIONS": str(row.connections), **row.settings}
         with (
             row.relay_class.open(parts.folder, str(row.number), 0.0) as relay,
             cls.serving(parts, settings, relay) as service,
@@ -80,7 +81,8 @@ class RelayTrial(ServiceTrial):
     def plain(self) -> float:
         """Publish while all is well, and give the seconds: twice, and the faster one counts."""
         if self.row.allowed:
-            self._limit_workers(self.row.allowed // self.row.workers)
+            allowed = self.row.allowed // self.row.workers
+            self.restart_workers(MAILER_CONNECTIONS=str(allowed))
         found = []
         for _ in range(2):
             self.publish()
@@ -89,7 +91,7 @@ class RelayTrial(ServiceTrial):
             self.until_done()
             found.append(measured.seconds)
         if self.row.allowed:
-            self._limit_workers(self.row.connections)
+            self.restart_workers(MAILER_CONNECTIONS=str(self.row.connections))
         return min(found)
 
     def misbehave(self) -> None:
@@ -108,7 +110,7 @@ class RelayTrial(ServiceTrial):
 
     def measure(self, sick: set[str] | None = None) -> Measured:
         """Wait until every healthy follower has it (`done` if the row says so); from publishing."""
-        ends = time.monotonic() + _PATIENCE_SECONDS
+        ends = time.monotonic() + _PATIENCE_SECONDS + self.row.bound(0.0, len(self.sick))
         while not self._reached(sick) and time.monotonic() < ends:
             time.sleep(_LOOK_SECONDS)
         now, ill = time.time(), self.ill() if sick is None else sick
@@ -162,6 +164,10 @@ class RelayTrial(ServiceTrial):
             return self.relay.refusals()
         return sum(not one.reply.startswith("2") for one in self.relay.named())
 
+    def most_open(self) -> int:
+        """How many connections were open at the same moment, at most."""
+        return max(int(one.reply[4:]) for one in self.relay.named() if one.stage == OPENED)
+
     def named_after(self, moment: float) -> int:
         """Wait until the relay is named nobody any more, and count since that moment."""
         self.relay.quiet()
@@ -201,10 +207,11 @@ class RelayTrial(ServiceTrial):
             return False
         return self.people - (self.ill() if sick is None else sick) <= arrived
 
-    def _limit_workers(self, connections: int) -> None:
+    def restart_workers(self, **settings: str) -> None:
+        """Start the workers for releases anew with other settings."""
         for name in self._workers:
             self.service.processes[name].stop()
-            self.start_worker(name, MAILER_CONNECTIONS=str(connections))
+            self.start_worker(name, **settings)
         eventually(partial(self._all_run), "the workers run")
 
     def _all_run(self) -> bool:

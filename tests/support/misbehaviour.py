@@ -26,6 +26,10 @@ class Rule:
     """Only a recipient (at MAIL a sender) whose address contains this."""
     keeps: bool = False
     """Whether a message is taken all the same, for the dot."""
+    silent: bool = False
+    """Whether it says nothing more, and leaves it to the client to close the connection."""
+    times: int = 0
+    """Only the first so many times to the same recipient; 0 is always."""
     messages: int = 0
     """Only after so many messages of the same connection."""
     connections: int = 0

@@ -12,6 +12,7 @@ import random
 import re
 import sys
 import time
+from collections import Counter
 from contextlib import suppress
 
 import uvloop
@@ -20,6 +21,8 @@ from tests.support.misbehaviour import Rule, read
 
 ORDERS = "127.0.0.9"
 """Who connects from here gives orders, and is greeted well however the relay feels."""
+OPENED = "opened"
+"""The stage under which the most connections that were ever open are noted."""
 NAMED = ".named"
 """What the name of the second file has in addition: answers to MAIL, RCPT, DATA and dots."""
 _EHLO = (
@@ -44,7 +47,8 @@ class Recorder:
         self._connections = 0
         self._rules: tuple[Rule, ...] = ()
         self._passed: dict[Rule, tuple[int, int]] = {}
-        self.open = 0
+        self._met: Counter[tuple[Rule, str]] = Counter()
+        self.open = self._most_open = 0
         self.mood = "well"
         self.share = 0.0
         self.delay = 0.0
@@ -69,9 +73,23 @@ class Recorder:
         for rule in self._rules:
             draw = self._chance.random() if rule.chance else 0.0
             applies = rule.applies(stage, messages, self.open, draw) and rule.picks(address)
-            if applies and self._is_beyond(rule):
+            if applies and self._is_beyond(rule) and self._is_met(rule, address):
                 return rule
         return None
+
+    def opened(self, connection: int) -> None:
+        """Count an open connection, and note when there are more than ever."""
+        self.open += 1
+        if self.open > self._most_open:
+            self._most_open = self.open
+            self.note(connection, OPENED, "", f"220 {self.open}")
+
+    def _is_met(self, rule: Rule, address: str) -> bool:
+        """Tell whether a recipient has not met a rule often enough yet."""
+        if not rule.times:
+            return True
+        self._met[rule, address] += 1
+        return self._met[rule, address] <= rule.times
 
     def _is_beyond(self, rule: Rule) -> bool:
         """Tell whether a throttle has let enough pass in this window of time."""
@@ -114,13 +132,17 @@ class _Session:
         self._recipient = ""
         self._has_sender = False
         self._messages = 0
+        self._silent = False
 
     async def run(self) -> None:
         """Talk until the client leaves or is thrown out."""
         counted = self._client != ORDERS
-        self._recorder.open += counted
+        if counted:
+            self._recorder.opened(self._number)
         with suppress(OSError, asyncio.IncompleteReadError):
             await self._talk(counted)
+            if self._silent:
+                await self._reader.read()
         self._recorder.open -= counted
         self._writer.close()
 
@@ -149,6 +171,7 @@ class _Session:
         self._recorder.note(self._number, rule.stage, whom, rule.reply)
         if rule.reply:
             self._say(rule.reply)
+        self._silent = rule.silent
         return bool(rule.reply) and not rule.reply.startswith("421")
 
     async def _answer(self, line: str) -> bool:

@@ -22,7 +22,8 @@ _SLOWER = 0.7
 _FALL = 1 / 4
 """What stays of the rate at least at one step, and where nothing is accepted."""
 _JUST_BELOW = 0.95
-_RAISE = 1.05
+_FIRST_RAISE, _RAISE = 1.1, 1.05
+"""By how much a rate is raised until it is too high for the first time, and afterwards."""
 _RAISES = 9
 """Good raises in a row, for longer than a minute, after which the rate doubles each second."""
 _LOWEST = 0.1
@@ -224,8 +225,10 @@ class AdaptiveRate:
     def _raise(self, now: float) -> None:
         """Try a little more; after many that were good, double the rate each second."""
         rate, self._trial, self._raises = self.rate or inf, AnswerCount(now), self._raises + 1
+        self._return_to = rate
         if self._raises <= _RAISES:
-            self._enter("hold", _RAISE * rate, now)
+            untried = self._wait == _WAIT_SECONDS[0]
+            self._enter("hold", (_FIRST_RAISE if untried else _RAISE) * rate, now)
         else:
             self._wait = _WAIT_SECONDS[0]
             self._enter("rise", 2 * rate, now)

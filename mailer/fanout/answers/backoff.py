@@ -32,6 +32,7 @@ _PATIENCE_SECONDS = 30
 """How long releases and letters leave each other a turn that is not taken."""
 _PROBES_AT_MOST = 600
 """At five minutes each: two days."""
+_PROBES_IN_AN_HOUR = 15
 
 
 @dataclass(slots=True)
@@ -93,6 +94,10 @@ _NOTE_REFUSED = _by_dialect("""
     WHERE id = 1 AND probe_after IS NOT NULL
     RETURNING probes, {now} - refused_since AS refused_for
     """)
+_END_LONG = _by_dialect("""
+    UPDATE relay SET probe_after = NULL, probes = 0, refused_since = NULL, ended_at = {now}
+    WHERE id = 1 AND probe_after IS NOT NULL AND probes >= :long
+    """)
 _NOTE_RATE = _by_dialect("UPDATE relay SET rate = :rate, rate_at = {now} WHERE id = 1")
 _STATE = _by_dialect("""
     SELECT probe_after IS NOT NULL AS lasts, coalesce(probe_after <= {now}, false) AS probe_is_due,
@@ -147,6 +152,11 @@ def begin_by_connection(connection: Connection, *, permanent: bool) -> bool:
     values = {"first": _FIRST_WAIT_SECONDS * 1000, "permanent": permanent}
     statement = _BEGIN_BY_CONNECTION[connection.dialect.name]
     return bool(connection.execute(statement, values).rowcount)
+
+
+def end_long(connection: Connection) -> None:
+    """End the backoff if it has lasted for about an hour."""
+    connection.execute(_END_LONG[connection.dialect.name], {"long": _PROBES_IN_AN_HOUR})
 
 
 def claim_probe(session: Session, *, letter: bool, alone: bool) -> int | None:

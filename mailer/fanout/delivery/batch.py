@@ -70,7 +70,7 @@ class BatchRun:
         self._members = Members(context.recipients, claim, self._shared)
         self._following: NextMessage | None = None
         self._durable: asyncio.Future[Acknowledged] | None = None
-        self._probing = claim.probe
+        self._probing, self._probe_refused = claim.probe, False
         self._refused = False  # a refusal has to be durable before the next MAIL
         self._envelopes = Envelopes(self._answers)
 
@@ -161,7 +161,7 @@ class BatchRun:
     async def _end_probe(self, reply: Reply | None) -> None:
         """Note that the probe failed, if this is one and nothing was accepted."""
         if self._probing:
-            await self._shared.probe_failed(reply)
+            await self._shared.probe_failed(reply, recipient_refused=self._probe_refused)
 
     async def _send_all(self) -> None:
         """Go through the members in order; raises what `hand_over` does."""
@@ -180,7 +180,7 @@ class BatchRun:
                 await self._hand_back(pause_because=DOTS_UNANSWERED)
                 return
             if verdict is not ACCEPTED or self._shared.temporary_refusals.number:
-                await self._shared.count(mail.recipient, verdict)
+                await self._shared.count(mail.recipient, verdict, retry=self.claimed.retry)
         await (self._durable or self._record())
 
     async def _hand_over(self, mail: Mail) -> Verdict:
@@ -255,6 +255,7 @@ class BatchRun:
 
     def _note_probe(self, mail: Mail, verdict: Verdict) -> None:
         """Keep what a failed probe found: who was never tried is put off, which does not count."""
+        self._probe_refused = True
         if verdict.kind == "unanswered":
             self._note(mail, verdict)
         elif not self.claimed.retry:

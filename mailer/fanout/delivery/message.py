@@ -17,6 +17,7 @@ from mailer.fanout.answers.replies import Verdict
 from mailer.fanout.answers.send_rate import SendRate
 from mailer.fanout.database_thread import DatabaseThread
 from mailer.fanout.delivery.leases import Leases
+from mailer.fanout.probes import end_if_all_were_refused
 from mailer.mail.smtp import Mail, NotAscii, SmtpConnection
 from mailer.mail.smtp_protocol import Rejected, Reply, Stage, Unanswered
 
@@ -92,11 +93,16 @@ class DeliveryContext:
         if not await self.send_rate.permit():
             raise Halted
 
-    async def count(self, address: str, verdict: Verdict) -> None:
-        """Count a refusal of a recipient of a release; many in a row begin the relay backoff."""
+    async def count(self, address: str, verdict: Verdict, *, retry: bool) -> None:
+        """Count a refusal of a recipient of a release; many in a row begin the relay backoff.
+
+        A recipient who is refused at a retry is refused once more, which says nothing of the relay.
+        """
         if verdict.kind != "deferred":
             self.temporary_refusals.clear()
-        elif verdict is not replies.CONNECTION_LOST and self.temporary_refusals.add(address):
+        elif retry or verdict is replies.CONNECTION_LOST:
+            return
+        elif self.temporary_refusals.add(address):
             self.temporary_refusals.clear()
             if await self.database.run_statement(backoff.begin_by_answers):
                 self.relay_waits = True
@@ -116,10 +122,16 @@ class DeliveryContext:
             )
         return begun
 
-    async def probe_failed(self, reply: Reply | None) -> None:
-        """Note that a probe failed; after 15 minutes of 5yz, pause everything that is sending."""
+    async def probe_failed(self, reply: Reply | None, *, recipient_refused: bool = False) -> None:
+        """Note that a probe failed; after 15 minutes of 5yz, pause everything that is sending.
+
+        After an hour in which the relay answers, and refuses nobody but those whom it refused
+        before, the backoff ends: nobody else is held up by them.
+        """
         permanent = reply is not None and reply.permanent
         await self.database.run_in_session(partial(note_failed_probe, permanent=permanent))
+        if recipient_refused:
+            await self.database.run_in_session(end_if_all_were_refused)
 
 
 class Delivery:
