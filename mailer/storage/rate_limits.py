@@ -38,6 +38,7 @@ return 0
 # These keys keep their names: during a deploy, processes of both versions share them.
 PROCESSES = "mailer:pace:processes"
 SCHEDULE = "mailer:pace:schedule"
+_HELD = "mailer:pace:connections"
 
 SLICE_SECONDS = 0.1
 """How much time one booking covers, and how late one may be made without losing permits."""
@@ -51,6 +52,7 @@ _SCHEDULE_SCRIPT = """
 local step, name = ARGV[1], ARGV[2]
 local cost, slice, alive = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local spent, known = tonumber(ARGV[6]), tonumber(ARGV[7])
+local whole, open = tonumber(ARGV[8]), tonumber(ARGV[9])
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 
@@ -67,7 +69,30 @@ local live, before = math.max(1, #names), 0
 for _, other in ipairs(names) do
     if other < name then before = before + 1 end
 end
-if cost == 0 then return {live, before, 0, 0, 0} end
+
+-- A process counts as holding what it was granted last, or what it has still open beyond that: one
+-- that joins gets the rest, up to its share. A process of the version before says nothing, and
+-- counts as holding its share.
+local granted = 0
+if step == 'leave' then
+    redis.call('HDEL', KEYS[3], name)
+elseif whole > 0 then
+    local others, alive_names, unsaid = 0, {}, math.floor(whole / live)
+    for _, other in ipairs(names) do
+        alive_names[other] = true
+        if other ~= name then
+            others = others + tonumber(redis.call('HGET', KEYS[3], other) or unsaid)
+        end
+    end
+    for _, other in ipairs(redis.call('HKEYS', KEYS[3])) do
+        if not alive_names[other] then redis.call('HDEL', KEYS[3], other) end
+    end
+    local share = unsaid + (before < whole % live and 1 or 0)
+    granted = math.max(live > whole and 1 or 0, math.min(share, whole - others))
+    redis.call('HSET', KEYS[3], name, math.max(granted, open))
+    redis.call('PEXPIRE', KEYS[3], alive / 1000)
+end
+if cost == 0 then return {live, before, 0, 0, 0, granted} end
 
 local start = math.max(tonumber(redis.call('GET', KEYS[2]) or 0), known, now - slice)
 start = math.min(start + spent * cost, now + 60000000 + live * math.max(cost, slice))
@@ -76,7 +101,7 @@ if step == 'take' then permits = math.max(1, math.floor(slice / cost / live)) en
 local free = start + permits * cost
 redis.call('SET', KEYS[2], string.format('%.0f', free),
            'PX', string.format('%.0f', math.max(0, free - now) / 1000 + 60000))
-return {live, before, permits, start - now, free}
+return {live, before, permits, start - now, free, granted}
 """
 
 
@@ -162,6 +187,8 @@ class Permit:
     permits: int
     seconds: float
     """How long to wait until the permits are valid; below 0 if that time has passed."""
+    connections: int
+    """How many it may hold: its share, or what is left of the limit; 0 if there is no limit."""
 
 
 class SharedRateLimit:
@@ -171,13 +198,20 @@ class SharedRateLimit:
     `take` books a slice from there on, so processes are served in order, every call gets a permit,
     and one message a minute works as well as thousands a second. A window of time, as for sign-ups,
     would let all its messages leave at once. Every call is one round trip, or raises RedisError.
+
+    Connections are divided evenly; a process that joins gets those that others no longer hold.
     """
 
-    def __init__(self, redis_url: str, messages_a_second: float | None) -> None:
+    def __init__(
+        self, redis_url: str, messages_a_second: float | None, connections: int | None = None
+    ) -> None:
         self._script = quick_connection(redis_url).register_script(_SCHEDULE_SCRIPT)
         self._name = uuid4().hex
         self.messages_a_second = messages_a_second
         self._known = 0
+        self._connections = connections or 0
+        self.open = 0
+        """How many connections this process has open now."""
 
     def heartbeat(self, spent: int) -> Permit:
         """Keep this process's share, and book `spent` messages that left without a permit."""
@@ -195,8 +229,11 @@ class SharedRateLimit:
         cost = 1_000_000 / self.messages_a_second if self.messages_a_second else 0.0
         slice_, alive = int(SLICE_SECONDS * 1_000_000), ALIVE_SECONDS * 1_000_000
         answer = self._script(
-            keys=[PROCESSES, SCHEDULE],
-            args=[step, self._name, cost, slice_, alive, spent, self._known],
+            keys=[PROCESSES, SCHEDULE, _HELD],
+            args=[
+                *(step, self._name, cost, slice_, alive, spent, self._known),
+                *(self._connections, self.open),
+            ],
         )
-        processes, before, permits, wait, self._known = cast("list[int]", answer)
-        return Permit(processes, before, permits, wait / 1_000_000)
+        processes, before, permits, wait, self._known, connections = cast("list[int]", answer)
+        return Permit(processes, before, permits, wait / 1_000_000, connections)

@@ -283,6 +283,8 @@ _LEAVING = (
     Row(
         *(77, "19", "200 leave, and the database is frozen for 60 s then"),
         leaving.leave_and_freeze_the_database,
+        # A lease is lost for each connection that had a message on its way.
+        copies=2,
         followers=3_000,
         watched=60,
         timed=False,

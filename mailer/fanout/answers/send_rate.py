@@ -43,7 +43,9 @@ class SendRate:
         self._rate: float | None = None
         self._shared: SharedRateLimit | None = None
         if settings.redis_url:
-            self._shared = SharedRateLimit(settings.redis_url, self._limit)
+            self._shared = SharedRateLimit(
+                settings.redis_url, self._limit, settings.relay_connections
+            )
             self._exchange = SharedAdaptiveRate(settings.redis_url)
         self._untold, self._slow_starts, self._knows_rate = Answers(), 0, False
         self._alone = self._shared is None
@@ -183,22 +185,29 @@ class SendRate:
 
     @property
     def connections(self) -> int:
-        """How many SMTP connections this process may hold right now, at least one."""
+        """How many SMTP connections this process may hold right now."""
         return self.connections_beside(0)
 
     def connections_beside(self, silent: int) -> int:
         """Return how many it may hold if some are silent: each may have another in its place.
 
-        All processes together exceed the limit if there are more processes than that, and for
-        the second or so until the others have heard of a new one and closed connections.
+        None until Redis has said how many, or while others still hold what is to be its share. All
+        processes together exceed the limit only if there are more processes than that.
         """
         own, whole = self._settings.connections, self._settings.relay_connections
         most = own + min(silent, own)
         if whole is None:
             return most
         if self._share is None:
-            return min(most, whole) if self._alone else 1
-        return min(most, share(whole, self._share.processes, self._share.before))
+            return min(most, whole) if self._alone else 0
+        granted = self._share.connections
+        # In place of silent ones all but one are taken: a letter must not wait for them.
+        return min(most, max(min(own, granted), granted - 1))
+
+    def note_open(self, connections: int) -> None:
+        """Note how many connections are open now, for the other processes to hear of."""
+        if self._shared is not None:
+            self._shared.open = connections
 
     def _set(self, rate: float | None) -> None:
         """Keep to a rate; log when messages begin to be held back, and when they no longer are."""
@@ -258,11 +267,3 @@ class SendRate:
         """Return a limiter at this process's share of the limit, after what is booked already."""
         processes = self._share.processes if self._share else 1
         return RateLimiter((self._limit or inf) / processes, max(time.monotonic(), self._good_from))
-
-
-def share(whole: int, processes: int, before: int) -> int:
-    """Return one process's share, at least 1; the remainder goes to the first processes.
-
-    `before` is the number of processes that come before this one.
-    """
-    return max(1, whole // processes + (before < whole % processes))

@@ -113,7 +113,7 @@ class ConnectionPool:
             if not self._busy or time.monotonic() >= self._next_look:
                 await self._look()
             await self._fill()
-            if not self._busy and not self._work.is_preparing:
+            if not (self._busy or self._work.is_preparing or self._waits_for_connections):
                 break
             await self._housekeeping()
             await self._collect(await self._wait_for_some())
@@ -182,6 +182,11 @@ class ConnectionPool:
         task.add_done_callback(lambda _: self._something_ended.set())
         self._busy[task] = delivery, run
 
+    @property
+    def _waits_for_connections(self) -> bool:
+        """Whether something waits, and other processes hold all connections for the moment."""
+        return self._work.is_waiting and not self._backoff.lasts and self._allowed() == 0
+
     def _connections(self) -> int:
         """Return how many connections may be used now."""
         now = time.monotonic()
@@ -190,6 +195,7 @@ class ConnectionPool:
 
     def _allowed(self) -> int:
         """Return how many connections the limits allow, with another for each silent one."""
+        self._context.send_rate.note_open(len(self._busy) + len(self._idle))
         own = self._context.send_rate.connections
         silent = sum(delivery.is_silent(beside=own) for delivery, _ in self._busy.values())
         return self._context.send_rate.connections_beside(silent)
