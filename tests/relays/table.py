@@ -199,7 +199,9 @@ def _throttle(number: int, name: str, rule: Rule, watched: float, **more: Any) -
     """A relay that takes so many messages a second, and refuses more."""
     name = f"takes {name}, `{rule.reply}` to others at {rule.stage}"
     takes = rule.beyond / rule.seconds
-    values = {"play": stories.throttle, "case": "R5", "followers": int(1.3 * takes * watched)}
+    # More than it takes, since whom it refuses is tried again after five minutes.
+    followers = int(1.1 * takes * watched) + 2_000
+    values = {"play": stories.throttle, "case": "R5", "followers": followers}
     own = {"rules": (rule,), "takes": takes, "watched": watched, "timed": False}
     return Row(number, name=name, **{**values, **own, **more})
 
@@ -226,7 +228,7 @@ _THROTTLES = (
             relay_class=LimitedPostfix,
             takes=10,
             watched=180,
-            followers=2_400,
+            followers=4_000,
             timed=False,
         )
         for number, case, limit in (
