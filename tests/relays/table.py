@@ -226,7 +226,8 @@ _THROTTLES = (
             *(number, case, f"Postfix, `{limit} = 50` in 5 seconds", stories.throttle),
             limits=f"{_FIVE_SECONDS}{limit} = 50\n",
             relay_class=LimitedPostfix,
-            takes=10,
+            # Postfix counts anew once more than five whole seconds have passed: after six.
+            takes=50 / 6,
             watched=180,
             followers=4_000,
             timed=False,

@@ -149,7 +149,7 @@ async def _story(running: World, draw: random.Random, plan: Plan) -> Ending:
 
 async def _end(running: World, release_id: int, looks: Looks) -> str | None:
     """Resume a release until it is done, or return why that does not come."""
-    resumes, sweeps = 0, _SWEEPS_AT_MOST
+    resumes, resumed, sweeps = 0, 0.0, _SWEEPS_AT_MOST
     while (state := looks.look().state) != "done":
         if state == "paused":
             if resumes == _RESUMES:
@@ -158,7 +158,9 @@ async def _end(running: World, release_id: int, looks: Looks) -> str | None:
             if resumes == _RESUMES:
                 running.relay.heal()
             running.room.resume(release_id)
-        if running.clock.seconds > _ENDS_WITHIN_SECONDS or running.sweeps > 2 * _SWEEPS_AT_MOST:
+            resumed = running.clock.seconds
+        late = running.clock.seconds > resumed + _ENDS_WITHIN_SECONDS
+        if late or running.sweeps > 2 * _SWEEPS_AT_MOST:
             return "it does not end"
         if running.sweeps > sweeps:
             sweeps *= 2

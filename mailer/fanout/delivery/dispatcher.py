@@ -214,7 +214,9 @@ class ConnectionPool:
         if len(self._busy) < connections and not self._work.is_waiting:
             self._use_idle_connections()
         self._context.over_share = len(self._busy) > connections
-        while self._idle and len(self._busy) + len(self._idle) > connections:
+        # Those in place of silent ones stay open when these are answered: they may be so again.
+        most = self._context.send_rate.connections_beside(self._context.settings.connections)
+        while self._idle and len(self._busy) + len(self._idle) > most:
             await self._idle.pop().quit()
         if self._work.is_waiting and not self._backoff.lasts:
             await self._work.wake_another()
