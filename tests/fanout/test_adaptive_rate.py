@@ -164,7 +164,7 @@ def test_a_rate_limiter_gives_no_permits_for_an_idle_time() -> None:
         (Bucket, (20, 40), 600),
         (Relay, (500, 1), 150),
         (Relay, (500, 5), 150),
-        (Relay, (500, 60), 150),
+        (Relay, (500, 60), 600),
         (Bucket, (500, 1_000), 150),
         # A minute of the relay's may begin at any moment.
         *((Relay, (0.5, 60, phase), 1_200) for phase in range(0, 60, 10)),
@@ -215,6 +215,13 @@ def test_full_speed_comes_back_when_the_throttling_ends(rate: int, window: int) 
     sender = Sender(Relay(rate, window), changes=[(100, 10**9)])
     sender.run(until=300, answers=150_000)
     assert True in sender.full[100:]
+
+
+@pytest.mark.parametrize("seconds", [1, 2, 3, 5])
+def test_a_relay_that_was_overloaded_for_some_seconds_soon_gets_all_again(seconds: int) -> None:
+    sender = Sender(Relay(10**9, 1), changes=[(5, 0), (5 + seconds, 10**9)])
+    sender.run(until=60)
+    assert sum(sender.accepted[40:60]) >= 0.95 * FULL_SPEED * 20
 
 
 @pytest.mark.parametrize("greylisted", [0.05, 0.2, 0.5, 0.8])

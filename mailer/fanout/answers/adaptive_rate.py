@@ -22,8 +22,8 @@ _SLOWER = 0.7
 _FALL = 1 / 4
 """What stays of the rate at least at one step, and where nothing is accepted."""
 _JUST_BELOW = 0.95
-_FIRST_RAISE, _RAISE = 1.1, 1.05
-"""By how much a rate is raised until it is too high for the first time, and afterwards."""
+_FIRST_RAISE, _FIRST_RAISE_IF_SLOW, _RAISE = 1.5, 1.1, 1.05
+"""Until a raise fails, the relay may have been overloaded for a moment, and not throttle at all."""
 _RAISES = 9
 """Good raises in a row, for longer than a minute, after which the rate doubles each second."""
 _LOWEST = 0.1
@@ -71,6 +71,7 @@ class AdaptiveRate:
         self._last_accepted, self._blocked = 0.0, False
         # Of a rate that is held: the answers of this trial, and how many raises it has had.
         self._trial, self._raises = AnswerCount(), 0
+        self._failed = False
         self._raise_at, self._wait = 0.0, _WAIT_SECONDS[0]
 
     def answered(self, now: float, *, accepted: int, throttled: int, number: int = 1) -> None:
@@ -215,6 +216,7 @@ class AdaptiveRate:
         if suddenly or (over and trial.exceeds(self._expected, _RISEN)):
             if self._raises:
                 self._wait = min(2 * self._wait, _WAIT_SECONDS[1])
+                self._failed = True
             self._experiment(now)
         elif over and now >= self._raise_at:
             self._raise(now)
@@ -227,10 +229,10 @@ class AdaptiveRate:
         rate, self._trial, self._raises = self.rate or inf, AnswerCount(now), self._raises + 1
         self._return_to = rate
         if self._raises <= _RAISES:
-            untried = self._wait == _WAIT_SECONDS[0]
-            self._enter("hold", (_FIRST_RAISE if untried else _RAISE) * rate, now)
+            first = _FIRST_RAISE if rate > ENOUGH / _SECOND else _FIRST_RAISE_IF_SLOW
+            self._enter("hold", (_RAISE if self._failed else first) * rate, now)
         else:
-            self._wait = _WAIT_SECONDS[0]
+            self._wait, self._failed = _WAIT_SECONDS[0], False
             self._enter("rise", 2 * rate, now)
 
     def _go_on_rising(self, now: float) -> None:
