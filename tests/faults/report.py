@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Self
@@ -38,6 +39,8 @@ class Finding:
     most: int = 0
     resumed: list[float] = field(default_factory=list)
     remark: str = ""
+    commit: str = ""
+    """What was tried: rows may be tried again one at a time."""
 
     @classmethod
     def of(cls, fault: Fault, database: str, seed: str) -> Self:
@@ -49,6 +52,7 @@ class Finding:
             database=database,
             bound=fault.bound.formula,
             seed=seed,
+            commit=circumstances()["commit"],
         )
 
     def after(self, fault: Fault, trial: Trial, count: Count) -> Self:
@@ -111,9 +115,15 @@ def write_page() -> None:
             lease=QUICK["MAILER_LEASE_SECONDS"],
             sweep=QUICK["MAILER_SWEEP_SECONDS"],
             connections=CONNECTIONS,
-            **circumstances(),
+            **{**circumstances(), "commit": _commits(findings)},
         )
     )
+
+
+def _commits(findings: list[Finding]) -> str:
+    """Name the commits that were tried, those of most trials first."""
+    numbers = Counter(finding.commit for finding in findings).most_common()
+    return ", ".join(f"`{commit}` ({number} trials)" for commit, number in numbers)
 
 
 def _verdict(findings: list[Finding]) -> str:
@@ -129,7 +139,7 @@ Written by `make faults`; do not edit. It breaks real processes while releases g
 receipt throughout (unless it balances every time, the run fails), and counts messages at the relay,
 which records each before it answers.
 
-**{times:,} injections, {messages} messages, {lost} lost. {verdict}** {date}, commit `{commit}`,
+**{times:,} injections, {messages} messages, {lost} lost. {verdict}** {date}, commit {commit},
 {machine}; {versions}; PostgreSQL with `fsync = on`.
 
 Leases last {lease} s and the sweep runs every {sweep} s; the defaults are 60 and 10. After a kill,
