@@ -197,11 +197,17 @@ class Suite:
         )
 
     def reaching(self, mutant: Mutant) -> list[str]:
-        """Return the tests that reach a line, the quick files first, for about two minutes."""
+        """Return the tests that reach a line, the quick files first, for about two minutes.
+
+        What a fixture reaches is recorded for the first test that asks for it, and may be shared by
+        all tests of that file.
+        """
         lines = self._data.contexts_by_lineno(str(ROOT / mutant.path))
         found: list[str] = next((lines[one] for one in mutant.lines if lines.get(one)), [])
+        reached = {one.rpartition("|")[0] for one in found if one}
+        shared = {one.partition("::")[0] for one in found if one.endswith("|setup")}
         files: defaultdict[str, list[str]] = defaultdict(list)
-        for name in {one.rpartition("|")[0] for one in found if one}:
+        for name in reached | {one for one in self._seconds if one.partition("::")[0] in shared}:
             files[name.partition("::")[0]].append(name)
         chosen: list[str] = []
         seconds = 0.0

@@ -19,7 +19,7 @@ STORY: dict[str, Any] = {"title": "Skuta er hjemme", "body_html": "<p>Ved kai.</
 
 def publish(room: PressRoom, reference: str, **changes: Any) -> int:
     """Publish the story under a reference, not to be sent again."""
-    return room.publish(reference=reference, again=False, **{**STORY, **changes})
+    return room.publish(reference=reference, **{"again": False, **STORY, **changes})
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,12 @@ def test_what_differs_or_is_asked_for_is_published(
     publish(room, "a")
     room.publish(reference="b", **{"again": False, **STORY, **changes})
     assert len(room.rows(Release)) == 2
+
+
+def test_what_was_asked_for_again_is_not_sent_a_third_time(room: PressRoom) -> None:
+    publish(room, "a", again=True)
+    with pytest.raises(PublishedAlready):
+        publish(room, "b")
 
 
 def test_the_same_call_again_is_the_same_release_with_and_without_again(room: PressRoom) -> None:

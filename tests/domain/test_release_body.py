@@ -141,6 +141,14 @@ def test_what_is_refused_in_the_text_is_listed() -> None:
         assert found in problems["body_html"]
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["https://oya.example/?id=1&side=2", "http://oya.example:8080/a/b;c#d", "https://ø.no/"],
+)
+def test_a_web_address_stays_as_it_is(address: str) -> None:
+    assert ReleaseBody.read(release(web_url=address)).web_url == address
+
+
 def test_a_title_may_have_255_characters() -> None:
     assert ReleaseBody.read(release(title="å" * 255)).title == "å" * 255
 

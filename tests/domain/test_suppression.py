@@ -97,6 +97,15 @@ def test_refusals_of_every_release_count_for_the_day(room: PressRoom) -> None:
     assert suppressed(room) == set()
 
 
+def test_many_of_a_domain_who_are_refused_on_different_days_are_dead(room: PressRoom) -> None:
+    people = [f"reader{one}@small.example" for one in range(22)]
+    room.add_followers(*people)
+    for number, one in enumerate(people):
+        for hours in (100, 1):
+            refuse(room, one, hours=30 * number + hours)
+    assert suppressed(room) == set(people)
+
+
 def test_midnight_does_not_part_a_day(room: PressRoom) -> None:
     people = [f"reader{one}@down.example" for one in range(38)]
     room.add_followers(*people)

@@ -33,7 +33,6 @@ def stop(publisher: Publisher, release_id: int) -> Release:
             raise Conflict("This release is done: everyone who should have it has it.")
         if release.state != "stopped":
             release.state = "stopping"
-            session.flush()
             finish_if_complete(session, release.id)
     return release
 
