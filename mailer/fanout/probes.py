@@ -29,10 +29,7 @@ def something_to_probe_with(session: Session) -> bool:
 
 
 def end_if_all_were_refused(session: Session) -> None:
-    """End the relay backoff if it has lasted for an hour, and nobody waits whom it only holds up.
-
-    That is: no letter is due, and no recipient was never tried.
-    """
+    """End the relay backoff after an hour if it helps no letter, and no recipient never tried."""
     here = {"here": identity(session.connection())}
     batch = exists().where(Batch.release_id == Release.id, Batch.kind == "first", *FREE)
     untried = session.scalar(select(Release.id).where(*MAY_BE_SENT, batch).limit(1), here)

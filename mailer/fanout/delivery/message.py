@@ -125,8 +125,8 @@ class DeliveryContext:
     async def probe_failed(self, reply: Reply | None, *, recipient_refused: bool = False) -> None:
         """Note that a probe failed; after 15 minutes of 5yz, pause everything that is sending.
 
-        After an hour in which the relay answers, and refuses nobody but those whom it refused
-        before, the backoff ends: nobody else is held up by them.
+        After an hour in which the relay answers, and refuses only recipients that it refused
+        before, the backoff ends: it would hold up the others for them.
         """
         permanent = reply is not None and reply.permanent
         await self.database.run_in_session(partial(note_failed_probe, permanent=permanent))
