@@ -22,12 +22,15 @@ for index, name in ipairs(names) do
     end
 end
 if ARGV[1] == '1' then
-    if ARGV[2] ~= '' and found[4] == 0 then redis.call('HSET', KEYS[1], 'rate', ARGV[2]) end
+    if ARGV[2] ~= '' and found[4] == 0 then
+        redis.call('HSET', KEYS[1], 'rate', ARGV[2], 'rising', ARGV[8])
+    end
 elseif tonumber(ARGV[6]) > 0 then
     -- Until the process that sets the rate hears of the slow start.
-    redis.call('HSET', KEYS[1], 'rate', '1')
+    redis.call('HSET', KEYS[1], 'rate', '1', 'rising', '1')
 end
 redis.call('EXPIRE', KEYS[1], ARGV[7])
+table.insert(found, redis.call('HGET', KEYS[1], 'rising') or '0')
 table.insert(found, redis.call('HGET', KEYS[1], 'rate') or '0')
 return found
 """
@@ -55,6 +58,8 @@ class SharedRate(NamedTuple):
     """What was answered to other processes, for the one that sets the rate."""
     slow_starts: int
     """How often others asked to begin slowly."""
+    rising: bool
+    """Whether the rate is on its way up, and not one that an experiment has found."""
     rate: float | None
     """Messages a second of all processes together; None if nothing is held back."""
 
@@ -69,18 +74,26 @@ class SharedAdaptiveRate:
         """Take what was answered to the others, and leave the rate as it is; raises RedisError."""
         return self._run(sets=True, rate="")
 
-    def set(self, rate: float | None) -> SharedRate:
+    def set(self, rate: float | None, *, rising: bool) -> SharedRate:
         """Set the rate, and take what was answered to the others; raises RedisError."""
-        return self._run(sets=True, rate=repr(rate or 0.0))
+        return self._run(sets=True, rate=repr(rate or 0.0), rising=rising)
 
     def tell(self, answers: Answers, slow_starts: int) -> SharedRate:
         """Tell what was answered here to the process that sets the rate; raises RedisError."""
         return self._run(sets=False, answers=answers, slow_starts=slow_starts)
 
     def _run(
-        self, *, sets: bool, rate: str = "", answers: Answers = _NONE, slow_starts: int = 0
+        self,
+        *,
+        sets: bool,
+        rate: str = "",
+        rising: bool = False,
+        answers: Answers = _NONE,
+        slow_starts: int = 0,
     ) -> SharedRate:
         arguments: list[int | str] = [int(sets), rate, *answers, slow_starts, _KEPT_SECONDS]
-        *counts, kept = cast("list[int | bytes]", self._script(keys=[_KEY], args=arguments))
-        number, accepted, throttled, others_slow = map(int, counts)
-        return SharedRate(Answers(number, accepted, throttled), others_slow, float(kept) or None)
+        found = self._script(keys=[_KEY], args=[*arguments, int(rising)])
+        *counts, kept = cast("list[int | bytes]", found)
+        number, accepted, throttled, others_slow, rises = map(int, counts)
+        told = Answers(number, accepted, throttled)
+        return SharedRate(told, others_slow, rises > 0, float(kept) or None)

@@ -298,6 +298,30 @@ def test_a_slow_start_is_one_for_all_processes(redis: Redis) -> None:
     asyncio.run(begin_slowly())
 
 
+def test_a_process_that_joins_a_slow_start_goes_on_rising(redis: Redis) -> None:
+    async def join() -> None:
+        processes = [paced(redis.url)]
+        chores = [asyncio.create_task(processes[0].run())]
+        await until(lambda: processes[0].connections > 0)
+        processes[0].slow_start()
+        # One of them is the first by name, and sets the rate from then on.
+        for _ in range(5):
+            await asyncio.sleep(0.3)
+            processes.append(paced(redis.url))
+            chores.append(asyncio.create_task(processes[-1].run()))
+
+        def rises() -> bool:
+            for one in processes:
+                one.answered(accepted=True, throttled=False)
+            return any((one.adaptive or 0) > 4 for one in processes)
+
+        await until(rises)
+        for chore in chores:
+            await ended(chore)
+
+    asyncio.run(join())
+
+
 async def until(condition: Callable[[], bool]) -> None:
     """Wait until something is so, while the event loop goes on."""
     async with asyncio.timeout(120):

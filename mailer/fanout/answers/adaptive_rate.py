@@ -24,6 +24,8 @@ _FALL = 1 / 4
 _JUST_BELOW = 0.95
 _FIRST_RAISE, _FIRST_RAISE_IF_SLOW, _RAISE = 1.5, 1.1, 1.05
 """Until a raise fails, the relay may have been overloaded for a moment, and not throttle at all."""
+_FAST = 50.0
+"""Messages a second from which too high a rate is noticed before much is refused."""
 _RAISES = 9
 """Good raises in a row, for longer than a minute, after which the rate doubles each second."""
 _LOWEST = 0.1
@@ -89,10 +91,18 @@ class AdaptiveRate:
         """Count messages that left by a permit of another limiter, at the same rate."""
         self._count.booked += number
 
-    def take_over(self, rate: float, now: float) -> None:
-        """Begin at a rate that another process has found."""
+    @property
+    def is_rising(self) -> bool:
+        """Whether the rate is on its way up, and not one that an experiment has found."""
+        return self._phase == "rise"
+
+    def take_over(self, rate: float, now: float, *, rising: bool = False) -> None:
+        """Begin at a rate that another process has found, or at which it was on its way up."""
         self._return_to = rate
-        self._hold(now)
+        if rising:
+            self._enter("rise", rate, now)
+        else:
+            self._hold(now)
 
     def slow_start(self, now: float) -> None:
         """Begin at one message a second after a relay backoff, and rise from there."""
@@ -229,7 +239,7 @@ class AdaptiveRate:
         rate, self._trial, self._raises = self.rate or inf, AnswerCount(now), self._raises + 1
         self._return_to = rate
         if self._raises <= _RAISES:
-            first = _FIRST_RAISE if rate > ENOUGH / _SECOND else _FIRST_RAISE_IF_SLOW
+            first = _FIRST_RAISE if rate > _FAST else _FIRST_RAISE_IF_SLOW
             self._enter("hold", (_RAISE if self._failed else first) * rate, now)
         else:
             self._wait, self._failed = _WAIT_SECONDS[0], False

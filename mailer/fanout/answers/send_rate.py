@@ -160,7 +160,8 @@ class SendRate:
             self._adaptive = AdaptiveRate(self._limit)
             call = partial(self._exchange.tell, untold, slow_starts)
         elif self._knows_rate:
-            call = partial(self._exchange.set, self._adaptive.rate)
+            rising = self._adaptive.is_rising
+            call = partial(self._exchange.set, self._adaptive.rate, rising=rising)
         else:
             call = partial(self._exchange.ask)
         try:
@@ -176,7 +177,7 @@ class SendRate:
         """Adapt the rate to what was answered to other processes, and told by this one before."""
         now, answers = time.monotonic(), found.others.plus(untold)
         if not self._knows_rate and found.rate is not None and self._adaptive.rate is None:
-            self._adaptive.take_over(found.rate, now)
+            self._adaptive.take_over(found.rate, now, rising=found.rising)
         if found.slow_starts:
             self._adaptive.slow_start(now)
         if answers.number:
