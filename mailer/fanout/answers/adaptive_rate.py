@@ -236,8 +236,10 @@ class AdaptiveRate:
 
     def _raise(self, now: float) -> None:
         """Try a little more; after many that were good, double the rate each second."""
-        rate, self._trial, self._raises = self.rate or inf, AnswerCount(now), self._raises + 1
-        self._return_to = rate
+        rate, clean = self.rate or inf, not self._trial.throttled
+        self._trial, self._raises = AnswerCount(now), self._raises + 1
+        # At a rate a little too high, the share that a trial tolerates would be refused for ever.
+        self._return_to = rate if clean else self._return_to
         if self._raises <= _RAISES:
             first = _FIRST_RAISE if rate > _FAST else _FIRST_RAISE_IF_SLOW
             self._enter("hold", (_RAISE if self._failed else first) * rate, now)
