@@ -93,12 +93,17 @@ class Row:
     @property
     def least_taken(self) -> float:
         """How much of what a throttle takes it has to be sent at least."""
-        return 0.6 if self.takes < 1 else 0.85
+        return 0.6 if self._is_slow else 0.85
 
     @property
     def most_throttled(self) -> float:
         """Which share of the answers after the first minute may be a throttle's."""
-        return 0.1 if self.takes < 1 else 0.05
+        return 0.1 if self._is_slow else 0.05
+
+    @property
+    def _is_slow(self) -> bool:
+        """Whether a throttle takes one message in some seconds, and not some in a minute."""
+        return self.takes < 1 and all(rule.beyond == 1 for rule in self.rules)
 
     def bound(self, plain: float, sick: int) -> float:
         """Give the seconds that the release may take."""
