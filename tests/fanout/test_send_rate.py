@@ -216,6 +216,23 @@ def test_a_process_holds_no_connection_until_it_has_heard_of_the_others(redis: R
     assert asyncio.run(hear()) == (0, 10)
 
 
+def test_a_process_that_was_granted_none_sends_when_redis_goes_away(redis: Redis) -> None:
+    async def lose_redis() -> list[int]:
+        other = SharedRateLimit(redis.url, None, 10)
+        other.open = 10
+        other.heartbeat(0)
+        send_rate = paced(redis.url, relay_connections="10")
+        chore = asyncio.create_task(send_rate.run())
+        await asyncio.to_thread(eventually, lambda: other.heartbeat(0).processes > 1)
+        granted = [send_rate.connections]
+        redis.stop()
+        await asyncio.to_thread(eventually, lambda: send_rate.connections > 0)
+        await ended(chore)
+        return [*granted, send_rate.connections]
+
+    assert asyncio.run(lose_redis())[0] == 0
+
+
 def test_with_redis_away_from_the_start_it_holds_what_it_may_alone() -> None:
     async def hear() -> int:
         send_rate = paced(f"redis://127.0.0.1:{free_port()}/0", relay_connections="10")

@@ -201,7 +201,8 @@ class SendRate:
             return most
         if self._share is None:
             return min(most, whole) if self._alone else 0
-        granted = self._share.connections
+        # While Redis is away, a process that was granted none yet must not wait for it.
+        granted = max(self._share.connections, int(self._alone))
         # In place of silent ones all but one are taken: a letter must not wait for them.
         return min(most, max(min(own, granted), granted - 1))
 

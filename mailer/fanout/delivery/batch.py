@@ -255,7 +255,7 @@ class BatchRun:
 
     def _note_probe(self, mail: Mail, verdict: Verdict) -> None:
         """Keep what a failed probe found: who was never tried is put off, which does not count."""
-        self._probe_refused = True
+        self._probe_refused = verdict.kind != "unanswered"
         if verdict.kind == "unanswered":
             self._note(mail, verdict)
         elif not self.claimed.retry:
