@@ -91,6 +91,12 @@ class Row:
         return by_rule or (not enhanced and bool(self.sick and re.search(self.sick, address)))
 
     @property
+    def most_connections(self) -> int:
+        """How many connections may be open: some are silent, and each has another beside it."""
+        limit = self.settings.get("MAILER_RELAY_CONNECTIONS")
+        return int(limit) if limit else 2 * self.connections * self.workers
+
+    @property
     def least_taken(self) -> float:
         """How much of what a throttle takes it has to be sent at least."""
         return 0.6 if self._is_slow else 0.85
@@ -109,7 +115,8 @@ class Row:
         """Give the seconds that the release may take."""
         few = 0 < sick < FEW * self.size
         more = (SECONDS_OF_FEW if few else SECONDS) + self.beside
-        return plain * FACTOR + more + sick * self.silence / (self.connections * self.workers)
+        usual = min(self.connections * self.workers, self.most_connections)
+        return plain * FACTOR + more + sick * self.silence / usual
 
     def __str__(self) -> str:
         words = re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")

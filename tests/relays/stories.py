@@ -54,9 +54,8 @@ def stop_while_all_is_well(trial: RelayTrial) -> Measured:
 def keep_silent(trial: RelayTrial) -> Measured:
     """Publish while the relay says nothing to some, and count its connections."""
     measured = misbehave_throughout(trial)
-    most, connections = trial.most_open(), trial.row.connections * trial.row.workers
-    limit = int(trial.row.settings.get("MAILER_RELAY_CONNECTIONS", 2 * connections))
-    assert most <= limit, f"{most} connections were open"
+    most = trial.most_open()
+    assert most <= trial.row.most_connections, f"{most} connections were open"
     return replace(measured, remark=f"{most} connections at most")
 
 

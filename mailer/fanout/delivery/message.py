@@ -141,6 +141,7 @@ class Delivery:
         self._context = context
         self.connection: SmtpConnection | None = None
         self._waiting: tuple[float, int] | None = None
+        self._is_quick = True
 
     def is_silent(self, *, beside: int = 0) -> bool:
         """Tell whether the relay is silent here for 5 seconds, beside so many answers elsewhere."""
@@ -201,8 +202,13 @@ class Delivery:
         return self.connection
 
     def sends_ahead(self, mail: Mail) -> bool:
-        """Tell whether the envelope of a message may leave with the dot before it."""
-        return self.connection is not None and self.connection.sends_ahead(mail)
+        """Tell whether the envelope of a message may leave with the dot before it.
+
+        Behind a dot that is answered late it saves nothing; and if its recipient leaves meanwhile,
+        it costs the connection.
+        """
+        connection = self.connection
+        return self._is_quick and connection is not None and connection.sends_ahead(mail)
 
     def drop(self) -> None:
         """Close the connection at once; the relay forgets a message whose dot did not leave."""
@@ -242,6 +248,7 @@ class Delivery:
         following = await permission.before_content()
         self._waits()
         reply = await connection.content(mail, following)
+        self._is_quick = not self.is_silent()
         self._answered("dot", reply)
         return reply
 
