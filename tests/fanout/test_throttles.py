@@ -50,6 +50,8 @@ class Throttle:
     takes: Callable[[float], float]
     """How many in a window that begins so many seconds after the release."""
     window: float = 1.0
+    passed: float = 0.0
+    """How many seconds of the first window have passed at the release."""
     sick: Callable[[str], bool] = lambda _: False
     """Whom the relay puts off for a reason of their own, with the same reply at RCPT."""
     clock: VirtualClock | None = None
@@ -73,10 +75,10 @@ class Throttle:
             return Answer(self.reply)
         if stage != self.stage:
             return None
-        if (number := int(self.seconds // self.window)) != self._number:
+        if (number := int((self.seconds + self.passed) // self.window)) != self._number:
             self._number, self._taken = number, 0
         self._taken += 1
-        if self._taken <= self.takes(number * self.window):
+        if self._taken <= self.takes(number * self.window - self.passed):
             return None
         self.refused.append(self.seconds)
         return Answer(self.reply)
@@ -116,17 +118,31 @@ def test_a_throttle_gets_nearly_what_it_takes_and_refuses_little(
     number, window, watched = RATES[rate]
     throttled = Throttle(stage, reply, steady(number), window)
 
-    # More than a hundred refused in a row begin the relay backoff, which ends with the next window.
-    since = FIRST_MINUTE + (window if stage != "mail" else 0)
-
     async def story(sending: Sending) -> None:
-        got, refused = await throttle(sending, throttled, since=since, until=since + watched)
+        since, until = FIRST_MINUTE, FIRST_MINUTE + watched
+        got, refused = await throttle(sending, throttled, since=since, until=until)
         assert got >= 0.85
         assert refused <= 0.05
 
     # Besides, as many as can be refused before the throttle is found.
     followers = people(int(1.1 * number / window * (FIRST_MINUTE + watched)) + 2_000)
     playing(throttled, followers, story, workers)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["mail", "rcpt", "dot"])
+@pytest.mark.parametrize("passed", [15, 30, 45])
+def test_a_release_in_the_middle_of_a_relays_minute_does_not_mislead_about_it(
+    playing: Playing, passed: int, stage: Stage
+) -> None:
+    relay = Throttle(stage, TOO_MUCH, steady(30), 60.0, passed)
+
+    async def story(sending: Sending) -> None:
+        got, refused = await throttle(sending, relay, since=FIRST_MINUTE, until=660)
+        assert got >= 0.85
+        assert refused <= 0.05
+
+    playing(relay, people(1_000), story)
 
 
 @pytest.mark.slow

@@ -92,7 +92,7 @@ class Finding:
         times = "" if self.refusals is None else f"{self.refusals:,} times"
         throttle = ""
         if self.taken is not None:
-            throttle = f"{self.taken:.2f} of what it takes, {self.throttled:.1%} throttled later"
+            throttle = f"{self.taken:.2f} of what it takes, {self.throttled:.1%} throttled"
         what = "; ".join(filter(None, [self.name, times, throttle, self.remark]))
         figures = self._figures() if self.counted else ["–"] * 8
         cells = [
@@ -161,8 +161,8 @@ how many there may be: two for each connection). Seconds are from the publish ca
 healthy follower has it, or, where the row says so, until it is done; beside them the plain release,
 the faster of two, with as many connections as the relay allows. The bound is {factor} × the plain
 release + {more} s; with less than 1 % sick + {few} s. A relay that *throttles* is watched for some
-minutes: what it was sent, of what it takes, and the share of its answers after the first minute
-that are the throttle's.
+minutes, and judged after the first: what it was sent, of what it takes, and the share of its
+answers that are the throttle's.
 
 | # | case | behaviour | release | held | starved | wronged | copies | named | s | plain | × | ≤ |
 |--:|---|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|

@@ -61,30 +61,32 @@ def keep_silent(trial: RelayTrial) -> Measured:
 
 def throttle(trial: RelayTrial) -> Measured:
     """Publish while the relay throttles, and watch it for some minutes."""
-    return _watch(trial, trial.row.takes)
+    return _watch(trial, trial.row.takes * (trial.row.watched - _FIRST_SECONDS))
 
 
 def throttle_and_halve(trial: RelayTrial) -> Measured:
     """Publish while the relay throttles, and let it take half midway."""
-    halves = [replace(rule, beyond=rule.beyond // 2) for rule in trial.row.rules]
-    return _watch(trial, 0.75 * trial.row.takes, halves)
+    row = trial.row
+    halves = [replace(rule, beyond=rule.beyond // 2) for rule in row.rules]
+    return _watch(trial, row.takes * (0.75 * row.watched - _FIRST_SECONDS), halves)
 
 
-def _watch(trial: RelayTrial, takes: float, later: Sequence[Rule] = ()) -> Measured:
+def _watch(trial: RelayTrial, later_taken: float, later: Sequence[Rule] = ()) -> Measured:
+    """Watch a throttle that takes so many messages after the first minute."""
     seconds = trial.row.watched
     trial.misbehave()
     trial.publish()
-    first = _until(trial, _FIRST_SECONDS)
+    accepted, refused = _until(trial, _FIRST_SECONDS)
+    remark = f"in the first minute {accepted:,} accepted and {refused:,} throttled"
     if later:
         _until(trial, seconds / 2)
         trial.relay.follow(later)
-    accepted, refused = _until(trial, seconds)
-    answers = accepted - first[0] + refused - first[1]
-    return Measured(
-        seconds,
-        taken=accepted / (takes * seconds),
-        throttled=(refused - first[1]) / max(1, answers),
+    accepted, refused = (
+        now - before
+        for now, before in zip(_until(trial, seconds), (accepted, refused), strict=True)
     )
+    throttled = refused / max(1, accepted + refused)
+    return Measured(seconds, taken=accepted / later_taken, throttled=throttled, remark=remark)
 
 
 def _until(trial: RelayTrial, seconds: float) -> tuple[int, int]:

@@ -49,9 +49,9 @@ class Measured:
     """How many RCPTs the relay read after the release had been paused or stopped."""
     remark: str = ""
     taken: float | None = None
-    """Of a throttle: how much of what it takes was sent to it."""
+    """Of a throttle, after the first minute: how much of what it takes was sent to it."""
     throttled: float | None = None
-    """The share of its answers after the first minute that were refusals."""
+    """The share of its answers that were refusals then."""
 
 
 class RelayTrial(ServiceTrial):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from math import inf
 from typing import Literal
 
-from mailer.fanout.answers.answer_count import ALIKE, ENOUGH, AnswerCount, alike
+from mailer.fanout.answers.answer_count import ALIKE, ENOUGH, AnswerCount, LongRun, alike
 from mailer.fanout.answers.rate_limiter import RateLimiter
 
 _SUSPICIOUS = 1 / 5
@@ -22,18 +22,17 @@ _SLOWER = 0.7
 _FALL = 1 / 4
 """What stays of the rate at least at one step, and where nothing is accepted."""
 _JUST_BELOW = 0.95
-_FIRST_RAISE, _FIRST_RAISE_IF_SLOW, _RAISE = 1.5, 1.1, 1.05
+_FIRST_RAISE, _RAISE = 0.5, 0.05
 """Until a raise fails, the relay may have been overloaded for a moment, and not throttle at all."""
-_FAST = 50.0
-"""Messages a second from which too high a rate is noticed before much is refused."""
+_FAST = 200.0
+"""A first raise is by the rate over this: the faster, the sooner too high a rate is noticed."""
 _RAISES = 9
 """Good raises in a row, for longer than a minute, after which the rate doubles each second."""
 _LOWEST = 0.1
 """Messages a second that are always tried, or the end of the throttling would not be noticed."""
-_SLOW_START = 1.0
+_SLOW_START, _WHILE_BLOCKED = 1.0, 0.5
 _SECOND = 1.0
-_SETTLING_SECONDS = 1.0
-"""Answers to messages that left before the rate was lowered come in this time, and do not count."""
+"""Also how long answers to messages that left at a higher rate still come, and do not count."""
 _EXPERIMENT_SECONDS = 3.0
 _TRIAL_SECONDS = 10.0
 _LONGEST_SECONDS = 30.0
@@ -44,10 +43,10 @@ _TRUST_SECONDS = 60.0, 960.0
 """How long the recipients are taken as the reason without a new experiment: first, and at most."""
 _SILENT_SECONDS = 70.0
 """A relay that counts by the minute accepts something within this time."""
+_FEW_SECONDS, _MINUTE = 10.0, 60.0
+"""A relay that accepts nothing for longer than a few seconds counts by the minute at least."""
 _SERIES_SECONDS = 240.0
 """Experiments one after another tell nothing new after this time."""
-_LONG_RUN_SECONDS = 120.0
-"""The long run is the last one or two minutes: at least a whole one of a relay's."""
 _PAUSE_SECONDS = 2.0
 """A time without answers that is longer was a pause of ours, and no relay's rate."""
 
@@ -64,16 +63,14 @@ class AdaptiveRate:
         self._limiter: RateLimiter | None = None
         self._phase: Literal["full", "experiment", "hold", "rise"] = "full"
         self._count, self._ends, self._settling = AnswerCount(), -inf, False
-        # The long run: since when, and how many were accepted.
-        self._since, self._taken = 0.0, 0.0
+        self._long_run = LongRun()
         # The throttled share that is laid to the recipients, and until when.
         self._expected, self._trust_ends, self._trust = 0.0, -inf, _TRUST_SECONDS[0]
         # Experiments: the share before, the rate to return to, and how many more have to agree.
         self._series, self._before, self._return_to, self._needed = 0.0, 0.0, 0.0, 1
-        self._last_accepted, self._blocked = 0.0, False
-        # Of a rate that is held: the answers of this trial, and how many raises it has had.
-        self._trial, self._raises = AnswerCount(), 0
-        self._failed = False
+        self._last_accepted, self._blocked, self._at_full_speed = 0.0, False, False
+        # Of a rate that is held: the answers of this trial, its raises, and whether one failed.
+        self._trial, self._raises, self._failed = AnswerCount(), 0, False
         self._raise_at, self._wait = 0.0, _WAIT_SECONDS[0]
 
     def answered(self, now: float, *, accepted: int, throttled: int, number: int = 1) -> None:
@@ -82,7 +79,7 @@ class AdaptiveRate:
         count.answers += number
         count.accepted += accepted
         count.throttled += throttled
-        if accepted and self._blocked:
+        if accepted and self._blocked and (now >= self._ends or not self._settling):
             self._reopen(now)
         if now >= self._ends:
             self._conclude(now)
@@ -107,8 +104,14 @@ class AdaptiveRate:
     def slow_start(self, now: float) -> None:
         """Begin at one message a second after a relay backoff, and rise from there."""
         self._expected = 0.0
-        self._since, self._taken, self._raises = now, 0.0, 0
+        self._long_run, self._raises = LongRun(now), 0
         self._enter("rise", _SLOW_START, now)
+
+    def block(self, now: float) -> None:
+        """Wait for a relay that refuses all after some at full speed: it may count by minutes."""
+        if self._phase == "full":
+            self._series, self._before, self._needed = now, 1.0, 1
+            self._wait_for_acceptance(now)
 
     def is_free(self, now: float) -> bool:
         """Tell whether the next message may leave now."""
@@ -124,8 +127,7 @@ class AdaptiveRate:
         pause = now - self._ends
         if pause > _PAUSE_SECONDS + 2 / (self.rate or inf):
             # Nothing was sent meanwhile: a rate taken over this time would be wrong.
-            long = pause > _LONG_RUN_SECONDS
-            self._since, self._taken = (now, 0.0) if long else (self._since + pause, self._taken)
+            self._long_run.leave_out(pause, now)
             self._begin(now)
         elif self._settling:
             self._settling = False
@@ -153,23 +155,32 @@ class AdaptiveRate:
     def _experiment(self, now: float) -> None:
         """Go slower, to see whether a smaller share is throttled then."""
         count, present = self._count, self.rate or 0.0
-        accepted_rate, long_run = count.accepted / (now - count.began), self._long_run(now)
+        accepted_rate = count.accepted / (now - count.began)
         if self._phase != "experiment":
             self._series = self._last_accepted = now
             # At the end of a relay's minute the share may look the same once, by chance.
             self._needed = 1 if self._phase == "full" else 2
-        if self._phase == "hold" and self._raises:
-            known = max(self._return_to, _JUST_BELOW * long_run)
-            # A relay that counts by the minute cannot have accepted more than it takes.
-            whole = now - self._since >= _LONG_RUN_SECONDS / 2
-            self._return_to = min(known, long_run) if whole else known
+        known = self._return_to if self._raises and self._phase != "experiment" else accepted_rate
+        long_run = self._long_run.rate(now, count.accepted)
+        self._return_to = max(known, _JUST_BELOW * long_run)
+        self._before = count.share
+        if count.accepted or not present:
+            self._phase, self._blocked, self._settling = "experiment", False, True
+            self._set(max(_SLOWER * accepted_rate, _FALL * (present or long_run)), now)
+            self._begin(now, _SECOND)
+        elif not self._blocked:
+            self._wait_for_acceptance(now)
         else:
-            self._return_to = _JUST_BELOW * max(accepted_rate, long_run)
-        self._before, self._blocked = count.share, not count.accepted and present > 0
-        self._phase = "experiment"
-        self._set(max(_SLOWER * accepted_rate, _FALL * (present or long_run)), now)
-        self._settling = True
-        self._begin(now, _SETTLING_SECONDS)
+            self._begin(now)
+
+    def _wait_for_acceptance(self, now: float) -> None:
+        """Try a message every other second until one is accepted."""
+        if self._phase != "experiment":
+            self._last_accepted = now
+        self._at_full_speed = self._phase == "full"
+        self._phase, self._blocked, self._settling = "experiment", True, True
+        self._set(_WHILE_BLOCKED, now)
+        self._begin(now, _SECOND)
 
     def _end_experiment(self, now: float) -> None:
         count, before = self._count, self._before
@@ -196,21 +207,24 @@ class AdaptiveRate:
             self._experiment(now)
 
     def _reopen(self, now: float) -> None:
-        """Take up the long run's rate when a relay that accepted nothing accepts again."""
-        # It counts by a longer time than a second: only now a whole one of it is known.
-        self._blocked, self._settling, self._last_accepted = False, False, now
-        long_run = self._long_run(now)
-        self._return_to = _JUST_BELOW * long_run
-        self._set(_SLOWER * long_run, now)
+        """Take up the long run's rate, now that a relay that accepted nothing accepts again."""
+        seconds = now - self._last_accepted
+        if self._at_full_speed and seconds < _FEW_SECONDS:
+            self.slow_start(now)
+            return
+        least = _MINUTE if seconds >= _FEW_SECONDS else _SECOND
+        self._return_to = _JUST_BELOW * self._long_run.rate(now, self._count.accepted, least)
+        self._blocked = False
+        self._set(self._return_to, now)
         self._begin(now, _EXPERIMENT_SECONDS)
-        self._since, self._taken = now, 0.0
+        self._long_run, self._last_accepted = LongRun(now), now
 
     def _hold(self, now: float) -> None:
         """Stay just below what the relay takes."""
         self._enter("hold", self._return_to, now)
         self._trial, self._raises, self._raise_at = AnswerCount(now), 0, now + self._wait
-        if self._since < self._series:
-            self._since, self._taken = now, 0.0
+        if self._long_run.began < self._series:
+            self._long_run = LongRun(now)
 
     def _end_trial(self, now: float) -> None:
         """Judge a held rate by the last second, and after ten seconds by all of them."""
@@ -241,8 +255,8 @@ class AdaptiveRate:
         # At a rate a little too high, the share that a trial tolerates would be refused for ever.
         self._return_to = rate if clean else self._return_to
         if self._raises <= _RAISES:
-            first = _FIRST_RAISE if rate > _FAST else _FIRST_RAISE_IF_SLOW
-            self._enter("hold", (_RAISE if self._failed else first) * rate, now)
+            first = 1 + min(_FIRST_RAISE, max(_RAISE, rate / _FAST))
+            self._enter("hold", (1 + _RAISE if self._failed else first) * rate, now)
         else:
             self._wait, self._failed = _WAIT_SECONDS[0], False
             self._enter("rise", 2 * rate, now)
@@ -282,11 +296,5 @@ class AdaptiveRate:
 
     def _begin(self, now: float, seconds: float = _SECOND) -> None:
         """Begin a new count."""
-        self._taken += self._count.accepted
-        if now - self._since > _LONG_RUN_SECONDS:
-            self._since, self._taken = (now + self._since) / 2, self._taken / 2
+        self._long_run.add(self._count.accepted, now)
         self._count, self._ends = AnswerCount(now), now + seconds
-
-    def _long_run(self, now: float) -> float:
-        """Return the messages a second that were accepted in the long run."""
-        return (self._taken + self._count.accepted) / max(_SECOND, now - self._since)

@@ -1,4 +1,4 @@
-"""Counts of the relay's answers, and how much of what they show may be chance."""
+"""Counts of the relay's answers, what it accepts in the long run, and what may be chance."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ ENOUGH = 20
 """Answers that a share is taken of: of fewer, chance decides."""
 ALIKE = 2 / 3
 """Two shares are alike unless one is below this part of the other."""
+_LONG_RUN_SECONDS = 120.0
+_SECOND = 1.0
 
 
 @dataclass(slots=True)
@@ -36,6 +38,31 @@ class AnswerCount:
     def by_chance(self, share: float) -> float:
         """Return by how much a share may exceed the one it is of, by two standard deviations."""
         return 2 * sqrt(share * (1 - share) / self.answers)
+
+
+@dataclass(slots=True)
+class LongRun:
+    """What was accepted in the last one or two minutes: at least a whole one of a relay's."""
+
+    began: float = 0.0
+    accepted: float = 0.0
+
+    def add(self, accepted: int, now: float) -> None:
+        """Add what was accepted since the last time."""
+        self.accepted += accepted
+        if now - self.began > _LONG_RUN_SECONDS:
+            self.began, self.accepted = (now + self.began) / 2, self.accepted / 2
+
+    def leave_out(self, pause: float, now: float) -> None:
+        """Leave out the seconds until now, in which nothing was sent."""
+        if pause > _LONG_RUN_SECONDS:
+            self.began, self.accepted = now, 0.0
+        else:
+            self.began += pause
+
+    def rate(self, now: float, accepted: int, least: float = _SECOND) -> float:
+        """Return the messages accepted a second with those not yet added, in so long at least."""
+        return (self.accepted + accepted) / max(least, now - self.began)
 
 
 def alike(one: float, other: float) -> bool:

@@ -15,7 +15,7 @@ from sqlalchemy.sql.elements import TextClause
 from mailer.mail.addresses import domain
 from mailer.storage.database import NOW
 
-_IN_A_ROW = 100
+IN_A_ROW = 100
 _DOMAINS = 3
 _ANSWERED_SECONDS = 10
 """A relay that accepted something this short ago is well, whatever one connection heard."""
@@ -47,7 +47,7 @@ class TemporaryRefusals:
         self.number += 1
         if len(self.domains) < _DOMAINS:
             self.domains.add(domain(address))
-        return self.number >= _IN_A_ROW and len(self.domains) >= _DOMAINS
+        return self.number >= IN_A_ROW and len(self.domains) >= _DOMAINS
 
     def clear(self) -> None:
         """Start counting from zero, after any other answer."""

@@ -14,6 +14,7 @@ from redis import RedisError
 
 from mailer.config import Settings
 from mailer.fanout.answers.adaptive_rate import AdaptiveRate
+from mailer.fanout.answers.backoff import IN_A_ROW
 from mailer.fanout.answers.rate_limiter import RateLimiter
 from mailer.storage.rate_limits import SLICE_SECONDS, Permit, SharedRateLimit
 from mailer.storage.shared_rate import Answers, SharedAdaptiveRate, SharedRate
@@ -48,6 +49,8 @@ class SendRate:
             )
             self._exchange = SharedAdaptiveRate(settings.redis_url)
         self._untold, self._slow_starts, self._knows_rate = Answers(), 0, False
+        self._blocks = self._refused = 0
+        self._may_throttle = False
         self._alone = self._shared is None
         self._share: Permit | None = None
         self._in_order = asyncio.Lock()
@@ -134,11 +137,27 @@ class SendRate:
 
     def answered(self, *, accepted: bool, throttled: bool) -> None:
         """Adapt the rate to the relay's answer to one message."""
+        self._refused = 0 if accepted else self._refused + throttled
+        self._may_throttle |= accepted
         if self._sets_rate:
             self._adaptive.answered(time.monotonic(), accepted=accepted, throttled=throttled)
             self._set(self._adaptive.rate)
         else:
             self._untold = self._untold.plus(Answers(1, accepted, throttled))
+
+    def block(self) -> bool:
+        """Slow down to the least until the relay accepts something, if it may be a throttle.
+
+        After so many refusals in a row as begin the relay backoff. Returns False if not all were
+        a throttle's, or if the relay has accepted nothing since the last time.
+        """
+        if not self._may_throttle or self._refused < IN_A_ROW:
+            return False
+        self._may_throttle = False
+        self._blocks += 1
+        self._adaptive.block(time.monotonic())
+        self._set(self._adaptive.rate)
+        return True
 
     def slow_start(self) -> None:
         """Begin at one message a second after a relay backoff."""
@@ -154,11 +173,12 @@ class SendRate:
 
     async def _share_rate(self) -> None:
         """Set the rate for all processes, or tell the one that sets it what was answered here."""
-        untold, slow_starts, sets = self._untold, self._slow_starts, self._sets_rate
-        self._untold, self._slow_starts = Answers(), 0
+        untold, sets = self._untold, self._sets_rate
+        slow_starts, blocks = self._slow_starts, self._blocks
+        self._untold, self._slow_starts, self._blocks = Answers(), 0, 0
         if not sets:
             self._adaptive = AdaptiveRate(self._limit)
-            call = partial(self._exchange.tell, untold, slow_starts)
+            call = partial(self._exchange.tell, untold, slow_starts, blocks)
         elif self._knows_rate:
             rising = self._adaptive.is_rising
             call = partial(self._exchange.set, self._adaptive.rate, rising=rising)
@@ -180,6 +200,8 @@ class SendRate:
             self._adaptive.take_over(found.rate, now, rising=found.rising)
         if found.slow_starts:
             self._adaptive.slow_start(now)
+        if found.blocks:
+            self._adaptive.block(now)
         if answers.number:
             self._adaptive.count_booked(answers.number)
             self._adaptive.answered(now, **answers._asdict())
