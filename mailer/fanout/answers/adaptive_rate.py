@@ -103,9 +103,9 @@ class AdaptiveRate:
 
     def slow_start(self, now: float) -> None:
         """Begin at one message a second after a relay backoff, and rise from there."""
-        self._expected = 0.0
-        self._long_run, self._raises = LongRun(now), 0
+        self._expected, self._raises = 0.0, 0
         self._enter("rise", _SLOW_START, now)
+        self._long_run = LongRun(now)
 
     def block(self, now: float) -> None:
         """Wait for a relay that refuses all after some at full speed: it may count by minutes."""
