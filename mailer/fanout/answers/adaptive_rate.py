@@ -41,7 +41,7 @@ _WAIT_SECONDS = 10.0, 80.0
 """How long a rate is held before raises are tried: at first, and at most, after failed ones."""
 _TRUST_SECONDS = 60.0, 960.0
 """How long the recipients are taken as the reason without a new experiment: first, and at most."""
-_SILENT_SECONDS = 70.0
+SILENT_SECONDS = 70.0
 """A relay that counts by the minute accepts something within this time."""
 _FEW_SECONDS, _MINUTE = 10.0, 60.0
 """A relay that accepts nothing for longer than a few seconds counts by the minute at least."""
@@ -75,10 +75,7 @@ class AdaptiveRate:
 
     def answered(self, now: float, *, accepted: int, throttled: int, number: int = 1) -> None:
         """Count the answer to a message, or to a number of them."""
-        count = self._count
-        count.answers += number
-        count.accepted += accepted
-        count.throttled += throttled
+        self._count.add(number, accepted, throttled)
         if accepted and self._blocked and (now >= self._ends or not self._settling):
             self._reopen(now)
         if now >= self._ends:
@@ -156,14 +153,14 @@ class AdaptiveRate:
         """Go slower, to see whether a smaller share is throttled then."""
         count, present = self._count, self.rate or 0.0
         accepted_rate = count.accepted / (now - count.began)
+        self._before = count.share
         if self._phase != "experiment":
             self._series = self._last_accepted = now
-            # At the end of a relay's minute the share may look the same once, by chance.
-            self._needed = 1 if self._phase == "full" else 2
+            # A relay that takes some, and refuses the next, may do so once more by chance.
+            self._needed = 1 if self._phase == "full" and count.is_mixed else 2
         known = self._return_to if self._raises and self._phase != "experiment" else accepted_rate
         long_run = self._long_run.rate(now, count.accepted)
         self._return_to = max(known, _JUST_BELOW * long_run)
-        self._before = count.share
         if count.accepted or not present:
             self._phase, self._blocked, self._settling = "experiment", False, True
             self._set(max(_SLOWER * accepted_rate, _FALL * (present or long_run)), now)
@@ -197,7 +194,7 @@ class AdaptiveRate:
         if count.accepted:
             self._last_accepted = now
             self._needed -= alike(share, before) and alike(1 - share, 1 - before)
-        silent = now > self._last_accepted + _SILENT_SECONDS
+        silent = now > self._last_accepted + SILENT_SECONDS
         if self._needed <= 0 or silent or now > self._series + _SERIES_SECONDS:
             # The speed is not the reason, so the recipients are.
             self._expected, self._trust_ends = share, now + self._trust
@@ -262,12 +259,13 @@ class AdaptiveRate:
             self._enter("rise", 2 * rate, now)
 
     def _go_on_rising(self, now: float) -> None:
-        count, rate, enough = self._count, self.rate or inf, self._count.answers >= ENOUGH
+        count, rate = self._count, self.rate or inf
+        enough, by = count.answers >= ENOUGH, _RISEN if self._expected else _SUSPICIOUS
         if self._raises and not enough and now - count.began < _LONGEST_SECONDS:
             # The relay has throttled: doubling each second would use up what it takes a minute.
             self._ends = now
             return
-        if enough and count.exceeds(self._expected, _RISEN if self._expected else _SUSPICIOUS):
+        if enough and count.exceeds(self._expected, by + count.by_chance(by)):
             self._experiment(now)
         elif count.throttled and not (enough or self._expected):
             self._ends = now

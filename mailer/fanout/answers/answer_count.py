@@ -22,6 +22,23 @@ class AnswerCount:
     accepted: int = 0
     throttled: int = 0
     booked: int = 0
+    turns: int = 0
+    """How often an answer was of another kind than the one before: accepted, or throttled."""
+    _accepted: bool = True
+
+    def add(self, number: int, accepted: int, throttled: int) -> None:
+        """Add an answer, or a number of them, whose order is not known."""
+        self.answers += number
+        self.accepted += accepted
+        self.throttled += throttled
+        turned = accepted != self._accepted if number == 1 else 2 * min(accepted, throttled)
+        self.turns += turned
+        self._accepted = accepted > 0
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether the kinds take turns as by chance, and not some of one and then of the other."""
+        return 2 * self.turns >= self.answers * self.share * (1 - self.share)
 
     @property
     def share(self) -> float:

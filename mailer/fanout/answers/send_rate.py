@@ -13,7 +13,7 @@ from math import inf
 from redis import RedisError
 
 from mailer.config import Settings
-from mailer.fanout.answers.adaptive_rate import AdaptiveRate
+from mailer.fanout.answers.adaptive_rate import SILENT_SECONDS, AdaptiveRate
 from mailer.fanout.answers.backoff import IN_A_ROW
 from mailer.fanout.answers.rate_limiter import RateLimiter
 from mailer.storage.rate_limits import SLICE_SECONDS, Permit, SharedRateLimit
@@ -50,7 +50,7 @@ class SendRate:
             self._exchange = SharedAdaptiveRate(settings.redis_url)
         self._untold, self._slow_starts, self._knows_rate = Answers(), 0, False
         self._blocks = self._refused = 0
-        self._may_throttle = False
+        self._accepted_at = -inf
         self._alone = self._shared is None
         self._share: Permit | None = None
         self._in_order = asyncio.Lock()
@@ -84,6 +84,11 @@ class SendRate:
     def found(self) -> float | None:
         """The adaptive rate that this process has found, for those that begin later."""
         return self._adaptive.found
+
+    @property
+    def processes(self) -> int:
+        """How many processes send, as far as Redis has said."""
+        return self._share.processes if self._share else 1
 
     def begin_at(self, rate: float) -> None:
         """Begin at a rate that a process before this one has found."""
@@ -137,10 +142,12 @@ class SendRate:
 
     def answered(self, *, accepted: bool, throttled: bool) -> None:
         """Adapt the rate to the relay's answer to one message."""
-        self._refused = 0 if accepted else self._refused + throttled
-        self._may_throttle |= accepted
+        now = time.monotonic()
+        if accepted:
+            self._accepted_at, self._refused = now, 0
+        self._refused += throttled
         if self._sets_rate:
-            self._adaptive.answered(time.monotonic(), accepted=accepted, throttled=throttled)
+            self._adaptive.answered(now, accepted=accepted, throttled=throttled)
             self._set(self._adaptive.rate)
         else:
             self._untold = self._untold.plus(Answers(1, accepted, throttled))
@@ -149,13 +156,13 @@ class SendRate:
         """Slow down to the least until the relay accepts something, if it may be a throttle.
 
         After so many refusals in a row as begin the relay backoff. Returns False if not all were
-        a throttle's, or if the relay has accepted nothing since the last time.
+        a throttle's, or if the relay has accepted nothing for longer than a minute.
         """
-        if not self._may_throttle or self._refused < IN_A_ROW:
+        now = time.monotonic()
+        if self._refused < IN_A_ROW or now > self._accepted_at + SILENT_SECONDS:
             return False
-        self._may_throttle = False
         self._blocks += 1
-        self._adaptive.block(time.monotonic())
+        self._adaptive.block(now)
         self._set(self._adaptive.rate)
         return True
 
@@ -277,9 +284,8 @@ class SendRate:
         except RedisError as error:
             if not self._alone:
                 log.warning("Redis shares out no rate: %s.", type(error).__name__)
-                if not self._sets_rate and self._rate is not None and self._share is not None:
-                    own = self._rate / self._share.processes
-                    self._adaptive.take_over(own, time.monotonic())
+                if not self._sets_rate and self._rate is not None:
+                    self._adaptive.take_over(self._rate / self.processes, time.monotonic())
                 self._alone, self._own = True, self._own_limiter()
             return None
         if self._alone:
@@ -289,5 +295,6 @@ class SendRate:
 
     def _own_limiter(self) -> RateLimiter:
         """Return a limiter at this process's share of the limit, after what is booked already."""
-        processes = self._share.processes if self._share else 1
-        return RateLimiter((self._limit or inf) / processes, max(time.monotonic(), self._good_from))
+        return RateLimiter(
+            (self._limit or inf) / self.processes, max(time.monotonic(), self._good_from)
+        )

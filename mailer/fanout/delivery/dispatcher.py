@@ -211,8 +211,8 @@ class ConnectionPool:
             if not self._context.leases.is_ours(run.claimed):
                 delivery.drop()
         connections = self._allowed()
-        if len(self._busy) < connections and not self._work.is_waiting:
-            self._use_idle_connections()
+        if not self._work.is_waiting and (len(self._busy) < connections or self._others_may_help()):
+            self._give_way()
         self._context.over_share = len(self._busy) > connections
         # Those in place of silent ones stay open when these are answered: they may be so again.
         most = self._context.send_rate.connections_beside(self._context.settings.connections)
@@ -221,8 +221,13 @@ class ConnectionPool:
         if self._work.is_waiting and not self._backoff.lasts:
             await self._work.wake_another()
 
-    def _use_idle_connections(self) -> None:
-        """Let them have what waits behind a message that the relay does not answer."""
+    def _others_may_help(self) -> bool:
+        """Tell whether all connections here are silent, and other processes have some, too."""
+        others = self._context.send_rate.processes > 1
+        return others and all(delivery.is_silent() for delivery, _ in self._busy.values())
+
+    def _give_way(self) -> None:
+        """Let idle connections have what waits behind a message that the relay does not answer."""
         for delivery, run in self._busy.values():
             if delivery.is_silent():
                 run.give_way()
