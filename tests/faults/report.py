@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Self
@@ -12,7 +11,7 @@ from typing import Self
 from tests.faults.fault import Fault
 from tests.faults.trial import CONNECTIONS, LONG, QUICK, Trial
 from tests.service import ROOT
-from tests.support.circumstances import circumstances
+from tests.support.circumstances import circumstances, commits
 from tests.support.relay_process import Count
 
 PAGE = ROOT / "docs" / "reliability.md"
@@ -115,15 +114,9 @@ def write_page() -> None:
             lease=QUICK["MAILER_LEASE_SECONDS"],
             sweep=QUICK["MAILER_SWEEP_SECONDS"],
             connections=CONNECTIONS,
-            **{**circumstances(), "commit": _commits(findings)},
+            **{**circumstances(), "commit": commits(one.commit for one in findings)},
         )
     )
-
-
-def _commits(findings: list[Finding]) -> str:
-    """Name the commits that were tried, those of most trials first."""
-    numbers = Counter(finding.commit for finding in findings).most_common()
-    return ", ".join(f"`{commit}` ({number} trials)" for commit, number in numbers)
 
 
 def _verdict(findings: list[Finding]) -> str:

@@ -9,7 +9,7 @@ from typing import Self
 from tests.relays.row import FACTOR, LONG, SECONDS, SECONDS_OF_FEW, Row
 from tests.relays.trial import Measured, RelayTrial
 from tests.service import ROOT
-from tests.support.circumstances import circumstances
+from tests.support.circumstances import circumstances, commits
 
 PAGE = ROOT / "docs" / "relays.md"
 _NOTES = ROOT / "build" / "relays"
@@ -39,6 +39,8 @@ class Finding:
     taken: float | None = None
     throttled: float | None = None
     remark: str = ""
+    commit: str = ""
+    """What was tried: rows may be tried again one at a time."""
     counted: bool = False
     """Whether the trial came as far as counting; without, the figures say nothing."""
 
@@ -48,7 +50,8 @@ class Finding:
         workers = "one worker" if row.workers == 1 else f"{row.workers} workers"
         domains = "one domain" if row.domains == 1 else f"{row.domains} domains"
         release = f"{row.size:,} of {domains}, {row.database}, {workers} × {row.connections}"
-        return cls(row.number, row.case, row.name, release)
+        commit = circumstances()["commit"]
+        return cls(row.number, row.case, row.name, release, commit=commit)
 
     def after(self, trial: RelayTrial, plain: float, measured: Measured) -> Self:
         """Add what the trial has shown."""
@@ -135,7 +138,7 @@ def write_page(of: int) -> None:
             factor=FACTOR,
             more=f"{SECONDS:g}",
             few=f"{SECONDS_OF_FEW:g}",
-            **circumstances(),
+            **{**circumstances(), "commit": commits(one.commit for one in findings)},
         )
     )
 
@@ -147,8 +150,8 @@ Written by `make relays`; do not edit. Each row is one release, sent by real pro
 relay that misbehaves, beside the same release to the same followers while the relay is well. The
 receipt is read throughout; unless it balances every time, the run fails.
 
-**{number} of {of} rows were run. {verdict}** {date}, commit `{commit}`, {machine};
-{versions}; PostgreSQL with `fsync = on`.
+**{number} of {of} rows were run. {verdict}** {date}, commit {commit},
+{machine}; {versions}; PostgreSQL with `fsync = on`.
 
 The settings are the defaults, but the sweep runs every second. The relay is a program that records
 every message before it answers, unless a row names Postfix or Exim; *times* is how often it did not

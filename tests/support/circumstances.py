@@ -6,6 +6,8 @@ import os
 import platform
 import sqlite3
 import subprocess
+from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -31,6 +33,12 @@ def circumstances() -> dict[str, str]:
         f"SQLite {sqlite3.sqlite_version}, Redis {redis}, RQ {version('rq')}, "
         f"SQLAlchemy {version('sqlalchemy')}",
     }
+
+
+def commits(tried: Iterable[str]) -> str:
+    """Name the commits that were tried, those of most trials first."""
+    numbers = Counter(tried).most_common()
+    return ", ".join(f"`{commit}` ({number} trials)" for commit, number in numbers)
 
 
 def said(*command: str) -> str:
