@@ -12,8 +12,8 @@ _KEPT_SECONDS = 600
 
 # One process sets the rate; it takes over what was answered to the others meanwhile.
 _SCRIPT = """
-local names = {'number', 'accepted', 'throttled', 'slow_starts', 'blocks'}
-local found = {0, 0, 0, 0, 0}
+local names = {'number', 'accepted', 'throttled', 'turns', 'slow_starts', 'blocks'}
+local found = {0, 0, 0, 0, 0, 0}
 for index, name in ipairs(names) do
     if ARGV[1] == '1' then
         found[index] = tonumber(redis.call('HGET', KEYS[1], name) or 0)
@@ -23,14 +23,14 @@ for index, name in ipairs(names) do
     end
 end
 if ARGV[1] == '1' then
-    if ARGV[2] ~= '' and found[4] + found[5] == 0 then
-        redis.call('HSET', KEYS[1], 'rate', ARGV[2], 'rising', ARGV[9])
+    if ARGV[2] ~= '' and found[5] + found[6] == 0 then
+        redis.call('HSET', KEYS[1], 'rate', ARGV[2], 'rising', ARGV[10])
     end
-elseif ARGV[6] + ARGV[7] > 0 then
+elseif ARGV[7] + ARGV[8] > 0 then
     -- Until the process that sets the rate hears of it.
-    redis.call('HSET', KEYS[1], 'rate', '1', 'rising', ARGV[6] == '0' and '0' or '1')
+    redis.call('HSET', KEYS[1], 'rate', '1', 'rising', ARGV[7] == '0' and '0' or '1')
 end
-redis.call('EXPIRE', KEYS[1], ARGV[8])
+redis.call('EXPIRE', KEYS[1], ARGV[9])
 table.insert(found, redis.call('HGET', KEYS[1], 'rising') or '0')
 table.insert(found, redis.call('HGET', KEYS[1], 'rate') or '0')
 return found
@@ -43,6 +43,8 @@ class Answers(NamedTuple):
     number: int = 0
     accepted: int = 0
     throttled: int = 0
+    turns: int = 0
+    """How often an answer was of another kind than the one before it."""
 
     def plus(self, other: Answers) -> Answers:
         """Return the sum."""
@@ -88,7 +90,7 @@ class SharedAdaptiveRate:
         sets: bool,
         rate: str = "",
         rising: bool = False,
-        told: tuple[int, ...] = (0, 0, 0, 0, 0),
+        told: tuple[int, ...] = (0, 0, 0, 0, 0, 0),
     ) -> SharedRate:
         arguments: list[int | str] = [int(sets), rate, *told, _KEPT_SECONDS, int(rising)]
         found = self._script(keys=[_KEY], args=arguments)

@@ -48,7 +48,7 @@ _FEW_SECONDS, _MINUTE = 10.0, 60.0
 _SERIES_SECONDS = 240.0
 """Experiments one after another tell nothing new after this time."""
 _PAUSE_SECONDS = 2.0
-"""A time without answers that is longer was a pause of ours, and no relay's rate."""
+"""A longer time without answers was a pause of ours, and no relay's rate."""
 
 
 class AdaptiveRate:
@@ -73,9 +73,11 @@ class AdaptiveRate:
         self._trial, self._raises, self._failed = AnswerCount(), 0, False
         self._raise_at, self._wait = 0.0, _WAIT_SECONDS[0]
 
-    def answered(self, now: float, *, accepted: int, throttled: int, number: int = 1) -> None:
-        """Count the answer to a message, or to a number of them."""
-        self._count.add(number, accepted, throttled)
+    def answered(
+        self, now: float, *, accepted: int, throttled: int, number: int = 1, turns: int = 0
+    ) -> None:
+        """Count the answer to a message, or to a number of them with the turns between them."""
+        self._count.add(number, accepted, throttled, turns)
         if accepted and self._blocked and (now >= self._ends or not self._settling):
             self._reopen(now)
         if now >= self._ends:
@@ -177,7 +179,7 @@ class AdaptiveRate:
         self._at_full_speed = self._phase == "full"
         self._phase, self._blocked, self._settling = "experiment", True, True
         self._set(_WHILE_BLOCKED, now)
-        self._begin(now, _SECOND)
+        self._begin(now, 1 / _WHILE_BLOCKED)
 
     def _end_experiment(self, now: float) -> None:
         count, before = self._count, self._before

@@ -26,13 +26,12 @@ class AnswerCount:
     """How often an answer was of another kind than the one before: accepted, or throttled."""
     _accepted: bool = True
 
-    def add(self, number: int, accepted: int, throttled: int) -> None:
-        """Add an answer, or a number of them, whose order is not known."""
+    def add(self, number: int, accepted: int, throttled: int, turns: int) -> None:
+        """Add an answer, or a number of them with the turns between them."""
         self.answers += number
         self.accepted += accepted
         self.throttled += throttled
-        turned = accepted != self._accepted if number == 1 else 2 * min(accepted, throttled)
-        self.turns += turned
+        self.turns += turns + ((accepted > 0) != self._accepted)
         self._accepted = accepted > 0
 
     @property

@@ -7,17 +7,14 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from math import inf
 
 from redis import RedisError
 
 from mailer.config import Settings
-from mailer.fanout.answers.adaptive_rate import SILENT_SECONDS, AdaptiveRate
-from mailer.fanout.answers.backoff import IN_A_ROW
+from mailer.fanout.answers.common_rate import CommonRate
 from mailer.fanout.answers.rate_limiter import RateLimiter
 from mailer.storage.rate_limits import SLICE_SECONDS, Permit, SharedRateLimit
-from mailer.storage.shared_rate import Answers, SharedAdaptiveRate, SharedRate
 
 _HEARTBEAT_SECONDS = 1.0
 _SHORT_SECONDS = 0.1
@@ -40,22 +37,17 @@ class SendRate:
         self._settings = settings
         self._shutdown = shutdown
         self._limit = settings.messages_a_second
-        self._adaptive = AdaptiveRate(self._limit)
+        self._common = CommonRate(self._limit, settings.redis_url)
         self._rate: float | None = None
         self._shared: SharedRateLimit | None = None
         if settings.redis_url:
             self._shared = SharedRateLimit(
                 settings.redis_url, self._limit, settings.relay_connections
             )
-            self._exchange = SharedAdaptiveRate(settings.redis_url)
-        self._untold, self._slow_starts, self._knows_rate = Answers(), 0, False
-        self._blocks = self._refused = 0
-        self._accepted_at = -inf
         self._alone = self._shared is None
         self._share: Permit | None = None
         self._in_order = asyncio.Lock()
-        self._permits = 0
-        self._good_from = 0.0
+        self._permits, self._good_from = 0, 0.0
         self._own = self._own_limiter()
         self._spent = 0
 
@@ -67,7 +59,8 @@ class SendRate:
             while True:
                 await self._ask(self._shared.heartbeat)
                 if not self._alone:
-                    await self._share_rate()
+                    await self._common.share(sets=self._sets_rate)
+                    self._keep_rate()
                 await asyncio.sleep(_HEARTBEAT_SECONDS if self._rate is None else _SHORT_SECONDS)
         finally:
             try:
@@ -83,7 +76,7 @@ class SendRate:
     @property
     def found(self) -> float | None:
         """The adaptive rate that this process has found, for those that begin later."""
-        return self._adaptive.found
+        return self._common.adaptive.found
 
     @property
     def processes(self) -> int:
@@ -92,8 +85,8 @@ class SendRate:
 
     def begin_at(self, rate: float) -> None:
         """Begin at a rate that a process before this one has found."""
-        self._adaptive.take_over(rate, time.monotonic())
-        self._set(self._adaptive.rate)
+        self._common.begin_at(rate, time.monotonic())
+        self._keep_rate()
 
     def permit_at_once(self) -> bool:
         """Take a permit for one more message if it need not wait for one."""
@@ -103,7 +96,7 @@ class SendRate:
         waits = self._takes_slices and (not self._permits or moment < self._good_from)
         if waits or self._in_order.locked():
             return False
-        if self._alone and not self._adaptive.is_free(moment):
+        if self._alone and not self._common.adaptive.is_free(moment):
             return False
         self._count_permit(moment)
         return True
@@ -132,8 +125,8 @@ class SendRate:
         """Count a permit that is used; returns how long the adaptive rate still wants to wait."""
         self._permits = max(0, self._permits - self._takes_slices)
         if self._alone:
-            return self._adaptive.book(moment)
-        self._adaptive.count_booked(1)
+            return self._common.adaptive.book(moment)
+        self._common.adaptive.count_booked(1)
         return 0.0
 
     def spend(self) -> None:
@@ -142,76 +135,25 @@ class SendRate:
 
     def answered(self, *, accepted: bool, throttled: bool) -> None:
         """Adapt the rate to the relay's answer to one message."""
-        now = time.monotonic()
-        if accepted:
-            self._accepted_at, self._refused = now, 0
-        self._refused += throttled
-        if self._sets_rate:
-            self._adaptive.answered(now, accepted=accepted, throttled=throttled)
-            self._set(self._adaptive.rate)
-        else:
-            self._untold = self._untold.plus(Answers(1, accepted, throttled))
+        now, alone = time.monotonic(), self._alone
+        self._common.answered(now, accepted=accepted, throttled=throttled, alone=alone)
+        self._keep_rate()
 
     def block(self) -> bool:
-        """Slow down to the least until the relay accepts something, if it may be a throttle.
-
-        After so many refusals in a row as begin the relay backoff. Returns False if not all were
-        a throttle's, or if the relay has accepted nothing for longer than a minute.
-        """
-        now = time.monotonic()
-        if self._refused < IN_A_ROW or now > self._accepted_at + SILENT_SECONDS:
-            return False
-        self._blocks += 1
-        self._adaptive.block(now)
-        self._set(self._adaptive.rate)
-        return True
+        """Slow down to the least after many refusals in a row; False if it is no throttle."""
+        blocked = self._common.block(time.monotonic(), sets=self._sets_rate)
+        self._keep_rate()
+        return blocked
 
     def slow_start(self) -> None:
         """Begin at one message a second after a relay backoff."""
-        # Whether this process sets the rate may not be known yet.
-        self._slow_starts += 1
-        self._adaptive.slow_start(time.monotonic())
-        self._set(self._adaptive.rate)
+        self._common.slow_start(time.monotonic())
+        self._keep_rate()
 
     @property
     def _sets_rate(self) -> bool:
         """Whether this process sets the rate: alone, or the first of those that live."""
         return self._alone or self._share is None or self._share.before == 0
-
-    async def _share_rate(self) -> None:
-        """Set the rate for all processes, or tell the one that sets it what was answered here."""
-        untold, sets = self._untold, self._sets_rate
-        slow_starts, blocks = self._slow_starts, self._blocks
-        self._untold, self._slow_starts, self._blocks = Answers(), 0, 0
-        if not sets:
-            self._adaptive = AdaptiveRate(self._limit)
-            call = partial(self._exchange.tell, untold, slow_starts, blocks)
-        elif self._knows_rate:
-            rising = self._adaptive.is_rising
-            call = partial(self._exchange.set, self._adaptive.rate, rising=rising)
-        else:
-            call = partial(self._exchange.ask)
-        try:
-            found = await asyncio.to_thread(call)
-        except RedisError:
-            return
-        if sets:
-            self._adapt_to_others(found, untold)
-        self._knows_rate = sets
-        self._set(self._adaptive.rate if sets else found.rate)
-
-    def _adapt_to_others(self, found: SharedRate, untold: Answers) -> None:
-        """Adapt the rate to what was answered to other processes, and told by this one before."""
-        now, answers = time.monotonic(), found.others.plus(untold)
-        if not self._knows_rate and found.rate is not None and self._adaptive.rate is None:
-            self._adaptive.take_over(found.rate, now, rising=found.rising)
-        if found.slow_starts:
-            self._adaptive.slow_start(now)
-        if found.blocks:
-            self._adaptive.block(now)
-        if answers.number:
-            self._adaptive.count_booked(answers.number)
-            self._adaptive.answered(now, **answers._asdict())
 
     @property
     def connections(self) -> int:
@@ -240,8 +182,9 @@ class SendRate:
         if self._shared is not None:
             self._shared.open = connections
 
-    def _set(self, rate: float | None) -> None:
-        """Keep to a rate; log when messages begin to be held back, and when they no longer are."""
+    def _keep_rate(self) -> None:
+        """Keep to the common rate; log when messages begin to be held back, and when they end."""
+        rate = self._common.rate
         if rate == self._rate:
             return
         if rate is None:
@@ -285,7 +228,7 @@ class SendRate:
             if not self._alone:
                 log.warning("Redis shares out no rate: %s.", type(error).__name__)
                 if not self._sets_rate and self._rate is not None:
-                    self._adaptive.take_over(self._rate / self.processes, time.monotonic())
+                    self._common.begin_at(self._rate / self.processes, time.monotonic())
                 self._alone, self._own = True, self._own_limiter()
             return None
         if self._alone:
