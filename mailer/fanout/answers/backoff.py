@@ -28,6 +28,8 @@ _REFUSED_SECONDS = 900
 _RATE_SECONDS = 900
 """How long the adaptive rate is kept: who was put off for the second time comes after ten minutes.
 """
+_FRESH_SECONDS = 3
+"""A process that keeps to the rate notes it every second."""
 _PATIENCE_SECONDS = 30
 """How long releases and letters leave each other a turn that is not taken."""
 _PROBES_AT_MOST = 600
@@ -102,7 +104,8 @@ _NOTE_RATE = _by_dialect("UPDATE relay SET rate = :rate, rate_at = {now} WHERE i
 _STATE = _by_dialect("""
     SELECT probe_after IS NOT NULL AS lasts, coalesce(probe_after <= {now}, false) AS probe_is_due,
         {now} - ended_at AS ended_before,
-        CASE WHEN rate_at > {now} - :kept THEN rate END AS rate
+        CASE WHEN rate_at > {now} - :kept THEN rate END AS rate,
+        rate_at > {now} - :fresh AS rate_is_fresh
     FROM relay
     WHERE id = 1
     """)
@@ -118,13 +121,16 @@ class Backoff:
     """How long ago the last one ended, in milliseconds."""
     rate: float | None = None
     """The adaptive rate that was found lately, in messages a second."""
+    rate_is_fresh: bool = False
+    """Whether a process keeps to it at this moment."""
 
 
 def read(connection: Connection) -> Backoff:
     """Read the state of the relay backoff."""
-    kept = {"kept": _RATE_SECONDS * 1000}
+    kept = {"kept": _RATE_SECONDS * 1000, "fresh": _FRESH_SECONDS * 1000}
     row = connection.execute(_STATE[connection.dialect.name], kept).one()
-    return Backoff(bool(row.lasts), bool(row.probe_is_due), row.ended_before, row.rate)
+    lasts, probe_is_due, fresh = bool(row.lasts), bool(row.probe_is_due), bool(row.rate_is_fresh)
+    return Backoff(lasts, probe_is_due, row.ended_before, row.rate, fresh)
 
 
 def note_rate(connection: Connection, rate: float | None) -> None:

@@ -88,6 +88,14 @@ class SendRate:
         self._common.begin_at(rate, time.monotonic())
         self._keep_rate()
 
+    def join(self, rate: float) -> None:
+        """Begin at half the rate that another process keeps to, if this one is on its way up alone.
+
+        What the other leaves looks as if the relay refused for another reason than the speed.
+        """
+        if self._alone and self._common.adaptive.is_rising:
+            self.begin_at(rate / 2)
+
     def permit_at_once(self) -> bool:
         """Take a permit for one more message if it need not wait for one."""
         if self._limit is None and self._rate is None:

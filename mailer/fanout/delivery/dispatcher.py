@@ -141,6 +141,8 @@ class ConnectionPool:
         self._start_slowly(ended)
         if begins and self._backoff.rate is not None and not self._started_slowly:
             self._context.send_rate.begin_at(self._backoff.rate)
+        elif self._backoff.rate is not None and self._backoff.rate_is_fresh:
+            self._context.send_rate.join(self._backoff.rate)
 
     async def _note_rate(self) -> None:
         """Note the rate that was found for processes that begin later, while it is kept to."""
