@@ -22,10 +22,9 @@ _SLOWER = 0.7
 _FALL = 1 / 4
 """What stays of the rate at least at one step, and where nothing is accepted."""
 _JUST_BELOW = 0.95
-_FIRST_RAISE, _RAISE = 0.5, 0.05
-"""Until a raise fails, the relay may have been overloaded for a moment, and not throttle at all."""
-_FAST = 200.0
-"""A first raise is by the rate over this: the faster, the sooner too high a rate is noticed."""
+_FIRST_RAISE, _RAISE, _FAST = 0.5, 0.05, 200.0
+"""Until a raise fails, the relay may have been overloaded for a moment, and not throttle at all: a
+raise is larger then, by the rate over 200, since too high a rate is noticed soon if it is fast."""
 _RAISES = 9
 """Good raises in a row, for longer than a minute, after which the rate doubles each second."""
 _LOWEST = 0.1
@@ -33,10 +32,8 @@ _LOWEST = 0.1
 _SLOW_START, _WHILE_BLOCKED = 1.0, 0.5
 _SECOND = 1.0
 """Also how long answers to messages that left at a higher rate still come, and do not count."""
-_EXPERIMENT_SECONDS = 3.0
-_TRIAL_SECONDS = 10.0
-_LONGEST_SECONDS = 30.0
-"""A slow relay gives no 20 answers in a useful time: after this one, fewer are enough."""
+_EXPERIMENT_SECONDS, _TRIAL_SECONDS, _LONGEST_SECONDS = 3.0, 10.0, 30.0
+"""A slow relay gives no 20 answers in a useful time: after the longest, fewer are enough."""
 _WAIT_SECONDS = 10.0, 80.0
 """How long a rate is held before raises are tried: at first, and at most, after failed ones."""
 _TRUST_SECONDS = 60.0, 960.0
@@ -238,14 +235,19 @@ class AdaptiveRate:
         suddenly = count.answers >= ENOUGH and count.exceeds(self._expected, _SUSPICIOUS)
         if suddenly or (over and trial.exceeds(self._expected, _RISEN)):
             if self._raises:
-                self._wait = min(2 * self._wait, _WAIT_SECONDS[1])
-                self._failed = True
+                self._raise_failed(count.accepted / (now - count.began))
             self._experiment(now)
         elif over and now >= self._raise_at:
             self._raise(now)
         else:
             self._trial = AnswerCount(now) if over else trial
             self._begin(now)
+
+    def _raise_failed(self, accepted_rate: float) -> None:
+        """Wait longer before the next raise; after the first, what is accepted is known better."""
+        if not self._failed:
+            self._return_to = max(self._return_to, _JUST_BELOW * accepted_rate)
+        self._wait, self._failed = min(2 * self._wait, _WAIT_SECONDS[1]), True
 
     def _raise(self, now: float) -> None:
         """Try a little more; after many that were good, double the rate each second."""
@@ -263,14 +265,13 @@ class AdaptiveRate:
     def _go_on_rising(self, now: float) -> None:
         count, rate = self._count, self.rate or inf
         enough, by = count.answers >= ENOUGH, _RISEN if self._expected else _SUSPICIOUS
-        if self._raises and not enough and now - count.began < _LONGEST_SECONDS:
+        waits = self._raises and now - count.began < _LONGEST_SECONDS
+        if not enough and (waits or (count.throttled and not self._expected)):
             # The relay has throttled: doubling each second would use up what it takes a minute.
             self._ends = now
             return
         if enough and count.exceeds(self._expected, by + count.by_chance(by)):
             self._experiment(now)
-        elif count.throttled and not (enough or self._expected):
-            self._ends = now
         elif count.booked + ENOUGH < rate * (now - count.began) / 2:
             # Less than half of it is used: the rate holds nothing back.
             self._enter("full", inf, now)
@@ -290,8 +291,7 @@ class AdaptiveRate:
             self._phase, self._limiter, self.rate = "full", None, None
             return
         self.rate = rate
-        if self._limiter is None:
-            self._limiter = RateLimiter(rate, now)
+        self._limiter = self._limiter or RateLimiter(rate, now)
         self._limiter.rate = rate
 
     def _begin(self, now: float, seconds: float = _SECOND) -> None:

@@ -51,19 +51,20 @@ class CommonRate:
         self.rate = self.adaptive.rate
 
     def block(self, now: float, *, sets: bool) -> bool:
-        """Slow down to the least until the relay accepts something, if it may be a throttle.
+        """Slow down from full speed until the relay accepts something, if it may be a throttle.
 
         After so many refusals in a row as begin the relay backoff. Returns False if not all were
         a throttle's, or if the relay has accepted nothing for longer than a minute.
         """
         if self._refused < IN_A_ROW or now > self._accepted_at + SILENT_SECONDS:
             return False
-        self._blocks += 1
-        if sets:
-            # What was accepted until now is what the relay takes.
-            self.adaptive.answered(now, **self._told()._asdict())
-        self.adaptive.block(now)
-        self.rate = self.adaptive.rate
+        if self.rate is None:
+            self._blocks += 1
+            if sets:
+                # What was accepted until now is what the relay takes.
+                self.adaptive.answered(now, **self._told()._asdict())
+            self.adaptive.block(now)
+            self.rate = self.adaptive.rate
         return True
 
     def slow_start(self, now: float) -> None:
