@@ -140,9 +140,9 @@ class AcknowledgementWriter:
         accepted = any(progress.accepted for progress in together)
         if accepted and asked - self._answer_noted >= _ANSWER_SECONDS:
             self._answer_noted = asked
-            if await self._database.run_statement(backoff.note_answer):
+            if (ended := await self._database.run_statement(backoff.note_answer)) is not None:
                 log.warning("The relay accepts messages again: slowly at first.")
-                self._send_rate.slow_start()
+                self._send_rate.start_again(ended.rate)
                 await self._retry_first(together)
         judged = self._judge(together)
         staying = self._staying(together, judged)

@@ -12,8 +12,8 @@ _KEPT_SECONDS = 600
 
 # One process sets the rate; it takes over what was answered to the others meanwhile.
 _SCRIPT = """
-local names = {'number', 'accepted', 'throttled', 'turns', 'slow_starts', 'blocks'}
-local found = {0, 0, 0, 0, 0, 0}
+local names = {'number', 'accepted', 'throttled', 'turns', 'slow_starts'}
+local found = {0, 0, 0, 0, 0}
 for index, name in ipairs(names) do
     if ARGV[1] == '1' then
         found[index] = tonumber(redis.call('HGET', KEYS[1], name) or 0)
@@ -23,14 +23,14 @@ for index, name in ipairs(names) do
     end
 end
 if ARGV[1] == '1' then
-    if ARGV[2] ~= '' and found[5] + found[6] == 0 then
-        redis.call('HSET', KEYS[1], 'rate', ARGV[2], 'rising', ARGV[10])
+    if ARGV[2] ~= '' and found[5] == 0 then
+        redis.call('HSET', KEYS[1], 'rate', ARGV[2], 'rising', ARGV[9])
     end
-elseif ARGV[7] + ARGV[8] > 0 then
-    -- Until the process that sets the rate hears of it.
-    redis.call('HSET', KEYS[1], 'rate', '1', 'rising', ARGV[7] == '0' and '0' or '1')
+elseif tonumber(ARGV[7]) > 0 then
+    -- Until the process that sets the rate hears of the slow start.
+    redis.call('HSET', KEYS[1], 'rate', '1', 'rising', '1')
 end
-redis.call('EXPIRE', KEYS[1], ARGV[9])
+redis.call('EXPIRE', KEYS[1], ARGV[8])
 table.insert(found, redis.call('HGET', KEYS[1], 'rising') or '0')
 table.insert(found, redis.call('HGET', KEYS[1], 'rate') or '0')
 return found
@@ -58,8 +58,6 @@ class SharedRate(NamedTuple):
     """What was answered to other processes, for the one that sets the rate."""
     slow_starts: int
     """How often others asked to begin slowly."""
-    blocks: int
-    """How often others asked to wait for a relay that has begun to refuse all."""
     rising: bool
     """Whether the rate is on its way up, and not one that an experiment has found."""
     rate: float | None
@@ -80,9 +78,9 @@ class SharedAdaptiveRate:
         """Set the rate, and take what was answered to the others; raises RedisError."""
         return self._run(sets=True, rate=repr(rate or 0.0), rising=rising)
 
-    def tell(self, answers: Answers, slow_starts: int, blocks: int) -> SharedRate:
+    def tell(self, answers: Answers, slow_starts: int) -> SharedRate:
         """Tell what was answered here to the process that sets the rate; raises RedisError."""
-        return self._run(sets=False, told=(*answers, slow_starts, blocks))
+        return self._run(sets=False, told=(*answers, slow_starts))
 
     def _run(
         self,
@@ -90,10 +88,10 @@ class SharedAdaptiveRate:
         sets: bool,
         rate: str = "",
         rising: bool = False,
-        told: tuple[int, ...] = (0, 0, 0, 0, 0, 0),
+        told: tuple[int, ...] = (0, 0, 0, 0, 0),
     ) -> SharedRate:
         arguments: list[int | str] = [int(sets), rate, *told, _KEPT_SECONDS, int(rising)]
         found = self._script(keys=[_KEY], args=arguments)
         *counts, kept = cast("list[int | bytes]", found)
-        *answers, slow_starts, blocks, rises = map(int, counts)
-        return SharedRate(Answers(*answers), slow_starts, blocks, rises > 0, float(kept) or None)
+        *answers, slow_starts, rises = map(int, counts)
+        return SharedRate(Answers(*answers), slow_starts, rises > 0, float(kept) or None)

@@ -253,7 +253,7 @@ def test_without_limits_a_permit_costs_nothing() -> None:
 def test_after_a_relay_backoff_even_the_first_message_waits() -> None:
     async def begin_slowly() -> bool:
         send_rate = paced()
-        send_rate.slow_start()
+        send_rate.start_again(None)
         waiting = asyncio.create_task(send_rate.permit())
         await asyncio.sleep(0)
         waiting.cancel()
@@ -271,7 +271,7 @@ def test_the_log_says_once_that_the_rate_is_held_back_and_once_that_it_is_not(
     accept = partial(send_rate.answered, accepted=True, throttled=False)
     for second in range(5):
         clock.seconds = float(second)
-        send_rate.slow_start() if second < 2 else accept()
+        send_rate.start_again(None) if second < 2 else accept()
     assert caplog.messages == [
         "The relay wants less: 1 messages a second now.",
         "The relay takes all again: at full speed.",
@@ -307,7 +307,7 @@ def test_a_slow_start_is_one_for_all_processes(redis: Redis) -> None:
         processes = [paced(redis.url) for _ in range(3)]
         chores = [asyncio.create_task(one.run()) for one in processes]
         await asyncio.sleep(0.1)
-        processes[1].slow_start()
+        processes[1].start_again(None)
         await until(lambda: all(one.adaptive is not None for one in processes))
         for chore in chores:
             await ended(chore)
@@ -320,7 +320,7 @@ def test_a_process_that_joins_a_slow_start_goes_on_rising(redis: Redis) -> None:
         processes = [paced(redis.url)]
         chores = [asyncio.create_task(processes[0].run())]
         await until(lambda: processes[0].connections > 0)
-        processes[0].slow_start()
+        processes[0].start_again(None)
         # One of them is the first by name, and sets the rate from then on.
         for _ in range(5):
             await asyncio.sleep(0.3)

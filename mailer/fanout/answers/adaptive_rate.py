@@ -21,15 +21,16 @@ _SLOWER = 0.7
 """An experiment's part of the accepted rate: low enough that a throttle has nothing to refuse."""
 _FALL = 1 / 4
 """What stays of the rate at least at one step, and where nothing is accepted."""
-_JUST_BELOW = 0.95
-_FIRST_RAISE, _RAISE, _FAST = 0.5, 0.05, 200.0
-"""Until a raise fails, the relay may have been overloaded for a moment, and not throttle at all: a
-raise is larger then, by the rate over 200, since too high a rate is noticed soon if it is fast."""
+JUST_BELOW = 0.95
+_FAST = 1.0
+_FIRST_RAISES = 3
+_FIRST_RAISE, _RAISE = 1.5, 1.05
+"""Until a raise fails, the relay may have been overloaded for a moment, and not throttle at all."""
 _RAISES = 9
 """Good raises in a row, for longer than a minute, after which the rate doubles each second."""
 _LOWEST = 0.1
 """Messages a second that are always tried, or the end of the throttling would not be noticed."""
-_SLOW_START, _WHILE_BLOCKED = 1.0, 0.5
+_SLOW_START, _WHILE_BLOCKED = 1.0, 0.2
 _SECOND = 1.0
 """Also how long answers to messages that left at a higher rate still come, and do not count."""
 _EXPERIMENT_SECONDS, _TRIAL_SECONDS, _LONGEST_SECONDS = 3.0, 10.0, 30.0
@@ -65,7 +66,7 @@ class AdaptiveRate:
         self._expected, self._trust_ends, self._trust = 0.0, -inf, _TRUST_SECONDS[0]
         # Experiments: the share before, the rate to return to, and how many more have to agree.
         self._series, self._before, self._return_to, self._needed = 0.0, 0.0, 0.0, 1
-        self._last_accepted, self._blocked, self._at_full_speed = 0.0, False, False
+        self._last_accepted, self._blocked = 0.0, False
         # Of a rate that is held: the answers of this trial, its raises, and whether one failed.
         self._trial, self._raises, self._failed = AnswerCount(), 0, False
         self._raise_at, self._wait = 0.0, _WAIT_SECONDS[0]
@@ -102,12 +103,6 @@ class AdaptiveRate:
         self._expected, self._raises = 0.0, 0
         self._enter("rise", _SLOW_START, now)
         self._long_run = LongRun(now)
-
-    def block(self, now: float) -> None:
-        """Wait for a relay that refuses all after some at full speed: it may count by minutes."""
-        if self._phase == "full":
-            self._series, self._before, self._needed = now, 1.0, 1
-            self._wait_for_acceptance(now)
 
     def is_free(self, now: float) -> bool:
         """Tell whether the next message may leave now."""
@@ -159,7 +154,7 @@ class AdaptiveRate:
             self._needed = 1 if self._phase == "full" and count.is_mixed else 2
         known = self._return_to if self._raises and self._phase != "experiment" else accepted_rate
         long_run = self._long_run.rate(now, count.accepted)
-        self._return_to = max(known, _JUST_BELOW * long_run)
+        self._return_to = max(known, JUST_BELOW * long_run)
         if count.accepted or not present:
             self._phase, self._blocked, self._settling = "experiment", False, True
             self._set(max(_SLOWER * accepted_rate, _FALL * (present or long_run)), now)
@@ -173,7 +168,6 @@ class AdaptiveRate:
         """Try a message every other second until one is accepted."""
         if self._phase != "experiment":
             self._last_accepted = now
-        self._at_full_speed = self._phase == "full"
         self._phase, self._blocked, self._settling = "experiment", True, True
         self._set(_WHILE_BLOCKED, now)
         self._begin(now, 1 / _WHILE_BLOCKED)
@@ -204,16 +198,15 @@ class AdaptiveRate:
 
     def _reopen(self, now: float) -> None:
         """Take up the long run's rate, now that a relay that accepted nothing accepts again."""
-        seconds = now - self._last_accepted
-        if self._at_full_speed and seconds < _FEW_SECONDS:
-            self.slow_start(now)
-            return
-        least = _MINUTE if seconds >= _FEW_SECONDS else _SECOND
-        self._return_to = _JUST_BELOW * self._long_run.rate(now, self._count.accepted, least)
+        if not self._raises:
+            least = _SECOND
+            if not self._long_run.opened and now > self._last_accepted + _FEW_SECONDS:
+                least = _MINUTE
+            self._return_to = JUST_BELOW * self._long_run.rate(now, self._count.accepted, least)
         self._blocked = False
         self._set(self._return_to, now)
         self._begin(now, _EXPERIMENT_SECONDS)
-        self._long_run, self._last_accepted = LongRun(now), now
+        self._long_run, self._last_accepted = LongRun(now, opened=True), now
 
     def _hold(self, now: float) -> None:
         """Stay just below what the relay takes."""
@@ -225,8 +218,9 @@ class AdaptiveRate:
     def _end_trial(self, now: float) -> None:
         """Judge a held rate by the last second, and after ten seconds by all of them."""
         count, trial, seconds = self._count, self._trial, now - self._trial.began
-        enough = trial.answers + count.answers >= ENOUGH or seconds >= _LONGEST_SECONDS
-        over = seconds >= _TRIAL_SECONDS and enough
+        fast = (self.rate or inf) >= _FAST
+        enough = not fast or trial.answers + count.answers >= ENOUGH
+        over = enough and seconds >= (_TRIAL_SECONDS if fast else _MINUTE)
         if count.answers < ENOUGH and not over:
             self._ends = now
             return
@@ -246,7 +240,7 @@ class AdaptiveRate:
     def _raise_failed(self, accepted_rate: float) -> None:
         """Wait longer before the next raise; after the first, what is accepted is known better."""
         if not self._failed:
-            self._return_to = max(self._return_to, _JUST_BELOW * accepted_rate)
+            self._return_to = max(self._return_to, JUST_BELOW * accepted_rate)
         self._wait, self._failed = min(2 * self._wait, _WAIT_SECONDS[1]), True
 
     def _raise(self, now: float) -> None:
@@ -255,9 +249,9 @@ class AdaptiveRate:
         self._trial, self._raises = AnswerCount(now), self._raises + 1
         # At a rate a little too high, the share that a trial tolerates would be refused for ever.
         self._return_to = rate if clean else self._return_to
-        if self._raises <= _RAISES:
-            first = 1 + min(_FIRST_RAISE, max(_RAISE, rate / _FAST))
-            self._enter("hold", (1 + _RAISE if self._failed else first) * rate, now)
+        if self._raises <= (_RAISES if self._failed else _FIRST_RAISES):
+            large = rate >= _FAST and not self._failed
+            self._enter("hold", (_FIRST_RAISE if large else _RAISE) * rate, now)
         else:
             self._wait, self._failed = _WAIT_SECONDS[0], False
             self._enter("rise", 2 * rate, now)
@@ -288,7 +282,7 @@ class AdaptiveRate:
         """Set the rate; one that reaches the limit has no effect, and is dropped."""
         rate = max(_LOWEST, rate)
         if rate >= self._highest:
-            self._phase, self._limiter, self.rate = "full", None, None
+            self._phase, self._limiter, self.rate, self._blocked = "full", None, None, False
             return
         self.rate = rate
         self._limiter = self._limiter or RateLimiter(rate, now)

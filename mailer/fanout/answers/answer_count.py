@@ -62,6 +62,8 @@ class LongRun:
 
     began: float = 0.0
     accepted: float = 0.0
+    opened: bool = False
+    """Whether it began when a relay that accepted nothing accepted again."""
 
     def add(self, accepted: int, now: float) -> None:
         """Add what was accepted since the last time."""

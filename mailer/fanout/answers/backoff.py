@@ -7,6 +7,7 @@ and ends.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
@@ -15,7 +16,7 @@ from sqlalchemy.sql.elements import TextClause
 from mailer.mail.addresses import domain
 from mailer.storage.database import NOW
 
-IN_A_ROW = 100
+_IN_A_ROW = 100
 _DOMAINS = 3
 _ANSWERED_SECONDS = 10
 """A relay that accepted something this short ago is well, whatever one connection heard."""
@@ -30,6 +31,8 @@ _RATE_SECONDS = 900
 """
 _FRESH_SECONDS = 3
 """A process that keeps to the rate notes it every second."""
+_MINUTE_SECONDS = 80
+"""A relay that counts by the minute is probed with success at 10, 30 or 70 seconds."""
 _PATIENCE_SECONDS = 30
 """How long releases and letters leave each other a turn that is not taken."""
 _PROBES_AT_MOST = 600
@@ -49,7 +52,7 @@ class TemporaryRefusals:
         self.number += 1
         if len(self.domains) < _DOMAINS:
             self.domains.add(domain(address))
-        return self.number >= IN_A_ROW and len(self.domains) >= _DOMAINS
+        return self.number >= _IN_A_ROW and len(self.domains) >= _DOMAINS
 
     def clear(self) -> None:
         """Start counting from zero, after any other answer."""
@@ -62,17 +65,24 @@ def _by_dialect(statement: str) -> dict[str, TextClause]:
     return {name: text(statement.replace("{now}", moment)) for name, moment in NOW.items()}
 
 
+# A backoff that took more than one probe, and no longer than a minute and the wait for a probe, may
+# have been the rest of a relay's minute: the rate that it began with is kept.
 _NOTE_ANSWER = _by_dialect("""
     UPDATE relay
     SET answered_at = moment, probe_after = NULL, probes = 0, refused_since = NULL,
+        rate = CASE
+            WHEN probe_after IS NULL
+                OR (probe_wait > 4 * :first
+                    AND rate_at > moment - :minute) THEN rate
+        END,
         ended_at = CASE WHEN probe_after IS NULL THEN ended_at ELSE moment END
     FROM (SELECT {now} AS moment) AS present
     WHERE id = 1
-    RETURNING ended_at = answered_at
+    RETURNING ended_at = answered_at AS ended, rate
     """)
 _BEGIN = """
     UPDATE relay
-    SET probe_after = {now} + :first, probe_wait = 2 * :first / 1000, probes = 0,
+    SET probe_after = {now} + :first, probe_wait = 2 * :first / 1000, probes = 0, rate = NULL,
         refused_since = CASE WHEN :permanent THEN coalesce(refused_since, {now}) END
     WHERE id = 1 AND probe_after IS NULL
     """
@@ -101,6 +111,10 @@ _END_LONG = _by_dialect("""
     WHERE id = 1 AND probe_after IS NOT NULL AND probes >= :long
     """)
 _NOTE_RATE = _by_dialect("UPDATE relay SET rate = :rate, rate_at = {now} WHERE id = 1")
+_NOTE_ACCEPTED = _by_dialect("""
+    UPDATE relay SET rate = coalesce(rate, 0) + :rate, rate_at = {now}
+    WHERE id = 1 AND probe_after IS NOT NULL
+    """)
 _STATE = _by_dialect("""
     SELECT probe_after IS NOT NULL AS lasts, coalesce(probe_after <= {now}, false) AS probe_is_due,
         {now} - ended_at AS ended_before,
@@ -125,6 +139,13 @@ class Backoff:
     """Whether a process keeps to it at this moment."""
 
 
+class Ended(NamedTuple):
+    """A backoff that has just ended."""
+
+    rate: float | None
+    """What was accepted before it, a second, if it may have been the rest of a relay's minute."""
+
+
 def read(connection: Connection) -> Backoff:
     """Read the state of the relay backoff."""
     kept = {"kept": _RATE_SECONDS * 1000, "fresh": _FRESH_SECONDS * 1000}
@@ -138,9 +159,19 @@ def note_rate(connection: Connection, rate: float | None) -> None:
     connection.execute(_NOTE_RATE[connection.dialect.name], {"rate": rate})
 
 
-def note_answer(connection: Connection) -> bool:
-    """Note that the relay has just accepted a message; True if that ends the backoff."""
-    return bool(connection.execute(_NOTE_ANSWER[connection.dialect.name]).scalar_one())
+def note_accepted(connection: Connection, rate: float) -> None:
+    """Note, at the beginning of a backoff, what a process had accepted before: its rate is added.
+
+    A relay that counts by the minute refuses everybody, too, until the next one begins.
+    """
+    connection.execute(_NOTE_ACCEPTED[connection.dialect.name], {"rate": rate})
+
+
+def note_answer(connection: Connection) -> Ended | None:
+    """Note that the relay has just accepted a message; returns what is known if that ends it."""
+    values = {"first": _FIRST_WAIT_SECONDS, "minute": _MINUTE_SECONDS * 1000}
+    row = connection.execute(_NOTE_ANSWER[connection.dialect.name], values).one()
+    return Ended(row.rate) if row.ended else None
 
 
 def begin_by_answers(connection: Connection) -> bool:

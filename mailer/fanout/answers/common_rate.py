@@ -6,14 +6,14 @@ import asyncio
 import time
 from contextlib import suppress
 from functools import partial
-from math import inf
 
 from redis import RedisError
 
-from mailer.fanout.answers.adaptive_rate import SILENT_SECONDS, AdaptiveRate
-from mailer.fanout.answers.answer_count import AnswerCount
-from mailer.fanout.answers.backoff import IN_A_ROW
+from mailer.fanout.answers.adaptive_rate import JUST_BELOW, AdaptiveRate
+from mailer.fanout.answers.answer_count import AnswerCount, LongRun
 from mailer.storage.shared_rate import Answers, SharedAdaptiveRate, SharedRate
+
+_MINUTE = 60.0
 
 
 class CommonRate:
@@ -29,43 +29,27 @@ class CommonRate:
         self._limit = limit
         self._exchange = SharedAdaptiveRate(redis_url) if redis_url else None
         # What was not yet told to the process that sets the rate.
-        self._untold, self._slow_starts, self._blocks = AnswerCount(), 0, 0
-        self._knows_rate = False
-        # Refusals of a throttle since the last acceptance, and when that was.
-        self._refused, self._accepted_at = 0, -inf
+        self._untold, self._slow_starts, self._knows_rate = AnswerCount(), 0, False
+        self._has_told = False
+        self._accepted = LongRun()
 
     def answered(self, now: float, *, accepted: bool, throttled: bool, alone: bool) -> None:
         """Adapt the rate to the relay's answer to one message."""
-        if accepted:
-            self._accepted_at, self._refused = now, 0
-        self._refused += throttled
+        self._accepted.add(accepted, now)
         if alone:
             self.adaptive.answered(now, accepted=accepted, throttled=throttled)
             self.rate = self.adaptive.rate
         else:
             self._untold.add(1, accepted, throttled, 0)
 
+    def accepted_a_minute(self, now: float) -> float:
+        """Return how many messages of this process were accepted in the last minute, a second."""
+        return JUST_BELOW * self._accepted.rate(now, 0, _MINUTE)
+
     def begin_at(self, rate: float, now: float) -> None:
         """Begin at a rate that a process has found before."""
         self.adaptive.take_over(rate, now)
         self.rate = self.adaptive.rate
-
-    def block(self, now: float, *, sets: bool) -> bool:
-        """Slow down from full speed until the relay accepts something, if it may be a throttle.
-
-        After so many refusals in a row as begin the relay backoff. Returns False if not all were
-        a throttle's, or if the relay has accepted nothing for longer than a minute.
-        """
-        if self._refused < IN_A_ROW or now > self._accepted_at + SILENT_SECONDS:
-            return False
-        if self.rate is None:
-            self._blocks += 1
-            if sets:
-                # What was accepted until now is what the relay takes.
-                self.adaptive.answered(now, **self._told()._asdict())
-            self.adaptive.block(now)
-            self.rate = self.adaptive.rate
-        return True
 
     def slow_start(self, now: float) -> None:
         """Begin at one message a second after a relay backoff."""
@@ -78,11 +62,10 @@ class CommonRate:
         """Set the rate for all processes, or tell the one that sets it what was answered here."""
         if self._exchange is None:
             return
-        untold, slow_starts, blocks = self._told(), self._slow_starts, self._blocks
-        self._slow_starts = self._blocks = 0
+        untold, slow_starts, self._slow_starts = self._told(), self._slow_starts, 0
         if not sets:
             self.adaptive = AdaptiveRate(self._limit)
-            call = partial(self._exchange.tell, untold, slow_starts, blocks)
+            call = partial(self._exchange.tell, untold, slow_starts)
         elif self._knows_rate:
             rising = self.adaptive.is_rising
             call = partial(self._exchange.set, self.adaptive.rate, rising=rising)
@@ -93,7 +76,9 @@ class CommonRate:
             if sets:
                 self._adapt(found, untold, time.monotonic())
             self._knows_rate = sets
-            self.rate = self.adaptive.rate if sets else found.rate
+            if sets or found.rate is not None or self._has_told:
+                self.rate = self.adaptive.rate if sets else found.rate
+            self._has_told = not sets
 
     def _told(self) -> Answers:
         """Return the answers that were not told yet, and count them as told."""
@@ -107,8 +92,6 @@ class CommonRate:
             self.adaptive.take_over(found.rate, now, rising=found.rising)
         if found.slow_starts:
             self.adaptive.slow_start(now)
-        if found.blocks:
-            self.adaptive.block(now)
         self.adaptive.count_booked(found.others.number)
         if answers.number:
             self.adaptive.answered(now, **answers._asdict())

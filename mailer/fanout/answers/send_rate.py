@@ -79,6 +79,11 @@ class SendRate:
         return self._common.adaptive.found
 
     @property
+    def accepted_a_minute(self) -> float:
+        """How many messages of this process were accepted in the last minute, a second."""
+        return self._common.accepted_a_minute(time.monotonic())
+
+    @property
     def processes(self) -> int:
         """How many processes send, as far as Redis has said."""
         return self._share.processes if self._share else 1
@@ -147,16 +152,13 @@ class SendRate:
         self._common.answered(now, accepted=accepted, throttled=throttled, alone=alone)
         self._keep_rate()
 
-    def block(self) -> bool:
-        """Slow down to the least after many refusals in a row; False if it is no throttle."""
-        blocked = self._common.block(time.monotonic(), sets=self._sets_rate)
-        self._keep_rate()
-        return blocked
-
-    def slow_start(self) -> None:
-        """Begin at one message a second after a relay backoff."""
-        self._common.slow_start(time.monotonic())
-        self._keep_rate()
+    def start_again(self, rate: float | None) -> None:
+        """Begin after a relay backoff at what the relay took before, or at a message a second."""
+        if rate is None:
+            self._common.slow_start(time.monotonic())
+            self._keep_rate()
+        else:
+            self.begin_at(rate)
 
     @property
     def _sets_rate(self) -> bool:

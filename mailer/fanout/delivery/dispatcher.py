@@ -134,14 +134,19 @@ class ConnectionPool:
 
     async def _read_backoff(self, *, begins: bool) -> None:
         """Read the row about the relay; a process that begins takes the rate over from there."""
+        before = self._backoff.lasts
         self._backoff = await self._context.database.run_statement(backoff.read)
         self._context.relay_waits = self._backoff.lasts
+        accepted = self._context.send_rate.accepted_a_minute
+        if accepted and self._backoff.lasts and not before:
+            note = partial(backoff.note_accepted, rate=accepted)
+            await self._context.database.run_statement(note)
         ended = self._backoff.ended_before
         self._context.retries_first = ended is not None and ended < _RETRIES_FIRST_MILLISECONDS
         self._start_slowly(ended)
         if begins and self._backoff.rate is not None and not self._started_slowly:
             self._context.send_rate.begin_at(self._backoff.rate)
-        elif self._backoff.rate is not None and self._backoff.rate_is_fresh:
+        elif self._backoff.rate_is_fresh and self._backoff.rate and self._noted_rate is None:
             self._context.send_rate.join(self._backoff.rate)
 
     async def _note_rate(self) -> None:
@@ -156,7 +161,7 @@ class ConnectionPool:
         just_ended = ended_before is not None and ended_before < _JUST_ENDED_MILLISECONDS
         send_rate = self._context.send_rate
         if just_ended and not self._started_slowly and send_rate.adaptive is None:
-            send_rate.slow_start()
+            send_rate.start_again(self._backoff.rate)
         self._started_slowly = just_ended
 
     async def _fill(self) -> None:

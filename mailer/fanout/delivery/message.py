@@ -104,8 +104,6 @@ class DeliveryContext:
             return
         elif self.temporary_refusals.add(address):
             self.temporary_refusals.clear()
-            if self.send_rate.block():
-                return
             if await self.database.run_statement(backoff.begin_by_answers):
                 self.relay_waits = True
                 log.warning("The relay refuses everybody for now: only probes are sent.")
