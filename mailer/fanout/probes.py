@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import exists, or_, select, update
+from sqlalchemy import exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from mailer.fanout.answers import backoff
@@ -15,6 +15,7 @@ from mailer.storage.models import Batch, Outcome, Release
 from mailer.storage.types import now
 
 _PROBED_BATCHES = 1_000
+"""Of each release."""
 
 
 def something_to_probe_with(session: Session) -> bool:
@@ -40,26 +41,35 @@ def end_if_all_were_refused(session: Session) -> None:
 def claim_for_probe(session: Session, lease_seconds: int, number: int) -> list[Claim]:
     """Claim one batch to probe the relay with; returns none if there is nothing to send.
 
-    In turn of a recipient never tried, of one batch after another, and of the one deferred
-    longest ago: a relay that greylists refuses the former, and a full mailbox may be
-    among the latter.
+    In turn of a recipient never tried, of one release after another and of one batch of it after
+    another, and of the one deferred longest ago: a relay that greylists refuses the former, and a
+    full mailbox may be among the latter.
     """
     here = {"here": identity(session.connection())}
     _dissolve_retries(session, here)
     if number % 2 == 0 and (claimed := _claim_deferred(session, lease_seconds, here)):
         return claimed
-    new = session.execute(
-        select(Batch.id, Batch.release_id)
+    place = func.row_number().over(partition_by=Batch.release_id, order_by=Batch.id)
+    free = (
+        select(Batch.id, Batch.release_id, place.label("place"))
         .join(Release, Release.id == Batch.release_id)
         .where(*MAY_BE_SENT, Batch.kind == "first", *FREE)
-        .order_by(Batch.id)
-        .limit(_PROBED_BATCHES),
+        .subquery()
+    )
+    found = session.execute(
+        select(free.c.id, free.c.release_id)
+        .where(free.c.place <= _PROBED_BATCHES)
+        .order_by(free.c.id),
         here,
     ).all()
+    new: dict[int, list[int]] = {}
+    for batch_id, release_id in found:
+        new.setdefault(release_id, []).append(batch_id)
     if not new:
         return _claim_deferred(session, lease_seconds, here)
-    batch_id, release_id = new[number // 2 % len(new)]
-    return claim_batch(session, release_id, batch_id, lease_seconds)
+    rounds, turn = divmod(number // 2, len(new))
+    release_id, batches = list(new.items())[turn]
+    return claim_batch(session, release_id, batches[rounds % len(batches)], lease_seconds)
 
 
 def _dissolve_retries(session: Session, here: Mapping[str, str]) -> None:

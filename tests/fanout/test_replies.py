@@ -47,8 +47,6 @@ def test_an_answer_to_one_recipient(answer: Reply, kind: str) -> None:
         ("dot", reply(452, "4.2.2"), False),
         ("rcpt", reply(550, "5.7.1"), False),
         ("dot", reply(250), False),
-        ("mail", reply(450, "4.1.8"), True),
-        ("mail", reply(550, "5.7.1"), True),
         ("connect", reply(421, "4.7.0"), True),
         ("connect", reply(554), False),
         ("auth", reply(535), False),

@@ -23,11 +23,10 @@ _FALL = 1 / 4
 """What stays of the rate at least at one step, and where nothing is accepted."""
 JUST_BELOW = 0.95
 _FAST = 1.0
-_FIRST_RAISES = 3
-_FIRST_RAISE, _RAISE = 1.5, 1.05
-"""Until a raise fails, the relay may have been overloaded for a moment, and not throttle at all."""
-_RAISES = 9
-"""Good raises in a row, for longer than a minute, after which the rate doubles each second."""
+"""Messages a second from which a trial of ten seconds tells something: else it takes a minute."""
+_FIRST_RAISES, _FIRST_SLOW_RAISES, _LATER_RAISES = (1.5, 3), (1.15, 2), (1.05, 9)
+"""By how much, and how often with success until the rate doubles each second. Until a raise fails,
+the relay may have been overloaded for a moment, and not throttle at all."""
 _LOWEST = 0.1
 """Messages a second that are always tried, or the end of the throttling would not be noticed."""
 _SLOW_START, _WHILE_BLOCKED = 1.0, 0.2
@@ -91,12 +90,13 @@ class AdaptiveRate:
         return self._phase == "rise"
 
     def take_over(self, rate: float, now: float, *, rising: bool = False) -> None:
-        """Begin at a rate that another process has found, or at which it was on its way up."""
+        """Begin at a rate that another process has found, or was on its way up at."""
         self._return_to = rate
         if rising:
             self._enter("rise", rate, now)
         else:
             self._hold(now)
+            self.found = None
 
     def slow_start(self, now: float) -> None:
         """Begin at one message a second after a relay backoff, and rise from there."""
@@ -138,6 +138,8 @@ class AdaptiveRate:
         count = self._count
         if count.answers < ENOUGH:
             self._ends = now
+        elif not self._long_run.rate(now, count.accepted):
+            self._begin(now)
         elif count.exceeds(expected, _SUSPICIOUS + count.by_chance(_SUSPICIOUS)):
             self._experiment(now)
         else:
@@ -179,8 +181,8 @@ class AdaptiveRate:
             return
         share = count.share
         if share <= _SUSPICIOUS and share <= ALIKE * before:
-            # Of few answers, one that is throttled says nothing about the recipients.
-            self._expected = share if count.answers >= ENOUGH else 0.0
+            # One of twenty that is throttled says nothing about the recipients.
+            self._expected = share if share > _RISEN and count.answers >= ENOUGH else 0.0
             self._trust = _TRUST_SECONDS[0]
             self._hold(now)
             return
@@ -218,9 +220,8 @@ class AdaptiveRate:
     def _end_trial(self, now: float) -> None:
         """Judge a held rate by the last second, and after ten seconds by all of them."""
         count, trial, seconds = self._count, self._trial, now - self._trial.began
-        fast = (self.rate or inf) >= _FAST
-        enough = not fast or trial.answers + count.answers >= ENOUGH
-        over = enough and seconds >= (_TRIAL_SECONDS if fast else _MINUTE)
+        enough, fast = trial.answers + count.answers >= ENOUGH, (self.rate or inf) >= _FAST
+        over = seconds >= _TRIAL_SECONDS and enough if fast else seconds >= _MINUTE
         if count.answers < ENOUGH and not over:
             self._ends = now
             return
@@ -231,10 +232,12 @@ class AdaptiveRate:
             if self._raises:
                 self._raise_failed(count.accepted / (now - count.began))
             self._experiment(now)
+            self._before = max(self._before, trial.share)
         elif over and now >= self._raise_at:
             self._raise(now)
         else:
-            self._trial = AnswerCount(now) if over else trial
+            if over:
+                self._trial, self.found = AnswerCount(now), self.rate
             self._begin(now)
 
     def _raise_failed(self, accepted_rate: float) -> None:
@@ -247,11 +250,14 @@ class AdaptiveRate:
         """Try a little more; after many that were good, double the rate each second."""
         rate, clean = self.rate or inf, not self._trial.throttled
         self._trial, self._raises = AnswerCount(now), self._raises + 1
-        # At a rate a little too high, the share that a trial tolerates would be refused for ever.
-        self._return_to = rate if clean else self._return_to
-        if self._raises <= (_RAISES if self._failed else _FIRST_RAISES):
-            large = rate >= _FAST and not self._failed
-            self._enter("hold", (_FIRST_RAISE if large else _RAISE) * rate, now)
+        step, most = _FIRST_RAISES if rate >= _FAST else _FIRST_SLOW_RAISES
+        if self._failed:
+            step, most = _LATER_RAISES
+        # A rate a little too high is tolerated; a minute of ours is of two of the relay's.
+        if clean and (self._failed or rate >= _FAST):
+            self._return_to = rate
+        if self._raises <= most:
+            self._enter("hold", step * rate, now)
         else:
             self._wait, self._failed = _WAIT_SECONDS[0], False
             self._enter("rise", 2 * rate, now)

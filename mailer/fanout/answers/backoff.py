@@ -33,6 +33,8 @@ _FRESH_SECONDS = 3
 """A process that keeps to the rate notes it every second."""
 _MINUTE_SECONDS = 80
 """A relay that counts by the minute is probed with success at 10, 30 or 70 seconds."""
+_LEAST_RATE = 0.3
+"""A relay that accepted fewer than twenty in a minute was rather out of order from the start."""
 _PATIENCE_SECONDS = 30
 """How long releases and letters leave each other a turn that is not taken."""
 _PROBES_AT_MOST = 600
@@ -73,7 +75,7 @@ _NOTE_ANSWER = _by_dialect("""
         rate = CASE
             WHEN probe_after IS NULL
                 OR (probe_wait > 4 * :first
-                    AND rate_at > moment - :minute) THEN rate
+                    AND rate_at > moment - :minute AND rate > :least) THEN rate
         END,
         ended_at = CASE WHEN probe_after IS NULL THEN ended_at ELSE moment END
     FROM (SELECT {now} AS moment) AS present
@@ -169,7 +171,8 @@ def note_accepted(connection: Connection, rate: float) -> None:
 
 def note_answer(connection: Connection) -> Ended | None:
     """Note that the relay has just accepted a message; returns what is known if that ends it."""
-    values = {"first": _FIRST_WAIT_SECONDS, "minute": _MINUTE_SECONDS * 1000}
+    minute, least = _MINUTE_SECONDS * 1000, _LEAST_RATE
+    values = {"first": _FIRST_WAIT_SECONDS, "minute": minute, "least": least}
     row = connection.execute(_NOTE_ANSWER[connection.dialect.name], values).one()
     return Ended(row.rate) if row.ended else None
 

@@ -90,6 +90,11 @@ class ReleaseAnswers:
         self._end(number)
         self.unanswered += after_dot
 
+    @property
+    def may_be_throttled(self) -> bool:
+        """Whether the relay took a message of this release short ago, and so its sender, too."""
+        return time.monotonic() - self._accepted_at <= _TAKEN_SECONDS
+
     def sender_refused(self, number: int, *, permanent: bool, rested: bool) -> bool:
         """Count a refusal at MAIL; True if the batches of the release have to rest for it.
 
@@ -100,7 +105,7 @@ class ReleaseAnswers:
         if number > self._sender_refused:
             self.sender_refusals += 1
             self._sender_refused = self._last
-        if not permanent and time.monotonic() - self._accepted_at <= _TAKEN_SECONDS:
+        if not permanent and self.may_be_throttled:
             return False
         return self.sender_refusals >= (1 if rested else _SENDER_REFUSALS)
 

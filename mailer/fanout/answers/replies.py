@@ -41,12 +41,7 @@ def classify(reply: Reply) -> Verdict:
 
 
 def asks_to_slow_down(stage: Stage, reply: Reply) -> bool:
-    """Tell whether a reply may mean that we send too much, rather than being about one mailbox.
-
-    Postfix answers so at MAIL to clients that exceed its limits, whatever the code.
-    """
-    if stage == "mail":
-        return not reply.positive
+    """Tell whether a reply may mean that we send too much, rather than being about one mailbox."""
     about_mailbox = (reply.enhanced or "")[1:].startswith(_MAILBOX)
     temporary = not (reply.positive or reply.permanent)
     if stage in ("connect", "auth"):

@@ -190,10 +190,11 @@ class BatchRun:
             try:
                 return await self._delivery.hand_over(mail, self)
             except SenderRefused as refusal:
+                if self._answers.may_be_throttled:
+                    self._shared.send_rate.answered(accepted=False, throttled=True)
                 rested, permanent = self.claimed.rests > 0, refusal.reply.permanent
-                if self._probing or self._envelopes.sender_refused(
-                    rested=rested, permanent=permanent
-                ):
+                refused = self._envelopes.sender_refused(rested=rested, permanent=permanent)
+                if self._probing or refused:
                     raise
                 self._refused = True
                 self._record()

@@ -259,6 +259,9 @@ class Delivery:
     def _answered(self, stage: Stage, reply: Reply) -> None:
         self._waiting = None
         self._context.answers += 1
+        if stage == "mail":
+            # Only who sends it knows whether this is about its sender.
+            return
         accepted = reply.completed
         throttled = not accepted and replies.asks_to_slow_down(stage, reply)
         self._context.send_rate.answered(accepted=accepted, throttled=throttled)
