@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections import Counter
 from dataclasses import replace
@@ -283,6 +284,35 @@ def test_an_outage_costs_at_most_five_minutes_more_or_twice_the_time_for_few(
     playing(everybody(stage, answer), people(number), story)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["mail", "rcpt", "dot"])
+@pytest.mark.parametrize("before", [1, 30])
+@pytest.mark.parametrize("seconds", [15, 75])
+def test_an_outage_soon_after_the_first_acceptances_costs_at_most_five_minutes_more(
+    playing: Playing, seconds: int, before: int, stage: Stage
+) -> None:
+    worlds: list[World] = []
+    numbers = itertools.count()
+    began: list[float] = []
+
+    def answers(at: Stage, _recipient: str, _number: int) -> Answer | None:
+        if at != stage or not worlds or next(numbers) < before:
+            return None
+        now = worlds[0].clock.seconds
+        began.append(now)
+        return Answer("451 4.3.0 Later") if now < began[0] + seconds else None
+
+    async def story(sending: Sending) -> None:
+        worlds.append(sending.world)
+        receipt = await sending.until_at_rest(1)
+        assert (receipt.state, receipt.accepted) == ("done", 1_000)
+        last = max(taken.at for taken in sending.relay.taken)
+        # The sweep looks every ten seconds.
+        assert last < began[0] + seconds + 300 + 10
+
+    playing(answers, people(1_000), story)
+
+
 def test_all_connections_that_the_relay_allows_are_used(playing: Playing) -> None:
     async def story(sending: Sending) -> None:
         await asyncio.sleep(10)
@@ -476,6 +506,34 @@ def test_another_press_rooms_refused_sender_holds_nobody_up(playing: Playing) ->
         assert other.receipt(refused).state == "done"
 
     playing(answers, people(300), story)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["rcpt", "dot"])
+def test_a_press_room_whose_letters_are_all_put_off_holds_up_no_other_for_hours(
+    playing: Playing, stage: Stage
+) -> None:
+    vika = replace(DRAFT, slug="vika", name="Vika", from_address="presse@vika.example")
+
+    def answers(at: Stage, recipient: str, _number: int) -> Answer | None:
+        return Answer("451 4.7.1 Later") if at == stage and "@vika" in recipient else None
+
+    async def story(sending: Sending) -> None:
+        await sending.until_at_rest()
+        publishers.add(vika)
+        lines = ["address", *(f"reader@vika{number}.example" for number in range(1_200))]
+        follower_csv.import_followers("vika", lines, locales=("nb",))
+        other = replace(sending.room, publisher=publishers.find("vika"))
+        other.publish()
+        await asyncio.sleep(600)
+        began = sending.world.clock.seconds
+        release_id = sending.room.publish(reference="r2", title="Another")
+        await asyncio.sleep(900)
+        # A probe comes every five minutes then, and one of two is with somebody never tried.
+        assert sending.room.receipt(release_id).state == "done"
+        assert max(taken.at for taken in sending.relay.taken) < began + 900
+
+    playing(answers, people(12), story)
 
 
 def test_one_silent_recipient_of_the_outbox_holds_up_no_other_letter(playing: Playing) -> None:

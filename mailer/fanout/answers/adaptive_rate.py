@@ -32,7 +32,7 @@ _LOWEST = 0.1
 _SLOW_START, _WHILE_BLOCKED = 1.0, 0.2
 _SECOND = 1.0
 """Also how long answers to messages that left at a higher rate still come, and do not count."""
-_EXPERIMENT_SECONDS, _TRIAL_SECONDS, _LONGEST_SECONDS = 3.0, 10.0, 30.0
+_EXPERIMENT_SECONDS, _TRIAL_SECONDS, _LONGEST_SECONDS = 3.0, 10.0, 20.0
 """A slow relay gives no 20 answers in a useful time: after the longest, fewer are enough."""
 _WAIT_SECONDS = 10.0, 80.0
 """How long a rate is held before raises are tried: at first, and at most, after failed ones."""
