@@ -238,7 +238,7 @@ class Delivery:
         try:
             await connection.envelope(mail)
         except Rejected as refusal:
-            self._answered(refusal.stage, refusal.reply)
+            self._answered(refusal.stage, refusal.reply, again=patient)
             if refusal.stage == "mail":
                 if refusal.reply.code == replies.SERVICE_NOT_AVAILABLE:
                     self.drop()
@@ -249,18 +249,19 @@ class Delivery:
         self._waits()
         reply = await connection.content(mail, following)
         self._is_quick = not self.is_silent()
-        self._answered("dot", reply)
+        self._answered("dot", reply, again=patient)
         return reply
 
     def _waits(self) -> None:
         """Note since when the relay is waited for, and how many answers there were until then."""
         self._waiting = time.monotonic(), self._context.answers
 
-    def _answered(self, stage: Stage, reply: Reply) -> None:
+    def _answered(self, stage: Stage, reply: Reply, *, again: bool = False) -> None:
+        """Count an answer; the refusal of a message that was tried again at once counts no more."""
         self._waiting = None
         self._context.answers += 1
-        if stage == "mail":
-            # Only who sends it knows whether this is about its sender.
+        # Only who sends the release knows whether a refusal at MAIL is about its sender.
+        if stage == "mail" or (again and not reply.completed):
             return
         accepted = reply.completed
         throttled = not accepted and replies.asks_to_slow_down(stage, reply)
