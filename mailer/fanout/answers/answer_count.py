@@ -68,7 +68,9 @@ class LongRun:
     def add(self, accepted: int, now: float) -> None:
         """Add what was accepted since the last time."""
         self.accepted += accepted
-        if now - self.began > _LONG_RUN_SECONDS:
+        if now - self.began > 2 * _LONG_RUN_SECONDS:
+            self.began, self.accepted = now, accepted
+        elif now - self.began > _LONG_RUN_SECONDS:
             self.began, self.accepted = (now + self.began) / 2, self.accepted / 2
 
     def leave_out(self, pause: float, now: float) -> None:
