@@ -155,6 +155,7 @@ class AdaptiveRate:
             # A relay that takes some, and refuses the next, may do so once more by chance.
             self._needed = 1 if self._phase == "full" and count.is_mixed else 2
         known = self._return_to if self._raises and self._phase != "experiment" else accepted_rate
+        known = max(known, self._return_to / 2 if self._phase == "hold" else 0.0)
         long_run = self._long_run.rate(now, count.accepted)
         self._return_to = max(known, JUST_BELOW * long_run)
         if count.accepted or not present:
@@ -200,10 +201,9 @@ class AdaptiveRate:
 
     def _reopen(self, now: float) -> None:
         """Take up the long run's rate, now that a relay that accepted nothing accepts again."""
-        if not self._raises:
-            least = _SECOND
-            if not self._long_run.opened and now > self._last_accepted + _FEW_SECONDS:
-                least = _MINUTE
+        if not self._raises and self._long_run.accepted:
+            short = self._long_run.opened or now <= self._last_accepted + _FEW_SECONDS
+            least = _SECOND if short else _MINUTE
             self._return_to = JUST_BELOW * self._long_run.rate(now, self._count.accepted, least)
         self._blocked = False
         self._set(self._return_to, now)
