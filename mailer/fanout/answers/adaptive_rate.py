@@ -44,7 +44,7 @@ _FEW_SECONDS, _MINUTE = 10.0, 60.0
 """A relay that accepts nothing for longer than a few seconds counts by the minute at least."""
 _SERIES_SECONDS = 240.0
 """Experiments one after another tell nothing new after this time."""
-_PAUSE_SECONDS = 2.0
+_PAUSE_SECONDS = 5.0
 """A longer time without answers was a pause of ours, and no relay's rate."""
 
 
