@@ -38,7 +38,7 @@ _WAIT_SECONDS = 10.0, 80.0
 """How long a rate is held before raises are tried: at first, and at most, after failed ones."""
 _TRUST_SECONDS = 60.0, 960.0
 """How long the recipients are taken as the reason without a new experiment: first, and at most."""
-SILENT_SECONDS = 70.0
+_SILENT_SECONDS = 70.0
 """A relay that counts by the minute accepts something within this time."""
 _FEW_SECONDS, _MINUTE = 10.0, 60.0
 """A relay that accepts nothing for longer than a few seconds counts by the minute at least."""
@@ -168,7 +168,7 @@ class AdaptiveRate:
             self._begin(now)
 
     def _wait_for_acceptance(self, now: float) -> None:
-        """Try a message every other second until one is accepted."""
+        """Try a message every five seconds until one is accepted."""
         if self._phase != "experiment":
             self._last_accepted = now
         self._phase, self._blocked, self._settling = "experiment", True, True
@@ -190,7 +190,7 @@ class AdaptiveRate:
         if count.accepted:
             self._last_accepted = now
             self._needed -= alike(share, before) and alike(1 - share, 1 - before)
-        silent = now > self._last_accepted + SILENT_SECONDS
+        silent = now > self._last_accepted + _SILENT_SECONDS
         if self._needed <= 0 or silent or now > self._series + _SERIES_SECONDS:
             # The speed is not the reason, so the recipients are.
             self._expected, self._trust_ends = share, now + self._trust

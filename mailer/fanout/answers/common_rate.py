@@ -43,7 +43,7 @@ class CommonRate:
             self._untold.add(1, accepted, throttled, 0)
 
     def accepted_a_minute(self, now: float) -> float:
-        """Return how many messages of this process were accepted in the last minute, a second."""
+        """Return just below what was accepted of this process in the last minute, a second."""
         return JUST_BELOW * self._accepted.rate(now, 0, _MINUTE)
 
     def begin_at(self, rate: float, now: float) -> None:
