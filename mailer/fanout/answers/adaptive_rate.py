@@ -15,16 +15,16 @@ from mailer.fanout.answers.rate_limiter import RateLimiter
 
 _SUSPICIOUS = 1 / 5
 """The share of throttled answers, above the expected one, that begins an experiment."""
-_RISEN = 1 / 20
-"""The share above the expected one that ends the trial of a higher rate."""
+_RISEN = 1 / 30
+"""The share above the expected one that ends the trial of a rate."""
 _SLOWER = 0.7
 """An experiment's part of the accepted rate: low enough that a throttle has nothing to refuse."""
 _FALL = 1 / 4
 """What stays of the rate at least at one step, and where nothing is accepted."""
 JUST_BELOW = 0.95
-_FAST = 1.0
+_FAST = 5.0
 """Messages a second from which a trial of ten seconds tells something: else it takes a minute."""
-_FIRST_RAISES, _FIRST_SLOW_RAISES, _LATER_RAISES = (1.5, 3), (1.15, 2), (1.05, 9)
+_FIRST_RAISES, _FIRST_SLOW_RAISES, _LATER_RAISES = (1.5, 3), (1.07, 2), (1.05, 9)
 """By how much, and how often with success until the rate doubles each second. Until a raise fails,
 the relay may have been overloaded for a moment, and not throttle at all."""
 _LOWEST = 0.1
@@ -183,7 +183,7 @@ class AdaptiveRate:
         share = count.share
         if share <= _SUSPICIOUS and share <= ALIKE * before:
             # One of twenty that is throttled says nothing about the recipients.
-            self._expected = share if share > _RISEN and count.answers >= ENOUGH else 0.0
+            self._expected = share if share > 1 / ENOUGH and count.answers >= ENOUGH else 0.0
             self._trust = _TRUST_SECONDS[0]
             self._hold(now)
             return
@@ -212,10 +212,10 @@ class AdaptiveRate:
 
     def _hold(self, now: float) -> None:
         """Stay just below what the relay takes."""
+        if self._long_run.began < self._series:
+            self._long_run = LongRun(self._count.began)
         self._enter("hold", self._return_to, now)
         self._trial, self._raises, self._raise_at = AnswerCount(now), 0, now + self._wait
-        if self._long_run.began < self._series:
-            self._long_run = LongRun(now)
 
     def _end_trial(self, now: float) -> None:
         """Judge a held rate by the last second, and after ten seconds by all of them."""
@@ -250,13 +250,12 @@ class AdaptiveRate:
         """Try a little more; after many that were good, double the rate each second."""
         rate, clean = self.rate or inf, not self._trial.throttled
         self._trial, self._raises = AnswerCount(now), self._raises + 1
-        step, most = _FIRST_RAISES if rate >= _FAST else _FIRST_SLOW_RAISES
-        if self._failed:
-            step, most = _LATER_RAISES
-        # A rate a little too high is tolerated; a minute of ours is of two of the relay's.
+        first = _FIRST_RAISES if rate >= _FAST else _FIRST_SLOW_RAISES
+        step, most = _LATER_RAISES if self._failed else first
+        # A minute of ours is of two of the relay's.
         if clean and (self._failed or rate >= _FAST):
             self._return_to = rate
-        if self._raises <= most:
+        if self._raises <= most or not clean:
             self._enter("hold", step * rate, now)
         else:
             self._wait, self._failed = _WAIT_SECONDS[0], False
@@ -266,11 +265,12 @@ class AdaptiveRate:
         count, rate = self._count, self.rate or inf
         enough, by = count.answers >= ENOUGH, _RISEN if self._expected else _SUSPICIOUS
         waits = self._raises and now - count.began < _LONGEST_SECONDS
+        sure = self._raises and not self._expected
         if not enough and (waits or (count.throttled and not self._expected)):
             # The relay has throttled: doubling each second would use up what it takes a minute.
             self._ends = now
-            return
-        if enough and count.exceeds(self._expected, by + count.by_chance(by)):
+        elif enough and count.exceeds(self._expected, _RISEN if sure else by + count.by_chance(by)):
+            self._failed = self._raises > 0
             self._experiment(now)
         elif count.booked + ENOUGH < rate * (now - count.began) / 2:
             # Less than half of it is used: the rate holds nothing back.
