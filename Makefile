@@ -2,7 +2,7 @@ PYTHON ?= python3
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick mutants letters gallery faults relays bench lint check lock clean
+.PHONY: help install demo test quick mutants letters gallery faults relays worlds bench lint check lock clean
 
 help: ## list what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -21,6 +21,9 @@ quick: install ## run the tests that need no other process, in about a minute an
 
 mutants: install ## write 60 small faults, and tell which tests find them (an hour or two)
 	@.venv/bin/python -m tests.mutants $(ARGS)
+
+worlds: install ## play 5,000 random worlds (a quarter of an hour), and write docs/worlds.md
+	@.venv/bin/python -m tests.worlds $${WORLDS:-0 5000}
 
 letters: install ## generate 5,000 letters, and parse each with three readers (some minutes)
 	@LETTERS_EXAMPLES=$${LETTERS_EXAMPLES:-5000} .venv/bin/pytest tests/mail/test_three_readers.py \

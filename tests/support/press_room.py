@@ -335,17 +335,28 @@ def everything() -> Rows:
         }
 
 
-@contextmanager
-def open_press_room(database_url: str, **variables: str) -> Iterator[PressRoom]:
-    """Serve a migrated database without Redis, and open its press room if it is not there yet.
+def make_app(database_url: str, **variables: str) -> tuple[Flask, Settings]:
+    """Make the application without Redis; `variables` are beside the contract's, or in its place.
 
-    An exception that the application does not handle ends the test. `variables` are settings
-    beside the contract's, or in their place.
+    An exception that it does not handle ends the test.
     """
     environment = contract(database_url=database_url, redis_url="", smtp_url="smtp://127.0.0.1")
     settings = Settings.from_environment(environment | variables)
     app = create_app(settings)
     app.testing = True
+    return app, settings
+
+
+@contextmanager
+def open_press_room(database_url: str, **variables: str) -> Iterator[PressRoom]:
+    """Serve a migrated database without Redis, and open its press room if it is not there yet."""
+    with serve(*make_app(database_url, **variables)) as room:
+        yield room
+
+
+@contextmanager
+def serve(app: Flask, settings: Settings) -> Iterator[PressRoom]:
+    """Open the press room of an application if it is not there yet, and disconnect at the end."""
     with app.app_context():
         try:
             key = publishers.add(DRAFT)

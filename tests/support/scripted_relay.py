@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -94,13 +94,18 @@ class Chances:
     """The share of recipients to whom this applies; stages before RCPT apply to all."""
 
 
+def is_sick(seed: object, recipient: str, share: float) -> bool:
+    """Tell whether a recipient is among the share that is answered at random; always the same."""
+    return random.Random(f"{seed} {recipient}").random() < share
+
+
 def at_random(seed: object, chances: Chances) -> Script:
     """Answer at random, the same to the same recipient at the same stage and time."""
 
     def answer(stage: Stage, recipient: str, number: int) -> Answer | None:
         if stage not in chances.stages:
             return None
-        if recipient and random.Random(f"{seed} {recipient}").random() >= chances.sick:
+        if recipient and not is_sick(seed, recipient, chances.sick):
             return None
         draw = random.Random(f"{seed} {stage} {recipient} {number}")
         reply = _refusal(draw, chances.permanent) if draw.random() < chances.refusal else None
@@ -123,12 +128,30 @@ def _refusal(draw: random.Random, permanent: float) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Answered:
+    """One answer to a command or a dot: when it was made, and about whom."""
+
+    at: float
+    sender: str
+    """The MAIL command of the transaction."""
+    stage: Stage
+    recipient: str
+    answer: Answer
+    written: int
+    """For RCPT, what `ScriptedRelay.writes` was when the command arrived."""
+
+
+@dataclass(frozen=True, slots=True)
 class Taken:
     """One message that the relay has accepted for one recipient, without dot-stuffing."""
 
     at: float
     recipient: str
     content: bytes
+    sender: str = ""
+    """The MAIL command of the transaction."""
+    began: float = 0.0
+    """When the first octet of the content came."""
 
 
 class ScriptedRelay:
@@ -159,7 +182,12 @@ class ScriptedRelay:
         self.sender = ""
         """The MAIL command that is being answered, for scripts that look at the sender."""
         self.taken: list[Taken] = []
-        self.dots = 0
+        self.answered: list[Answered] = []
+        """All answers about a recipient, and those to MAIL."""
+        self.writes = 0
+        """How often a client has written."""
+        self.dots = self.dots_answered = 0
+        """The dots that came, and those whose answer the client could read to its end."""
         self.at_dot: Callable[[int, Moment, asyncio.Protocol], None] = lambda *_: None
         """Is told the number of each dot, from 0, before and after it is answered, and of whom."""
         self._times: Counter[tuple[Stage, str]] = Counter()
@@ -217,8 +245,11 @@ class _Session(asyncio.Transport):
         self._unsent = b""
         self._unwelcome = False
         self._has_sender = False
+        self._sender = ""
         self._recipients: list[str] = []
         self._in_content = False
+        self._content_began: float | None = None
+        self._arrived: deque[int] = deque()
         self._messages = 0
         self._answered: int | None = None
         """The number of a dot whose reply the client may not have read to its end."""
@@ -236,6 +267,11 @@ class _Session(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Receive what the client sends."""
         if not self._closed:
+            if self._in_content and self._content_began is None:
+                self._content_began = self._relay.clock.seconds
+            self._relay.writes += 1
+            commands = len(_RCPT.findall(bytes(data).decode(errors="replace")))
+            self._arrived.extend([self._relay.writes] * commands)
             self._received += bytes(data)
             self._loop.call_soon(self._go_on)
 
@@ -301,14 +337,17 @@ class _Session(asyncio.Transport):
                 return Answer("501 5.5.4 RCPT TO:<address>")
             self._relay.named.append((self._relay.clock.seconds, recipient[1]))
         if verb == "MAIL" and not self._has_sender:
-            self._relay.sender = line
+            self._relay.sender = self._sender = line
             answer = self._relay.answer("mail", "", self._messages)
+            self._note("mail", "", answer)
             self._has_sender = answer.says("2")
         elif recipient is not None and self._has_sender:
             answer = self._relay.answer("rcpt", recipient[1], self._messages)
+            self._note("rcpt", recipient[1], answer, self._arrived.popleft())
             self._recipients += [recipient[1]] if answer.says("2") else []
         elif verb == "DATA" and self._recipients:
             answer = self._relay.answer("data", self._recipients[-1], self._messages)
+            self._note("data", self._recipients[-1], answer)
             self._in_content = answer.says("3")
         else:
             answer = _OUT_OF_ORDER
@@ -318,11 +357,15 @@ class _Session(asyncio.Transport):
         """Take a message, whose dot has come, for each of its recipients."""
         number, self._relay.dots = self._relay.dots, self._relay.dots + 1
         answer = self._relay.answer("dot", self._recipients[-1], self._messages)
+        self._note("dot", self._recipients[-1], answer)
         content = (b"\r\n" + stuffed).replace(b"\r\n.", b"\r\n")[2:]
         if answer.takes:
             self._messages += 1
             at = self._relay.clock.seconds
-            self._relay.taken += [Taken(at, one, content) for one in self._recipients]
+            began = at if self._content_began is None else self._content_began
+            self._relay.taken += [
+                Taken(at, one, content, self._sender, began) for one in self._recipients
+            ]
         self._forget()
         self._relay.at_dot(number, "before", self._protocol)
         self._answer(answer, dot=number)
@@ -330,7 +373,12 @@ class _Session(asyncio.Transport):
     def _forget(self) -> None:
         """End the transaction; the next begins with MAIL."""
         self._has_sender = self._in_content = False
-        self._recipients = []
+        self._recipients, self._content_began = [], None
+
+    def _note(self, stage: Stage, recipient: str, answer: Answer, written: int = 0) -> None:
+        at = self._relay.clock.seconds
+        answered = Answered(at, self._sender, stage, recipient, answer, written)
+        self._relay.answered.append(answered)
 
     def _answer(self, answer: Answer, dot: int | None = None) -> None:
         self._busy = True
@@ -362,4 +410,5 @@ class _Session(asyncio.Transport):
             self._loop.call_later(_CUT_SECONDS, self._pass_on)
         elif self._answered is not None:
             dot, self._answered = self._answered, None
+            self._relay.dots_answered += 1
             self._relay.at_dot(dot, "after", self._protocol)

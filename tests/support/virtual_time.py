@@ -39,6 +39,8 @@ class VirtualClock:
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.error: Callable[[], float] = lambda: 0.0
+        """By how many seconds the clock of the machine is wrong on which code runs now."""
         self._misread: list[str] = []
 
     def monotonic(self) -> float:
@@ -46,7 +48,10 @@ class VirtualClock:
         return self.seconds
 
     def now(self) -> datetime:
-        """Return the virtual time, in place of `mailer.storage.types.now`."""
+        """Return the time of a machine, in place of `mailer.storage.types.now`."""
+        return BEGINNING + timedelta(seconds=self.seconds + self.error())
+
+    def _database_now(self) -> datetime:
         return BEGINNING + timedelta(seconds=self.seconds)
 
     @contextmanager
@@ -83,14 +88,15 @@ class VirtualClock:
         """Count days with the digits that SQLite has: it knows milliseconds."""
         if arguments != ("now",):
             self._refuse("julianday", *arguments)
-        passed = (self.now() - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+        since = self._database_now() - datetime(1970, 1, 1, tzinfo=UTC)
+        passed = since // timedelta(milliseconds=1)
         return (_MILLISECONDS_1970 + passed) / _MILLISECONDS_A_DAY
 
     def _strftime(self, *arguments: object) -> str:
         """Write the time with the digits that SQLite writes, three behind the point."""
         if arguments != (_FORMAT, "now"):
             self._refuse("strftime", *arguments)
-        return self.now().replace(tzinfo=None).isoformat(" ", "milliseconds")
+        return self._database_now().replace(tzinfo=None).isoformat(" ", "milliseconds")
 
     def _refuse(self, name: str, *arguments: object) -> NoReturn:
         """Raise, rather than tell the real time or a wrong one."""

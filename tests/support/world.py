@@ -7,26 +7,31 @@ worker can be killed: its tasks run no more, its connections are cut, its leases
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import sqlite3
 import sys
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import pytest
+from flask import Flask
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
+from mailer.config import Settings
 from mailer.fanout.database_thread import DatabaseThread
 from mailer.fanout.delivery.outbox import drain_outbox
 from mailer.fanout.delivery.release import drain
 from mailer.fanout.sweep import sweep
 from mailer.storage import queues
 from mailer.storage.database import read_transaction
-from tests.support.press_room import PressRoom, open_press_room
+from tests.support.press_room import PressRoom, make_app, serve
 from tests.support.scripted_relay import ScriptedRelay
 from tests.support.virtual_time import BEGINNING, VirtualClock, VirtualLoop
 
@@ -58,9 +63,16 @@ _NEXT_DUE = text("""
 class WorkerTasks:
     """The tasks of one worker process."""
 
+    world: World
     tasks: dict[asyncio.Task[Any], None] = field(default_factory=dict)
     """In the order in which they were started, as a set would not be."""
     dead: bool = False
+    shutdown: asyncio.Event = field(default_factory=asyncio.Event)
+    awake: asyncio.Event = field(default_factory=asyncio.Event)
+    """Not set: its transactions wait."""
+    clock_error: float = 0.0
+    loses_answer: bool = False
+    """The answer to its next transaction is lost: it was made, and an error is raised."""
 
 
 _WORKER: ContextVar[WorkerTasks | None] = ContextVar("worker", default=None)
@@ -77,8 +89,14 @@ class World:
         self.loop.set_task_factory(self._new_task)
         self.workers: list[WorkerTasks] = []
         self._sessions: dict[asyncio.Protocol, WorkerTasks | None] = {}
-        self._jobs = {name: asyncio.Event() for name in _DRAINS}
+        clock.error = lambda: worker.clock_error if (worker := _WORKER.get()) else 0.0
+        self._queued = dict.fromkeys(_DRAINS, False)
+        self._idle: dict[str, dict[asyncio.Event, WorkerTasks]] = {name: {} for name in _DRAINS}
+        self.redis_is_away = False
+        self.after_transaction: Callable[[], None] = lambda: None
+        """Is called after each transaction of a worker."""
         self.sweeps = 0
+        self._in_sweep = False
         self._failure: Exception | None = None
         self._drained = asyncio.Event()
         self._swept = asyncio.Event()
@@ -105,24 +123,41 @@ class World:
         finally:
             self.loop.close()
 
-    def start_worker(self) -> WorkerTasks:
+    def start_worker(self, clock_error: float = 0.0) -> WorkerTasks:
         """Start a worker process that serves both queues, as one without Redis does."""
-        worker = WorkerTasks()
+        worker = WorkerTasks(self, clock_error=clock_error)
+        worker.awake.set()
         self.workers.append(worker)
         token = _WORKER.set(worker)
         for name in _DRAINS:
-            asyncio.create_task(self._serve(name))  # noqa: RUF006 - the factory keeps it
+            asyncio.create_task(self._serve(name, worker))  # noqa: RUF006 - the factory keeps it
         _WORKER.reset(token)
         return worker
 
     def kill(self, worker: WorkerTasks) -> None:
         """End a worker as SIGKILL does: nothing of it is seen any more."""
         worker.dead = True
+        worker.awake.set()
         for protocol, owner in list(self._sessions.items()):
             if owner is worker:
                 protocol.transport.abort()  # type: ignore[attr-defined]  # an SmtpProtocol has one
         for task in list(worker.tasks):
             task.cancel()
+
+    def shut_down(self, worker: WorkerTasks) -> None:
+        """End a worker as a deploy does: it hands back what it has, and claims nothing more."""
+        worker.shutdown.set()
+        for idle in self._idle.values():
+            for job, owner in idle.items():
+                if owner is worker:
+                    job.set()
+
+    def connections(self, worker: WorkerTasks) -> int:
+        """Return how many connections of a worker are open."""
+        return sum(
+            owner is worker and not protocol.transport.is_closing()  # type: ignore[attr-defined]
+            for protocol, owner in self._sessions.items()
+        )
 
     def owner(self, protocol: asyncio.Protocol) -> WorkerTasks | None:
         """Return the worker whose connection this is."""
@@ -135,25 +170,49 @@ class World:
             raise self._failure
 
     def wake(self, _redis_url: str | None, queue_name: str) -> bool:
-        """Queue a wake-up job, in place of `mailer.storage.queues.wake`."""
-        self._jobs[queue_name].set()
+        """Queue a wake-up job, in place of `mailer.storage.queues.wake`.
+
+        While Redis is away, a worker looks at the rows itself: here, after each sweep.
+        """
+        if self.redis_is_away and not self._in_sweep:
+            return False
+        idle = self._idle[queue_name]
+        job = next((job for job, owner in idle.items() if not (job.is_set() or owner.dead)), None)
+        if job is None:
+            self._queued[queue_name] = True
+        else:
+            job.set()
         return True
 
-    async def _serve(self, name: str) -> None:
-        while True:
+    async def _serve(self, name: str, worker: WorkerTasks) -> None:
+        while not worker.shutdown.is_set():
             try:
-                await _DRAINS[name](self.room.settings, asyncio.Event())
+                await _DRAINS[name](self.room.settings, worker.shutdown)
             except Exception as failure:
                 self._failure = failure
                 raise
             self._drained.set()
-            await self._jobs[name].wait()
-            self._jobs[name].clear()
+            await self._next_job(name, worker)
+
+    async def _next_job(self, name: str, worker: WorkerTasks) -> None:
+        """Wait for a job, which one worker gets, or for the shutdown."""
+        if self._queued[name]:
+            self._queued[name] = False
+            return
+        job = asyncio.Event()
+        self._idle[name][job] = worker
+        try:
+            await job.wait()
+        finally:
+            del self._idle[name][job]
 
     async def _sweep(self) -> None:
         """Sweep as often as the settings say, but not while no row is due."""
         while True:
+            self._in_sweep = True
             sweep(self.room.settings)
+            self._in_sweep = False
+            self.after_transaction()
             self.sweeps += 1
             self._swept.set()
             self._swept = asyncio.Event()
@@ -169,14 +228,17 @@ class World:
     def _next_due(self) -> float:
         """Return when the next sweep can find something, in an hour at most."""
         every = self.room.settings.sweep_seconds
-        with read_transaction() as session:
-            due = session.scalar(_NEXT_DUE)
+        try:
+            with read_transaction() as session:
+                due = session.scalar(_NEXT_DUE)
+        except OperationalError:
+            return self.clock.seconds + every
         seconds = (due - _MILLISECONDS_1970) / 1000 - self.clock.seconds if due else _IDLE_SECONDS
         return self.clock.seconds + max(every, min(_IDLE_SECONDS, -(-seconds // every) * every))
 
     def _connect(self, protocol: asyncio.Protocol) -> None:
-        self._sessions[protocol] = _WORKER.get()
         self.relay.connect(protocol)
+        self._sessions[protocol] = _WORKER.get()
 
     def _new_task(
         self, loop: asyncio.AbstractEventLoop, work: Any, context: Any = None
@@ -191,9 +253,23 @@ class World:
 async def _once(_database: DatabaseThread, work: Callable[[], T]) -> T:
     """Run a transaction at once, in place of the database thread; none of a dead worker's."""
     worker = _WORKER.get()
-    if worker is not None and worker.dead:
+    if worker is None:
+        return work()
+    await worker.awake.wait()
+    if worker.dead:
         raise asyncio.CancelledError
-    return work()
+    result = work()
+    worker.world.after_transaction()
+    if worker.loses_answer:
+        worker.loses_answer = False
+        raise OperationalError("COMMIT", {}, sqlite3.OperationalError("disk I/O error"))
+    return result
+
+
+@lru_cache(maxsize=1)
+def _application(folder: str, process: int) -> tuple[Flask, Settings]:
+    """Make the application of all worlds of a process, which remembers its compiled statements."""
+    return make_app(f"sqlite:///{folder}/world-{process}.sqlite3")
 
 
 @contextmanager
@@ -209,13 +285,17 @@ def world(
     """
     clock = VirtualClock()
     monkeypatch.setattr(DatabaseThread, "_once", _once)
-    with (
-        TemporaryDirectory(dir="/dev/shm") as folder,
-        clock.installed(monkeypatch),
-        open_press_room(f"sqlite:///{shutil.copy(template, folder)}") as room,
-        room.app.app_context(),
-    ):
-        room.settings = room.settings.model_copy(update=settings)
+    app, usual = _application("/dev/shm", os.getpid())
+    with ExitStack() as stack:
+        for suffix in ("", "-wal", "-shm"):
+            path = Path(f"{usual.database_url.removeprefix('sqlite:///')}{suffix}")
+            stack.callback(path.unlink, missing_ok=True)
+            if not suffix:
+                shutil.copy(template, path)
+        stack.enter_context(clock.installed(monkeypatch))
+        room = stack.enter_context(serve(app, usual))
+        stack.enter_context(app.app_context())
+        room.settings = usual.model_copy(update=settings)
         made = World(room, clock, make_relay(clock))
         for name, module in list(sys.modules.items()):
             if name.startswith("mailer.") and getattr(module, "wake", None) is _REAL_WAKE:
