@@ -25,8 +25,7 @@ JUST_BELOW = 0.95
 _FAST = 5.0
 """Messages a second from which a trial of ten seconds tells something: else it takes a minute."""
 _FIRST_RAISES, _FIRST_SLOW_RAISES, _LATER_RAISES = (1.5, 3), (1.07, 2), (1.05, 9)
-"""By how much, and how often with success until the rate doubles each second. Until a raise fails,
-the relay may have been overloaded for a moment, and not throttle at all."""
+"""By how much, and how often before the rate doubles each second; until one fails, more boldly."""
 _LOWEST = 0.1
 """Messages a second that are always tried, or the end of the throttling would not be noticed."""
 _SLOW_START, _WHILE_BLOCKED = 1.0, 0.2
@@ -222,12 +221,13 @@ class AdaptiveRate:
         count, trial, seconds = self._count, self._trial, now - self._trial.began
         enough, fast = trial.answers + count.answers >= ENOUGH, (self.rate or inf) >= _FAST
         over = seconds >= _TRIAL_SECONDS and enough if fast else seconds >= _MINUTE
-        if count.answers < ENOUGH and not over:
+        suddenly = count.is_mostly_throttled and not self._expected
+        if count.answers < ENOUGH and not (over or suddenly):
             self._ends = now
             return
         trial.answers += count.answers
         trial.throttled += count.throttled
-        suddenly = count.answers >= ENOUGH and count.exceeds(self._expected, _SUSPICIOUS)
+        suddenly |= count.answers >= ENOUGH and count.exceeds(self._expected, _SUSPICIOUS)
         if suddenly or (over and trial.exceeds(self._expected, _RISEN)):
             if self._raises:
                 self._raise_failed(count.accepted / (now - count.began))

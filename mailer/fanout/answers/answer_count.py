@@ -7,6 +7,7 @@ from math import inf, sqrt
 
 ENOUGH = 20
 """Answers that a share is taken of: of fewer, chance decides."""
+_FEW = 5
 ALIKE = 2 / 3
 """Two shares are alike unless one is below this part of the other."""
 _LONG_RUN_SECONDS = 120.0
@@ -38,6 +39,11 @@ class AnswerCount:
     def is_mixed(self) -> bool:
         """Whether the kinds take turns as by chance, and not some of one and then of the other."""
         return 2 * self.turns >= self.answers * self.share * (1 - self.share)
+
+    @property
+    def is_mostly_throttled(self) -> bool:
+        """Whether at least half of a few answers were throttled: healthy recipients are not."""
+        return self.throttled >= max(_FEW, self.accepted)
 
     @property
     def share(self) -> float:
