@@ -1,6 +1,6 @@
-"""Samples small faults in mailer/domain and mailer/mail, and tells which tests find them.
+"""Samples small faults in some packages, and tells which tests find them.
 
-    python -m tests.mutants --number 60 --seed 17
+    python -m tests.mutants --number 60 --seed 17 --packages mailer/fanout
 
 The suite is run once with a record of the lines that each test reaches. Then each fault is written
 into a copy of the project, and the tests that reach its line are run there until one fails.
@@ -35,7 +35,7 @@ from tests.conftest import FOLDERS_OF_PROGRAMS
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / ".mutants"
 SEED = ROOT.parent / "shared"
-PACKAGES = ("mailer/domain", "mailer/mail")
+PACKAGES = ("mailer/domain", "mailer/fanout", "mailer/mail")
 KINDS = ("found", "not found", "not reached", "not tried", "broken", "too slow")
 _LEFT_OUT = (".git", ".venv", ".node", ".mutants", "gallery", "__pycache__", ".*_cache")
 _EVERYTHING = ("--continue-on-collection-errors", "-rA")
@@ -341,12 +341,13 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=60)
     parser.add_argument("--seed", type=int, default=17)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--packages", nargs="+", default=PACKAGES, metavar="FOLDER")
     parser.add_argument("--again", action="store_true", help="with what was recorded before")
     chosen = parser.parse_args()
     if not chosen.again:
         Suite.record()
     suite = Suite()
-    files = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+    files = [path for package in chosen.packages for path in sorted((ROOT / package).rglob("*.py"))]
     everything = [mutant for path in files for mutant in mutants(path)]
     sample = random.Random(chosen.seed).sample(everything, chosen.number)
     copies: SimpleQueue[Copy] = SimpleQueue()
