@@ -36,7 +36,7 @@ gallery: install ## show every letter and page, wide and narrow, light and dark:
 	@GALLERY=gallery/pages .venv/bin/pytest --quiet \
 		tests/journeys/test_in_the_browser.py tests/journeys/test_reading.py
 
-faults: install ## break everything while mail goes out (an hour), and write docs/reliability.md
+faults: install ## break everything while mail goes out (an hour), and write docs/faults.md
 	@tests/apt-parts.sh
 	@FAULTS_REPORT=1 FAULTS_FOLLOWERS=$${FAULTS_FOLLOWERS:-20000} \
 		.venv/bin/pytest tests/faults -n 0 -v $(ARGS)

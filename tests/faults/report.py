@@ -1,4 +1,4 @@
-"""What was found, kept a file a trial, and written together as docs/reliability.md."""
+"""What was found, kept a file a trial, and written together as docs/faults.md."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.service import ROOT
 from tests.support.circumstances import circumstances, commits
 from tests.support.relay_process import Count
 
-PAGE = ROOT / "docs" / "reliability.md"
+PAGE = ROOT / "docs" / "faults.md"
 _NOTES = ROOT / "build" / "faults"
 
 
@@ -126,7 +126,7 @@ def _verdict(findings: list[Finding]) -> str:
 
 
 _PAGE = """\
-# Reliability, measured
+# Faults, measured
 
 Written by `make faults`; do not edit. It breaks real processes while releases go out, reads the
 receipt throughout (unless it balances every time, the run fails), and counts messages at the relay,

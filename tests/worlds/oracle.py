@@ -304,8 +304,15 @@ class Oracle:
 
     def _judge_signups(self) -> None:
         letters = {one.recipient for one in self._relay.taken if not _is_release(one.content)}
-        for who, _ in self._signed_up:
-            if who not in letters and not self._relay.is_sick(who) and who not in self.erased:
+        dots = Counter(
+            one.recipient
+            for one in self._relay.answered
+            if one.stage == "dot" and self._read(one.sender)[1] is None
+        )
+        for who in {who for who, _ in self._signed_up} - letters - self.erased:
+            if dots[who] > 1:
+                self.brackets["two unanswered dots of a letter"] += 1
+            elif not self._relay.is_sick(who):
                 self._break("a sign-up without its letter")
 
     # What is read.
