@@ -24,7 +24,7 @@ _PAGE = """\
 
 Written by `make worlds`; do not edit. Each world is drawn from a seed: followers, press rooms,
 workers, a relay, and what happens to all of them. It is played on a virtual clock, and judged by
-what the relay saw and by what a press room is told. `tests/worlds/oracle.py` says what is judged.
+what the relay saw and by what a press room is told. `tests/worlds/judgement.py` says how.
 
 **{worlds:,} worlds of the seeds {first} to {last}, {broken} that break a promise.** {minutes:.0f}
 minutes;

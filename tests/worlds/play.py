@@ -51,14 +51,13 @@ def play(plan: Plan, template: Path, monkeypatch: pytest.MonkeyPatch) -> Ending:
     async def story(running: World) -> Ending:
         played = Story(running, plan)
         await played.play()
-        oracle = played.oracle
         return Ending(
             plan.seed,
             running.clock.seconds,
-            tuple(oracle.broken),
+            tuple(played.watch.broken),
             frozenset(played.seen),
-            oracle.worst,
-            dict(oracle.brackets),
+            played.watch.worst,
+            dict(played.judgement.brackets),
             tuple((one.at, one.stage, one.recipient) for one in running.relay.answered),
         )
 

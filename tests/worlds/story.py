@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Engine, event, select, update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import select, update
 
 from mailer.domain import publishers
 from mailer.domain.followers import erasure, follower_csv, subscriptions
@@ -23,15 +20,16 @@ from tests.support.press_room import DRAFT, EVIDENCE, PressRoom
 from tests.support.scripted_relay import Moment
 from tests.support.virtual_time import BEGINNING
 from tests.support.world import WorkerTasks, World
-from tests.worlds.oracle import Oracle
+from tests.worlds.database import WRITES, Database
+from tests.worlds.judgement import Judgement
 from tests.worlds.plan import OF_RELAY, Event, Plan, address
 from tests.worlds.relay import MoodyRelay
+from tests.worlds.watch import Follower, Watch
 
 _RESUMES = 20
 """A press officer who has resumed a release as often as this would call somebody."""
 _LONGEST_AWAY = 150.0
 """Seconds, of a database or a worker: more than two leases."""
-_WRITES = ("INSERT", "UPDATE", "DELETE", "BEGIN IMMEDIATE")
 
 
 class Story:
@@ -41,14 +39,14 @@ class Story:
         assert isinstance(running.relay, MoodyRelay)
         self.running, self.plan, self.relay = running, plan, running.relay
         self.rooms = _open_rooms(running.room, plan)
-        self.oracle = Oracle(running, plan, self.rooms)
+        self.watch = Watch(running, plan, self.rooms)
         self.releases: list[tuple[PressRoom, int]] = []
         self.seen: set[str] = set()
         """The kinds of events that had an effect."""
         self._workers: list[WorkerTasks] = []
         self._kills: set[tuple[int, Moment]] = set()
         self._newcomers = plan.followers
-        self._database = Database(running)
+        self._database = Database(running.clock)
         running.after_transaction = self._after_transaction
         self._doing: dict[str, Callable[[Event], object]] = {
             name.removeprefix("_do_"): getattr(self, name)
@@ -59,7 +57,7 @@ class Story:
     async def play(self) -> None:
         """Let all happen, and wait until nothing is left to be sent."""
         self.running.relay.at_dot = self._at_dot
-        with self._database.disturbed():
+        with self._database.asked():
             self._workers = [self.running.start_worker() for _ in range(self.plan.workers)]
             for one in self.plan.events:
                 await asyncio.sleep(max(0.0, one.at - self.running.clock.seconds))
@@ -67,12 +65,13 @@ class Story:
             await asyncio.sleep(max(0.0, self.plan.healthy_from - self.running.clock.seconds))
             await self._database.is_back()
             await self._end()
-        self.oracle.judge()
+        self.judgement = Judgement(self.watch)
+        self.judgement.judge()
 
     def _after_transaction(self) -> None:
         if self._database.was_written and self._database.is_there:
             self._database.was_written = False
-            self.oracle.after_transaction()
+            self.watch.after_transaction()
 
     async def _do(self, one: Event) -> None:
         if one.kind in OF_RELAY:
@@ -90,7 +89,7 @@ class Story:
             # The state that the event needs is another by now: the answer says so.
             pass
         if self._database.is_there:
-            self.oracle.look()
+            self.watch.look()
 
     # What happens to releases.
 
@@ -128,7 +127,7 @@ class Story:
     def _do_stop(self, one: Event) -> None:
         room, release_id = self._release(one)
         room.stop(release_id)
-        self.oracle.stopped.add(release_id)
+        self.watch.stopped.add(release_id)
 
     def _do_resume(self, one: Event) -> None:
         room, release_id = self._release(one)
@@ -143,13 +142,13 @@ class Story:
         kind, reason = closed[one.who % len(closed)]
         number = lifecycle.retry(room.settings, room.publisher, release_id, kind, reason)
         # Who had two unanswered dots is sent another copy.
-        self.oracle.disturbed(number)
+        self.watch.disturbed(number)
         return bool(number)
 
     def _add(self, room: PressRoom, release_id: int) -> None:
         if (room, release_id) not in self.releases:
             self.releases.append((room, release_id))
-            self.oracle.published(release_id, room)
+            self.watch.published(release_id, room)
 
     def _release(self, one: Event) -> tuple[PressRoom, int]:
         return self.releases[one.who // 7 % len(self.releases)]
@@ -167,7 +166,7 @@ class Story:
         found = room.open_subscriptions(who, room.publisher.slug)
         for subscription_id in found:
             room.unsubscribe(subscription_id)
-            self.oracle.left(subscription_id)
+            self.watch.leaves(subscription_id)
         return bool(found)
 
     def _do_come_back(self, one: Event) -> None:
@@ -183,14 +182,14 @@ class Story:
 
     def _sign_up(self, room: PressRoom, who: str) -> None:
         subscription_id = room.sign_up(who, slug=room.publisher.slug)
-        self.oracle.signed_up(who, subscription_id)
+        self.watch.signed_up.append(Follower(room, who, subscription_id))
 
     def _do_erase(self, one: Event) -> None:
         who = self._somebody(one)
         for room in self.rooms:
             for subscription_id in room.open_subscriptions(who, room.publisher.slug):
-                self.oracle.left(subscription_id)
-        self.oracle.erased.add(who)
+                self.watch.leaves(subscription_id)
+        self.watch.erased.add(who)
         erasure.erase(self.running.room.settings, who)
 
     # What happens to machines.
@@ -202,7 +201,7 @@ class Story:
         self._workers[self._workers.index(worker)] = self.running.start_worker(clock_error)
 
     def _kill(self, worker: WorkerTasks) -> None:
-        self.oracle.disturbed(self.running.connections(worker))
+        self.watch.disturbed(self.running.connections(worker))
         self.running.kill(worker)
         self._replace(worker)
 
@@ -220,7 +219,7 @@ class Story:
 
     def _do_freeze(self, one: Event) -> None:
         worker = self._worker(one)
-        self.oracle.disturbed(self.running.connections(worker))
+        self.watch.disturbed(self.running.connections(worker))
         worker.awake.clear()
         seconds = min(one.length, _LONGEST_AWAY)
         asyncio.get_running_loop().call_later(seconds, worker.awake.set)
@@ -234,11 +233,11 @@ class Story:
             if leased:
                 this = table.id == leased[one.who % len(leased)]
                 session.execute(update(table).where(this).values(lease_until=0))
-        self.oracle.disturbed(len(leased[:1]))
+        self.watch.disturbed(len(leased[:1]))
         return bool(leased)
 
     def _do_cut(self, _one: Event) -> None:
-        self.oracle.disturbed(len(self.relay.open))
+        self.watch.disturbed(len(self.relay.open))
         for session in list(self.relay.open):
             session.abort()
 
@@ -247,7 +246,7 @@ class Story:
 
     def _shut_down(self, worker: WorkerTasks, clock_error: float = 0.0) -> None:
         # A message that takes too long is dropped, as by a kill.
-        self.oracle.disturbed(self.running.connections(worker))
+        self.watch.disturbed(self.running.connections(worker))
         self.running.shut_down(worker)
         self._replace(worker, clock_error)
 
@@ -263,12 +262,12 @@ class Story:
         asyncio.get_running_loop().call_later(one.length, come_back)
 
     def _do_database_away(self, one: Event) -> None:
-        self.oracle.disturbed(len(self.relay.open))
-        self._database.leave(one.length, ())
+        self.watch.disturbed(len(self.relay.open))
+        self._database.leave(min(one.length, _LONGEST_AWAY))
 
     def _do_read_only(self, one: Event) -> None:
-        self.oracle.disturbed(len(self.relay.open))
-        self._database.leave(one.length, _WRITES)
+        self.watch.disturbed(len(self.relay.open))
+        self._database.leave(min(one.length, _LONGEST_AWAY), WRITES)
 
     def _do_lost_commit(self, one: Event) -> None:
         self._worker(one).loses_answer = True
@@ -279,18 +278,16 @@ class Story:
         """Wait until everything is sent; a press officer resumes what is paused."""
         resumes: dict[int, int] = {}
         while self._unfinished(resumes):
-            if problem := self.oracle.late():
-                self.oracle.broken.append(problem)
+            if problem := self.watch.late():
+                self.watch.breaks(problem)
                 return
             self._confirm()
             await self.running.next_sweep()
 
     def _confirm(self) -> None:
         """Let those confirm who have their letter."""
-        for subscription_id in self.oracle.confirmable():
-            room = self.running.room
-            subscriptions.confirm(room.settings, subscription_id, EVIDENCE)
-            self.oracle.confirmed.add(subscription_id)
+        for one in self.watch.confirmable():
+            subscriptions.confirm(one.room.settings, one.subscription_id, EVIDENCE)
 
     def _unfinished(self, resumes: dict[int, int]) -> bool:
         unfinished = False
@@ -300,55 +297,13 @@ class Story:
             if state == "paused":
                 resumes[release_id] = resumes.get(release_id, 0) + 1
                 if resumes[release_id] > _RESUMES:
-                    self.oracle.broken.append("paused again and again")
+                    self.watch.breaks("paused again and again")
                     return False
                 room.resume(release_id)
-                self.oracle.look()
+                self.watch.look()
         with read_transaction() as session:
             waiting = select(OutboxMessage.id).where(OutboxMessage.finished_at.is_(None)).limit(1)
             return unfinished or session.scalar(waiting) is not None
-
-
-class Database:
-    """The database of a world, which can be away or take no writing."""
-
-    def __init__(self, running: World) -> None:
-        self._clock = running.clock
-        self._until = 0.0
-        self._what: tuple[str, ...] = ()
-        self.was_written = False
-
-    def leave(self, seconds: float, statements: tuple[str, ...]) -> None:
-        """Take no statements that begin so, or none at all, for some seconds."""
-        self._until = self._clock.seconds + min(seconds, _LONGEST_AWAY)
-        self._what = statements
-
-    @property
-    def is_there(self) -> bool:
-        """Whether all statements are taken."""
-        return self._clock.seconds >= self._until
-
-    async def is_back(self) -> None:
-        """Wait until all statements are taken."""
-        while not self.is_there:
-            await asyncio.sleep(self._until - self._clock.seconds)
-
-    @contextmanager
-    def disturbed(self) -> Iterator[None]:
-        """Let every statement ask whether it is taken."""
-        event.listen(Engine, "before_cursor_execute", self._refuse)
-        try:
-            yield
-        finally:
-            event.remove(Engine, "before_cursor_execute", self._refuse)
-
-    def _refuse(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        writes = statement.lstrip()[:6].upper() != "SELECT" and "BEGIN" not in statement[:6]
-        self.was_written |= writes
-        if self.is_there:
-            return
-        if not self._what or statement.lstrip().upper().startswith(self._what):
-            raise OperationalError(statement, {}, sqlite3.OperationalError("disk I/O error"))
 
 
 def _open_rooms(first: PressRoom, plan: Plan) -> list[PressRoom]:
