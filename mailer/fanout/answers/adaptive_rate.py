@@ -154,9 +154,9 @@ class AdaptiveRate:
             # A relay that takes some, and refuses the next, may do so once more by chance.
             self._needed = 1 if self._phase == "full" and count.is_mixed else 2
         known = self._return_to if self._raises and self._phase != "experiment" else accepted_rate
-        known = max(known, self._return_to / 2 if self._phase == "hold" else 0.0)
+        brief = self._phase == "hold" and now < count.began + _EXPERIMENT_SECONDS
         long_run = self._long_run.rate(now, count.accepted)
-        self._return_to = max(known, JUST_BELOW * long_run)
+        self._return_to = max(known, JUST_BELOW * long_run, self._return_to / 2 if brief else 0.0)
         if count.accepted or not present:
             self._phase, self._blocked, self._settling = "experiment", False, True
             self._set(max(_SLOWER * accepted_rate, _FALL * (present or long_run)), now)
