@@ -33,8 +33,8 @@ _SECOND = 1.0
 """Also how long answers to messages that left at a higher rate still come, and do not count."""
 _EXPERIMENT_SECONDS, _TRIAL_SECONDS, _LONGEST_SECONDS = 3.0, 10.0, 20.0
 """A slow relay gives no 20 answers in a useful time: after the longest, fewer are enough."""
-_WAIT_SECONDS = 10.0, 80.0
-"""How long a rate is held before raises are tried: at first, and at most, after failed ones."""
+_WAIT_SECONDS = 10.0, 80.0, 480.0
+"""How long a rate is held before raises: at first, and at most, after failed ones; a slow rate."""
 _TRUST_SECONDS = 60.0, 960.0
 """How long the recipients are taken as the reason without a new experiment: first, and at most."""
 _SILENT_SECONDS = 70.0
@@ -59,12 +59,11 @@ class AdaptiveRate:
         self._limiter: RateLimiter | None = None
         self._phase: Literal["full", "experiment", "hold", "rise"] = "full"
         self._count, self._ends, self._settling = AnswerCount(), -inf, False
-        self._long_run = LongRun()
+        self._long_run, self._last_accepted, self._blocked = LongRun(), 0.0, False
         # The throttled share that is laid to the recipients, and until when.
         self._expected, self._trust_ends, self._trust = 0.0, -inf, _TRUST_SECONDS[0]
         # Experiments: the share before, the rate to return to, and how many more have to agree.
         self._series, self._before, self._return_to, self._needed = 0.0, 0.0, 0.0, 1
-        self._last_accepted, self._blocked = 0.0, False
         # Of a rate that is held: the answers of this trial, its raises, and whether one failed.
         self._trial, self._raises, self._failed = AnswerCount(), 0, False
         self._raise_at, self._wait = 0.0, _WAIT_SECONDS[0]
@@ -244,7 +243,8 @@ class AdaptiveRate:
         """Wait longer before the next raise; after the first, what is accepted is known better."""
         if not self._failed:
             self._return_to = max(self._return_to, JUST_BELOW * accepted_rate)
-        self._wait, self._failed = min(2 * self._wait, _WAIT_SECONDS[1]), True
+        longest = _WAIT_SECONDS[1] if (self.rate or inf) >= _FAST else _WAIT_SECONDS[2]
+        self._wait, self._failed = min(2 * self._wait, longest), True
 
     def _raise(self, now: float) -> None:
         """Try a little more; after many that were good, double the rate each second."""
