@@ -148,7 +148,6 @@ class Story:
     def _add(self, room: PressRoom, release_id: int) -> None:
         if (room, release_id) not in self.releases:
             self.releases.append((room, release_id))
-            self.watch.published(release_id, room)
 
     def _release(self, one: Event) -> tuple[PressRoom, int]:
         return self.releases[one.who // 7 % len(self.releases)]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.orm import Session
 
 from mailer.domain.releases import receipts
 from mailer.domain.releases.receipts import Receipt
@@ -16,7 +17,6 @@ from mailer.fanout.answers.replies import ACCEPTED, Verdict
 from mailer.fanout.delivery.batch import BatchRun
 from mailer.fanout.delivery.message import Delivery
 from mailer.fanout.recipients import RecipientLoader
-from mailer.storage.models import Publisher
 from tests.support.press_room import PressRoom
 from tests.worlds.plan import KINDS, OF_RELAY, Event, Plan, drawn
 from tests.worlds.play import Ending, play
@@ -100,13 +100,13 @@ def _leaving(seed: int) -> list[Event]:
 def test_a_receipt_that_does_not_balance_is_found(
     migrated: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = receipts.receipt
+    right = receipts.count_recipients
 
-    def wrong(publisher: Publisher, release_id: int) -> Receipt:
-        receipt = right(publisher, release_id)
+    def wrong(session: Session, release_id: int) -> Receipt:
+        receipt = right(session, release_id)
         return replace(receipt, accepted=max(0, receipt.accepted - 1))
 
-    monkeypatch.setattr(receipts, "receipt", wrong)
+    monkeypatch.setattr(receipts, "count_recipients", wrong)
     broken = _played(Plan(1, 4), migrated, monkeypatch).broken
     assert broken == ("the receipt does not balance",)
 

@@ -72,17 +72,12 @@ class Watch:
         self._states: dict[int, str] = {}
         self._since: dict[int, float] = {}
         self._accepted: Counter[int] = Counter()
-        self._of_room: dict[int, PressRoom] = {}
         self._transactions = 0
 
     @property
     def now(self) -> float:
         """The seconds of the world."""
         return self.running.clock.seconds
-
-    def published(self, release_id: int, room: PressRoom) -> None:
-        """Note whose release this is."""
-        self._of_room[release_id] = room
 
     def leaves(self, subscription_id: int) -> None:
         """Note that somebody leaves now."""
@@ -119,15 +114,13 @@ class Watch:
     def look(self, *, at_receipts: bool = True) -> None:
         """Check that every receipt balances, and that `accepted` has not fallen."""
         with read_transaction() as session:
-            rows = session.execute(_STATES).all()
-        for release_id, state in rows:
-            before = self._states.get(release_id)
-            if state != before:
-                self._states[release_id] = state
-                self._changed(release_id, before, state)
-            room = self._of_room.get(release_id)
-            if room is not None and at_receipts and (state not in _ENDED or state != before):
-                self._check(release_id, receipts.receipt(room.publisher, release_id))
+            for release_id, state in session.execute(_STATES).all():
+                before = self._states.get(release_id)
+                if state != before:
+                    self._states[release_id] = state
+                    self._changed(release_id, before, state)
+                if at_receipts and (state not in _ENDED or state != before):
+                    self._check(release_id, receipts.count_recipients(session, release_id))
 
     def _changed(self, release_id: int, before: str | None, state: str) -> None:
         if state in _HALTED and before not in _HALTED:
