@@ -1,6 +1,6 @@
 """Relays that take so many messages a second, on the virtual clock: what they get, and refuse.
 
-Without Redis, so that each process finds its rate alone.
+Without Redis: of two processes the first that holds messages back sets the rate.
 """
 
 from __future__ import annotations
@@ -105,10 +105,7 @@ async def throttle(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("workers", "kind"),
-    [
-        *((1, kind) for kind in KINDS),
-        *((2, kind) for kind in KINDS if kind[2] == "20 a second"),
-    ],
+    [(workers, kind) for workers in (1, 2) for kind in KINDS],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
 def test_a_throttle_gets_nearly_what_it_takes_and_refuses_little(
@@ -146,9 +143,10 @@ def test_a_release_in_the_middle_of_a_relays_minute_does_not_mislead_about_it(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2, 3])
 @pytest.mark.parametrize("stage", ["mail", "rcpt", "dot"])
 def test_a_relay_of_one_message_in_two_seconds_gets_most_of_what_it_takes(
-    playing: Playing, stage: Stage
+    playing: Playing, stage: Stage, workers: int
 ) -> None:
     relay = Throttle(stage, TOO_MUCH, steady(1), 2.0)
 
@@ -157,7 +155,36 @@ def test_a_relay_of_one_message_in_two_seconds_gets_most_of_what_it_takes(
         assert got >= 0.6
         assert refused <= 0.1
 
-    playing(relay, people(500), story)
+    playing(relay, people(500), story, workers)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [2, 3])
+def test_another_process_goes_on_where_the_one_that_sets_the_rate_is_killed(
+    playing: Playing, workers: int
+) -> None:
+    relay = Throttle("rcpt", TOO_MUCH, steady(20))
+
+    async def story(sending: Sending) -> None:
+        relay.watch(sending.world.clock)
+        for killed in range(workers - 1):
+            await asyncio.sleep(60)
+            setter = next(
+                owner
+                for owner in sending.world.workers
+                if not owner.dead and sending.world.connections(owner)
+            )
+            sending.world.kill(setter)
+            sending.world.start_worker()
+            # A lease, and a sweep that wakes another.
+            await asyncio.sleep(sending.room.settings.lease_seconds + 10)
+            accepted = len(sending.relay.taken)
+            await asyncio.sleep(60)
+            assert len(sending.relay.taken) - accepted >= 0.7 * 20 * 60, killed
+        receipt = await sending.until_at_rest()
+        assert (receipt.state, receipt.accepted) == ("done", 6_000)
+
+    playing(relay, people(6_000), story, workers)
 
 
 @pytest.mark.slow

@@ -233,7 +233,9 @@ class World:
                 due = session.scalar(_NEXT_DUE)
         except OperationalError:
             return self.clock.seconds + every
-        seconds = (due - _MILLISECONDS_1970) / 1000 - self.clock.seconds if due else _IDLE_SECONDS
+        if due is None:
+            return self.clock.seconds + _IDLE_SECONDS
+        seconds = (due - _MILLISECONDS_1970) / 1000 - self.clock.seconds
         return self.clock.seconds + max(every, min(_IDLE_SECONDS, -(-seconds // every) * every))
 
     def _connect(self, protocol: asyncio.Protocol) -> None:

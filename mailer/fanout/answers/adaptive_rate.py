@@ -59,7 +59,7 @@ class AdaptiveRate:
         self._limiter: RateLimiter | None = None
         self._phase: Literal["full", "experiment", "hold", "rise"] = "full"
         self._count, self._ends, self._settling = AnswerCount(), -inf, False
-        self._long_run, self._last_accepted, self._blocked = LongRun(), 0.0, False
+        self.long_run, self._last_accepted, self._blocked = LongRun(), 0.0, False
         # The throttled share that is laid to the recipients, and until when.
         self._expected, self._trust_ends, self._trust = 0.0, -inf, _TRUST_SECONDS[0]
         # Experiments: the share before, the rate to return to, and how many more have to agree.
@@ -100,7 +100,7 @@ class AdaptiveRate:
         """Begin at one message a second after a relay backoff, and rise from there."""
         self._expected, self._raises = 0.0, 0
         self._enter("rise", _SLOW_START, now)
-        self._long_run = LongRun(now)
+        self.long_run = LongRun(now)
 
     def is_free(self, now: float) -> bool:
         """Tell whether the next message may leave now."""
@@ -116,7 +116,7 @@ class AdaptiveRate:
         pause = now - self._ends
         if pause > _PAUSE_SECONDS + 2 / (self.rate or inf):
             # Nothing was sent meanwhile: a rate taken over this time would be wrong.
-            self._long_run.leave_out(pause, now)
+            self.long_run.leave_out(pause, now)
             self._begin(now)
         elif self._settling:
             self._settling = False
@@ -136,7 +136,7 @@ class AdaptiveRate:
         count = self._count
         if count.answers < ENOUGH:
             self._ends = now
-        elif not self._long_run.rate(now, count.accepted):
+        elif not self.long_run.rate(now, count.accepted):
             self._begin(now)
         elif count.exceeds(expected, _SUSPICIOUS + count.by_chance(_SUSPICIOUS)):
             self._experiment(now)
@@ -154,7 +154,7 @@ class AdaptiveRate:
             self._needed = 1 if self._phase == "full" and count.is_mixed else 2
         known = self._return_to if self._raises and self._phase != "experiment" else accepted_rate
         brief = self._phase == "hold" and now < count.began + _EXPERIMENT_SECONDS
-        long_run = self._long_run.rate(now, count.accepted)
+        long_run = self.long_run.rate(now, count.accepted)
         self._return_to = max(known, JUST_BELOW * long_run, self._return_to / 2 if brief else 0.0)
         if count.accepted or not present:
             self._phase, self._blocked, self._settling = "experiment", False, True
@@ -199,19 +199,19 @@ class AdaptiveRate:
 
     def _reopen(self, now: float) -> None:
         """Take up the long run's rate, now that a relay that accepted nothing accepts again."""
-        if not self._raises and self._long_run.accepted:
-            short = self._long_run.opened or now <= self._last_accepted + _FEW_SECONDS
+        if not self._raises and self.long_run.accepted:
+            short = self.long_run.opened or now <= self._last_accepted + _FEW_SECONDS
             least = _SECOND if short else _MINUTE
-            self._return_to = JUST_BELOW * self._long_run.rate(now, self._count.accepted, least)
+            self._return_to = JUST_BELOW * self.long_run.rate(now, self._count.accepted, least)
         self._blocked = False
         self._set(self._return_to, now)
         self._begin(now, _EXPERIMENT_SECONDS)
-        self._long_run, self._last_accepted = LongRun(now, opened=True), now
+        self.long_run, self._last_accepted = LongRun(now, opened=True), now
 
     def _hold(self, now: float) -> None:
         """Stay just below what the relay takes."""
-        if self._long_run.began < self._series:
-            self._long_run = LongRun(self._count.began)
+        if self.long_run.began < self._series:
+            self.long_run = LongRun(self._count.began)
         self._enter("hold", self._return_to, now)
         self._trial, self._raises, self._raise_at = AnswerCount(now), 0, now + self._wait
 
@@ -296,5 +296,5 @@ class AdaptiveRate:
 
     def _begin(self, now: float, seconds: float = _SECOND) -> None:
         """Begin a new count."""
-        self._long_run.add(self._count.accepted, now)
+        self.long_run.add(self._count.accepted, now)
         self._count, self._ends = AnswerCount(now), now + seconds

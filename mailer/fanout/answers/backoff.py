@@ -13,6 +13,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import TextClause
 
+from mailer.fanout.answers.adaptive_rate import JUST_BELOW
+from mailer.fanout.answers.found_rate import FRESH_SECONDS
 from mailer.mail.addresses import domain
 from mailer.storage.database import NOW
 
@@ -29,10 +31,9 @@ _REFUSED_SECONDS = 900
 _RATE_SECONDS = 900
 """How long the adaptive rate is kept: who was put off for the second time comes after ten minutes.
 """
-_FRESH_SECONDS = 3
-"""A process that keeps to the rate notes it every second."""
-_MINUTE_SECONDS = 80
-"""A relay that counts by the minute is probed with success at 10, 30 or 70 seconds."""
+_MINUTE_SECONDS = 110
+"""A relay that counts by the minute is probed with success at 10, 30 or 70 seconds, and each probe
+waits for a sweep, ten seconds at most."""
 _LEAST_RATE = 0.3
 """A relay that accepted fewer than twenty in a minute was rather out of order from the start."""
 _PATIENCE_SECONDS = 30
@@ -112,7 +113,6 @@ _END_LONG = _by_dialect("""
     UPDATE relay SET probe_after = NULL, probes = 0, refused_since = NULL, ended_at = {now}
     WHERE id = 1 AND probe_after IS NOT NULL AND probes >= :long
     """)
-_NOTE_RATE = _by_dialect("UPDATE relay SET rate = :rate, rate_at = {now} WHERE id = 1")
 _NOTE_ACCEPTED = _by_dialect("""
     UPDATE relay SET rate = coalesce(rate, 0) + :rate, rate_at = {now}
     WHERE id = 1 AND probe_after IS NOT NULL
@@ -121,7 +121,7 @@ _STATE = _by_dialect("""
     SELECT probe_after IS NOT NULL AS lasts, coalesce(probe_after <= {now}, false) AS probe_is_due,
         {now} - ended_at AS ended_before,
         CASE WHEN rate_at > {now} - :kept THEN rate END AS rate,
-        rate_at > {now} - :fresh AS rate_is_fresh
+        coalesce(rate_setter_at > {now} - :fresh, false) AS rate_is_set, others_accepted
     FROM relay
     WHERE id = 1
     """)
@@ -137,8 +137,10 @@ class Backoff:
     """How long ago the last one ended, in milliseconds."""
     rate: float | None = None
     """The adaptive rate that was found lately, in messages a second."""
-    rate_is_fresh: bool = False
-    """Whether a process keeps to it at this moment."""
+    rate_is_set: bool = False
+    """Whether a process holds messages back at this moment."""
+    others_accepted: int = 0
+    """What was accepted lately of processes that stand aside since."""
 
 
 class Ended(NamedTuple):
@@ -150,22 +152,24 @@ class Ended(NamedTuple):
 
 def read(connection: Connection) -> Backoff:
     """Read the state of the relay backoff."""
-    kept = {"kept": _RATE_SECONDS * 1000, "fresh": _FRESH_SECONDS * 1000}
+    kept = {"kept": _RATE_SECONDS * 1000, "fresh": FRESH_SECONDS * 1000}
     row = connection.execute(_STATE[connection.dialect.name], kept).one()
-    lasts, probe_is_due, fresh = bool(row.lasts), bool(row.probe_is_due), bool(row.rate_is_fresh)
-    return Backoff(lasts, probe_is_due, row.ended_before, row.rate, fresh)
+    return Backoff(
+        lasts=bool(row.lasts),
+        probe_is_due=bool(row.probe_is_due),
+        ended_before=row.ended_before,
+        rate=row.rate,
+        rate_is_set=bool(row.rate_is_set),
+        others_accepted=row.others_accepted,
+    )
 
 
-def note_rate(connection: Connection, rate: float | None) -> None:
-    """Note the adaptive rate for processes that begin later; None if it is no longer kept to."""
-    connection.execute(_NOTE_RATE[connection.dialect.name], {"rate": rate})
-
-
-def note_accepted(connection: Connection, rate: float) -> None:
-    """Note, at the beginning of a backoff, what a process had accepted before: its rate is added.
+def note_accepted(connection: Connection, accepted: int) -> None:
+    """Note what was accepted of a process in the minute before a backoff, which is added as a rate.
 
     A relay that counts by the minute refuses everybody, too, until the next one begins.
     """
+    rate = JUST_BELOW * accepted / 60
     connection.execute(_NOTE_ACCEPTED[connection.dialect.name], {"rate": rate})
 
 

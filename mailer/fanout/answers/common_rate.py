@@ -9,7 +9,7 @@ from functools import partial
 
 from redis import RedisError
 
-from mailer.fanout.answers.adaptive_rate import JUST_BELOW, AdaptiveRate
+from mailer.fanout.answers.adaptive_rate import AdaptiveRate
 from mailer.fanout.answers.answer_count import AnswerCount, LongRun
 from mailer.storage.shared_rate import Answers, SharedAdaptiveRate, SharedRate
 
@@ -42,9 +42,9 @@ class CommonRate:
         else:
             self._untold.add(1, accepted, throttled, 0)
 
-    def accepted_a_minute(self, now: float) -> float:
-        """Return just below what was accepted of this process in the last minute, a second."""
-        return JUST_BELOW * self._accepted.rate(now, 0, _MINUTE)
+    def accepted_a_minute(self, now: float) -> int:
+        """Return how many messages of this process were accepted in the last minute."""
+        return int(_MINUTE * self._accepted.rate(now, 0, _MINUTE))
 
     def begin_at(self, rate: float, now: float) -> None:
         """Begin at a rate that a process has found before."""

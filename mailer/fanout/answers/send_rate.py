@@ -45,6 +45,8 @@ class SendRate:
                 settings.redis_url, self._limit, settings.relay_connections
             )
         self._alone = self._shared is None
+        self.stands_aside = False
+        """Whether another process sets the rate meanwhile, of several that have no Redis."""
         self._share: Permit | None = None
         self._in_order = asyncio.Lock()
         self._permits, self._good_from = 0, 0.0
@@ -79,8 +81,13 @@ class SendRate:
         return self._common.adaptive.found
 
     @property
-    def accepted_a_minute(self) -> float:
-        """How many messages of this process were accepted in the last minute, a second."""
+    def is_held_back(self) -> bool:
+        """Whether this process sets the adaptive rate, and holds messages back."""
+        return self._common.adaptive.rate is not None
+
+    @property
+    def accepted_a_minute(self) -> int:
+        """How many messages of this process were accepted in the last minute."""
         return self._common.accepted_a_minute(time.monotonic())
 
     @property
@@ -88,18 +95,18 @@ class SendRate:
         """How many processes send, as far as Redis has said."""
         return self._share.processes if self._share else 1
 
+    def note_another(self, *, sets_rate: bool) -> None:
+        """Stand aside while another process sets the rate, if there is no Redis to share it."""
+        self.stands_aside = sets_rate and self._alone
+
+    def count_others(self, accepted: int) -> None:
+        """Count what was accepted of processes that stand aside now."""
+        self._common.adaptive.long_run.add(accepted, time.monotonic())
+
     def begin_at(self, rate: float) -> None:
         """Begin at a rate that a process before this one has found."""
         self._common.begin_at(rate, time.monotonic())
         self._keep_rate()
-
-    def join(self, rate: float) -> None:
-        """Begin at half the rate that another process keeps to, if this one is on its way up alone.
-
-        What the other leaves looks as if the relay refused for another reason than the speed.
-        """
-        if self._alone and self._common.adaptive.is_rising:
-            self.begin_at(rate / 2)
 
     def permit_at_once(self) -> bool:
         """Take a permit for one more message if it need not wait for one."""
@@ -117,17 +124,19 @@ class SendRate:
     async def permit(self) -> bool:
         """Wait until one more message may leave, without yielding if no limit applies.
 
-        Returns False if the process is to leave before that.
+        Returns False if the process is to leave, or to stand aside, before that.
         """
         if self.permit_at_once():
             return True
         async with self._in_order:
+            if self.stands_aside:
+                return False
             if self._takes_slices and not self._shutdown.is_set():
                 if not self._permits:
                     await self._book()
                 await self._sleep(self._good_from - time.monotonic())
             await self._sleep(self._count_permit(time.monotonic()))
-        return not self._shutdown.is_set()
+        return not (self._shutdown.is_set() or self.stands_aside)
 
     @property
     def _takes_slices(self) -> bool:
@@ -238,7 +247,7 @@ class SendRate:
             if not self._alone:
                 log.warning("Redis shares out no rate: %s.", type(error).__name__)
                 if not self._sets_rate and self._rate is not None:
-                    self._common.begin_at(self._rate / self.processes, time.monotonic())
+                    self._common.begin_at(self._rate, time.monotonic())
                 self._alone, self._own = True, self._own_limiter()
             return None
         if self._alone:

@@ -280,7 +280,7 @@ class BatchRun:
         """Tell whether to hand back: shutdown, a halt, too many connections, other releases."""
         shared, durable = self._shared, self._durable
         halted = durable is not None and durable.done() and durable.result().state != GO_ON
-        waits = shared.relay_waits and not self._probing
+        waits = shared.sends_nothing and not self._probing
         if halted or waits or shared.shutdown.is_set():
             return True
         if time.monotonic() - self._began < _TURN_SECONDS:

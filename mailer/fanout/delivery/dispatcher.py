@@ -7,31 +7,23 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Protocol
 
-from mailer.fanout.answers import backoff
 from mailer.fanout.answers.backoff import Backoff
 from mailer.fanout.delivery.leases import Claimed
 from mailer.fanout.delivery.message import Delivery, DeliveryContext, NotConnected
+from mailer.fanout.delivery.relay_view import RelayView
 from mailer.mail.smtp_protocol import Reply
 
 LOOK_SECONDS = 0.05
 _GATHER_SECONDS = 0.005
 _HOUSEKEEPING_SECONDS = 1.0
-_BACKOFF_SECONDS = 1.0
-"""How often a process that sends looks whether another has begun the relay backoff."""
 _SHUTDOWN_SECONDS = 7
 _CLOSED_SECONDS = 300
 """How long a connection that the relay answered with a refusal stays closed."""
 _UNANSWERED_SECONDS = 10
 _GRACE_SECONDS = 1.0
 """Another process may just have begun to send: its first acceptance is noted within this time."""
-_RETRIES_FIRST_MILLISECONDS = 3_600_000
-"""For an hour after a relay backoff, recipients who were put off go before those never tried."""
-
-_JUST_ENDED_MILLISECONDS = 15_000
-"""Longer than a sweep, which wakes the drains that the backoff has ended, takes to come."""
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +47,8 @@ class Work(Protocol):
 
     closed_seconds: float
     """How long a connection that the relay refused stays closed."""
+    takes_permits: bool
+    """Whether it keeps to the rate limit and the adaptive rate."""
 
     @property
     def is_waiting(self) -> bool:
@@ -91,10 +85,9 @@ class ConnectionPool:
         self._closed: list[float] = []
         """When each connection that the relay did not take may be opened again."""
         self._something_ended = something_ended
-        self._next_look = self._next_housekeeping = self._next_backoff = 0.0
-        self._backoff = Backoff()
-        self._told = self._started_slowly = False
-        self._noted_rate: float | None = None
+        self._next_look = self._next_housekeeping = 0.0
+        self._relay = RelayView(context, takes_permits=work.takes_permits)
+        self._told = False
 
     async def run(self) -> None:
         """Send until nothing can be claimed, or until shutdown."""
@@ -119,58 +112,23 @@ class ConnectionPool:
             await self._collect(await self._wait_for_some())
         if self._busy:
             await self._collect(await self._wait_for_all())
-        await self._note_rate()
+        await self._relay.end()
         for idle in self._idle:
             await idle.quit()
 
     async def _look(self) -> None:
         """Read what there is to claim, and whether the relay backoff lasts."""
-        moment = time.monotonic()
-        self._next_look = moment + LOOK_SECONDS
-        if not self._busy or moment >= self._next_backoff:
-            begins, self._next_backoff = not self._next_backoff, moment + _BACKOFF_SECONDS
-            await self._read_backoff(begins=begins)
+        self._next_look = time.monotonic() + LOOK_SECONDS
+        await self._relay.look(at_once=not self._busy)
         await self._work.look()
-
-    async def _read_backoff(self, *, begins: bool) -> None:
-        """Read the row about the relay; a process that begins takes the rate over from there."""
-        before = self._backoff.lasts
-        self._backoff = await self._context.database.run_statement(backoff.read)
-        self._context.relay_waits = self._backoff.lasts
-        accepted = self._context.send_rate.accepted_a_minute
-        if accepted and self._backoff.lasts and not before:
-            note = partial(backoff.note_accepted, rate=accepted)
-            await self._context.database.run_statement(note)
-        ended = self._backoff.ended_before
-        self._context.retries_first = ended is not None and ended < _RETRIES_FIRST_MILLISECONDS
-        self._start_slowly(ended)
-        if begins and self._backoff.rate is not None and not self._started_slowly:
-            self._context.send_rate.begin_at(self._backoff.rate)
-        elif self._backoff.rate_is_fresh and self._backoff.rate and self._noted_rate is None:
-            self._context.send_rate.join(self._backoff.rate)
-
-    async def _note_rate(self) -> None:
-        """Note the rate that was found for processes that begin later, while it is kept to."""
-        rate = self._context.send_rate.found
-        if rate is not None or self._noted_rate is not None:
-            await self._context.database.run_statement(partial(backoff.note_rate, rate=rate))
-            self._noted_rate = rate
-
-    def _start_slowly(self, ended_before: int | None) -> None:
-        """Begin slowly, once, after a relay backoff that another drain has just ended."""
-        just_ended = ended_before is not None and ended_before < _JUST_ENDED_MILLISECONDS
-        send_rate = self._context.send_rate
-        if just_ended and not self._started_slowly and send_rate.adaptive is None:
-            send_rate.start_again(self._backoff.rate)
-        self._started_slowly = just_ended
 
     async def _fill(self) -> None:
         """Claim something for every free connection."""
-        if self._backoff.lasts:
-            if self._backoff.probe_is_due and not self._busy:
-                self._backoff = Backoff(lasts=True)
-                if (probe := await self._work.claim_probe()) is not None:
-                    self._begin(probe)
+        if self._relay.backoff.lasts and self._relay.backoff.probe_is_due and not self._busy:
+            self._relay.backoff = Backoff(lasts=True)
+            if (probe := await self._work.claim_probe()) is not None:
+                self._begin(probe)
+        if self._context.sends_nothing:
             return
         connections = self._connections()
         while self._work.is_waiting and (free := connections - len(self._busy)) > 0:
@@ -192,7 +150,7 @@ class ConnectionPool:
     @property
     def _waits_for_connections(self) -> bool:
         """Whether something waits, and other processes hold all connections for the moment."""
-        return self._work.is_waiting and not self._backoff.lasts and self._allowed() == 0
+        return self._work.is_waiting and not self._context.sends_nothing and self._allowed() == 0
 
     def _connections(self) -> int:
         """Return how many connections may be used now."""
@@ -212,7 +170,6 @@ class ConnectionPool:
         if time.monotonic() < self._next_housekeeping:
             return
         self._next_housekeeping = time.monotonic() + _HOUSEKEEPING_SECONDS
-        await self._note_rate()
         for delivery, run in self._busy.values():
             # Another process may have it: the relay's reply is not waited for here.
             if not self._context.leases.is_ours(run.claimed):
@@ -225,7 +182,7 @@ class ConnectionPool:
         most = self._context.send_rate.connections_beside(self._context.settings.connections)
         while self._idle and len(self._busy) + len(self._idle) > most:
             await self._idle.pop().quit()
-        if self._work.is_waiting and not self._backoff.lasts:
+        if self._work.is_waiting and not self._context.sends_nothing:
             await self._work.wake_another()
 
     def _others_may_help(self) -> bool:
@@ -271,7 +228,7 @@ class ConnectionPool:
                 task.result()
             except NotConnected as failure:
                 refusals.append(failure.reply)
-        if refusals and not self._backoff.lasts:
+        if refusals and not self._relay.backoff.lasts:
             await self._not_connected(refusals)
 
     async def _not_connected(self, refusals: Sequence[Reply | None]) -> None:

@@ -79,8 +79,9 @@ class DeliveryContext:
     send_rate: SendRate
     shutdown: asyncio.Event
     temporary_refusals: TemporaryRefusals = field(default_factory=TemporaryRefusals)
-    relay_waits: bool = False
-    """Whether the relay backoff lasts, so that everything but a probe is handed back."""
+    sends_nothing: bool = False
+    """Whether everything but a probe is handed back: the relay backoff lasts, or another process
+    sets the rate."""
     retries_first: bool = False
     """Whether who was put off goes before who was never tried, since the relay has recovered."""
     answers: int = 0
@@ -105,7 +106,7 @@ class DeliveryContext:
         elif self.temporary_refusals.add(address):
             self.temporary_refusals.clear()
             if await self.database.run_statement(backoff.begin_by_answers):
-                self.relay_waits = True
+                self.sends_nothing = True
                 log.warning("The relay refuses everybody for now: only probes are sent.")
 
     async def not_connected(self, reply: Reply | None) -> bool:
@@ -115,7 +116,7 @@ class DeliveryContext:
             partial(backoff.begin_by_connection, permanent=permanent)
         )
         if begun:
-            self.relay_waits = True
+            self.sends_nothing = True
             log.warning(
                 "The relay takes no connection (%s): only probes are sent.",
                 reply.status if reply else "it does not answer",

@@ -70,7 +70,7 @@ class OutboxWork:
     """What a process has to do for the outbox: send the messages that are due."""
 
     closed_seconds = float(_CLOSED_SECONDS)
-    is_preparing = False
+    is_preparing = takes_permits = False
 
     def __init__(self, context: DeliveryContext, composer: LetterComposer) -> None:
         self.context = context

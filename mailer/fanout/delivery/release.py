@@ -70,6 +70,7 @@ class ReleaseWork:
     """What a process has to do for releases: freeze those that are due, and send batches."""
 
     closed_seconds = 300.0
+    takes_permits = True
 
     def __init__(self, context: BatchContext, freeze_database: DatabaseThread) -> None:
         self._context = context

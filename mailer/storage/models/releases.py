@@ -235,6 +235,11 @@ class RelayState(Base):
     """The adaptive rate that was found, in messages a second, while it is kept to; else null."""
     rate_at: Mapped[int | None] = mapped_column(BigInteger)
     """When it was last noted, at most once a second."""
+    rate_setter_at: Mapped[int | None] = mapped_column(BigInteger)
+    """When the process that sets the rate said so last; null if nothing is held back."""
+    others_accepted: Mapped[int] = mapped_column(server_default="0")
+    """What the relay accepted of processes that stand aside, until the one that sets it counts it.
+    """
 
     __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
 
