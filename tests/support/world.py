@@ -235,7 +235,7 @@ class World:
             return self.clock.seconds + every
         if due is None:
             return self.clock.seconds + _IDLE_SECONDS
-        seconds = (due - _MILLISECONDS_1970) / 1000 - self.clock.seconds
+        seconds: float = (due - _MILLISECONDS_1970) / 1000 - self.clock.seconds
         return self.clock.seconds + max(every, min(_IDLE_SECONDS, -(-seconds // every) * every))
 
     def _connect(self, protocol: asyncio.Protocol) -> None:

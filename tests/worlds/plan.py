@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 OF_ROOMS = ("publish", "schedule", "hold", "correct", "retract", "pause", "stop", "resume", "retry")
 OF_PEOPLE = ("leave", "come_back", "erase", "sign_up")
@@ -23,8 +24,12 @@ _HOUR = 3600.0
 _SOON, _LATE = _HOUR, 12 * _HOUR
 _MOST, _MANY, _FEW = 500, 100, 20
 """Followers: half of the worlds have few, and most others not many."""
-_DRAWN = (*KINDS, *5 * ("retry",), *2 * ("pause", "lose_lease", "resume"), "leave")
-"""Some of these find nothing to be done to, and are drawn more often."""
+_SICK = 8
+"""Recipients who are sick at most: each is tried for two days."""
+PAIRS = tuple(combinations(KINDS, 2))
+"""The worlds of as many seeds as there are pairs have each pair of kinds at least once."""
+_NEEDS = {"resume": "pause"}
+"""What has to happen before an event that would find nothing to be done to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,7 @@ class Plan:
     """Seconds before each answer of the relay."""
     sick: float = 0.0
     """The share of recipients whom the relay answers at random, each time anew and for ever."""
+    sweep_seconds: int = 10
     events: tuple[Event, ...] = (Event(0.0, "publish"),)
 
     @property
@@ -73,9 +79,10 @@ def address(number: int, domains: int) -> str:
 def drawn(seed: int) -> Plan:
     """Draw the world of a seed."""
     draw = random.Random(seed)
-    few = draw.random() < 0.5
-    most = _MOST if draw.random() < 0.2 else _MANY
+    few = draw.random() < 0.6
+    most = _MOST if draw.random() < 0.1 else _MANY
     followers = draw.randint(1, _FEW - 1) if few else _log_uniform(draw, _FEW, most)
+    pair = PAIRS[seed % len(PAIRS)]
     plan = Plan(
         seed,
         int(followers),
@@ -84,19 +91,22 @@ def drawn(seed: int) -> Plan:
         workers=draw.choice((1, 1, 2, 3)),
         connections=draw.choice((1, 2, 8)),
         delay=draw.choice((0.0, 0.01, 0.1, 1.0)),
-        sick=draw.choice((0.0, 0.02, 0.3)),
+        sick=min(draw.choice((0.0, 0.02, 0.3)), _SICK / followers),
+        sweep_seconds=draw.choice((10, 60, 60)),
     )
     busy = max(10.0, 4 * plan.delay * plan.followers / (plan.connections * plan.workers))
-    events = [Event(0.0, "publish"), *(_event(draw, busy) for _ in range(draw.randint(2, 9)))]
+    kinds = [*pair, *(_NEEDS[one] for one in pair if one in _NEEDS)]
+    kinds += draw.choices(KINDS, k=draw.randint(0, 7))
+    events = [Event(0.0, "publish"), *(_event(draw, one, busy) for one in kinds)]
     return replace(plan, events=tuple(sorted(events, key=lambda one: one.at)))
 
 
-def _event(draw: random.Random, busy: float) -> Event:
-    """Draw an event, mostly while the first release is sent."""
+def _event(draw: random.Random, kind: str, busy: float) -> Event:
+    """Draw when an event is, mostly while the first release is sent."""
     early = draw.random() < 0.6
     at = draw.uniform(0, busy) if early else _log_uniform(draw, 1.0, _some_time(draw))
     length = _log_uniform(draw, 1.0, _some_time(draw))
-    return Event(round(at, 3), draw.choice(_DRAWN), draw.randrange(1000), round(length, 3))
+    return Event(round(at, 3), kind, draw.randrange(1000), round(length, 3))
 
 
 def _some_time(draw: random.Random) -> float:

@@ -24,7 +24,7 @@ from tests.worlds.story import Story
 _MAIL_DOMAIN = "mail.example.org"
 _LEASE_SECONDS = 60
 # A process looks at the rows twenty times a second, which is most of what a long world would cost.
-_LOOK_SECONDS = 5.0
+_LOOK_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ def play(plan: Plan, template: Path, monkeypatch: pytest.MonkeyPatch) -> Ending:
         "connections": plan.connections,
         "lease_seconds": _LEASE_SECONDS,
         "mail_domain": _MAIL_DOMAIN,
+        "sweep_seconds": plan.sweep_seconds,
     }
     with world(template, monkeypatch, lambda clock: MoodyRelay(clock, plan), **settings) as made:
         return made.run(story)

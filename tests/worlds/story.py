@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -22,12 +22,14 @@ from tests.support.virtual_time import BEGINNING
 from tests.support.world import WorkerTasks, World
 from tests.worlds.database import WRITES, Database
 from tests.worlds.judgement import Judgement
-from tests.worlds.plan import OF_RELAY, Event, Plan, address
+from tests.worlds.plan import KINDS, OF_RELAY, Event, Plan, address
 from tests.worlds.relay import MoodyRelay
 from tests.worlds.watch import Follower, Watch
 
 _RESUMES = 20
 """A press officer who has resumed a release as often as this would call somebody."""
+_BRIEF = frozenset({"pause", "lose_lease"})
+"""Events for which only moments are right, which may be between two transactions."""
 _LONGEST_AWAY = 150.0
 """Seconds, of a database or a worker: more than two leases."""
 
@@ -45,6 +47,8 @@ class Story:
         """The kinds of events that had an effect."""
         self._workers: list[WorkerTasks] = []
         self._kills: set[tuple[int, Moment]] = set()
+        self._waiting: list[Event] = []
+        """Events that found nothing to be done to, and are tried again."""
         self._newcomers = plan.followers
         self._database = Database(running.clock)
         running.after_transaction = self._after_transaction
@@ -72,6 +76,7 @@ class Story:
         if self._database.was_written and self._database.is_there:
             self._database.was_written = False
             self.watch.after_transaction()
+            self._try_again(_BRIEF)
 
     async def _do(self, one: Event) -> None:
         if one.kind in OF_RELAY:
@@ -82,14 +87,27 @@ class Story:
         if one.kind not in ("cut", "kill", "redis_away", "deploy", "turn_clock"):
             await self._database.is_back()
             self._confirm()
-        try:
-            if self._doing[one.kind](one) is not False:
-                self.seen.add(one.kind)
-        except MailerError:
-            # The state that the event needs is another by now: the answer says so.
-            pass
+        if not self._has_effect(one):
+            self._waiting.append(one)
         if self._database.is_there:
             self.watch.look()
+
+    def _has_effect(self, one: Event) -> bool:
+        """Let an event happen; False if the state that it needs is another at this moment."""
+        try:
+            effect = self._doing[one.kind](one) is not False
+        except MailerError:
+            return False
+        if effect:
+            self.seen.add(one.kind)
+        return effect
+
+    def _try_again(self, kinds: Container[str]) -> bool:
+        """Let events of these kinds happen that found nothing to be done to before."""
+        tried = [one for one in self._waiting if one.kind in kinds]
+        done = [one for one in tried if self._has_effect(one)]
+        self._waiting = [one for one in self._waiting if one not in done]
+        return bool(done)
 
     # What happens to releases.
 
@@ -276,7 +294,7 @@ class Story:
     async def _end(self) -> None:
         """Wait until everything is sent; a press officer resumes what is paused."""
         resumes: dict[int, int] = {}
-        while self._unfinished(resumes):
+        while self._try_again(KINDS) or self._unfinished(resumes):
             if problem := self.watch.late():
                 self.watch.breaks(problem)
                 return
