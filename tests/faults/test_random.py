@@ -63,14 +63,17 @@ def test_a_world_of_real_processes_keeps_the_promises(seed: int, parts: Parts) -
         for _ in range(draw.randint(1, 3)):
             trial.publish()
             for moment in trial.moments(draw.randint(0, 3)):
-                if trial.until_accepted(moment):
+                if _resume_until(trial, moment) != "done":
                     draw.choice(_STRIKES)(trial)
                     trial.story.strikes += 1
-            _resume_until_done(trial)
+            _resume_until(trial)
         count = trial.count()
-        disturbances = trial.story.strikes + deaths.stat().st_size
-        print(f"{seed}: {disturbances} disturbances, {count.duplicates} twice")
-        assert count.lost == 0
+        # A strike meets both workers, a death one of them.
+        disturbances = 2 * trial.story.strikes + deaths.stat().st_size
+        unanswered = sum(map(trial.unanswered, trial.published))
+        print(f"{seed}: {disturbances} disturbances, {count.duplicates} twice, {unanswered} listed")
+        # Who has two unanswered dots is sent nothing more, and listed.
+        assert count.lost <= unanswered
         assert count.duplicates <= CONNECTIONS * disturbances
         assert not trial.unannounced(count.doubled)
 
@@ -99,13 +102,19 @@ def _let_die(trial: Trial, dying: dict[str, str]) -> None:
         trial.service.start(name)
 
 
-def _resume_until_done(trial: Trial) -> None:
-    """Wait for the end; a press officer resumes what was paused after three deaths at one place."""
+def _resume_until(trial: Trial, accepted: int | None = None) -> str:
+    """Wait until so many are accepted, or until the end; returns the state.
 
-    def done() -> bool:
-        state = trial.receipt()["state"]
+    A press officer resumes what is paused after three deaths at one place, or twenty unanswered
+    dots in a row.
+    """
+
+    def reached() -> str:
+        receipt = trial.receipt()
+        state: str = receipt["state"]
         if state == "paused":
             trial.publishing.resume(trial.release)
-        return bool(state == "done")
+        enough = accepted is not None and receipt["accepted"] >= accepted
+        return state if state == "done" or enough else ""
 
-    eventually(done, "done", PATIENCE_SECONDS)
+    return eventually(reached, f"{accepted or 'all'} accepted", PATIENCE_SECONDS)

@@ -164,5 +164,5 @@ class RelayProcess:
         return Count(
             lost=sum(max(0, releases - len(copies[one])) for one in recipients),
             duplicates=sum(got.total() - min(len(got), releases) for got in copies.values()),
-            doubled={one for one, got in copies.items() if max(got.values()) > 1},
+            doubled={one for one, got in copies.items() if max(got.values(), default=0) > 1},
         )

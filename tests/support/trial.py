@@ -84,6 +84,11 @@ class ServiceTrial:
         """Read the receipt of the newest release, which balances."""
         return self.publishing.receipt(self.release)
 
+    def unanswered(self, release_id: int) -> int:
+        """Return how many recipients of a release were given up after two unanswered dots."""
+        skipped: dict[str, int] = self.publishing.receipt(release_id)["reasons"].get("skipped", {})
+        return skipped.get("unanswered", 0)
+
     def until_accepted(self, number: int) -> bool:
         """Wait until so many are accepted; False if it is done before. Every look is a check."""
 

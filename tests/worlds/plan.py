@@ -28,7 +28,9 @@ _SICK = 8
 """Recipients who are sick at most: each is tried for two days."""
 PAIRS = tuple(combinations(KINDS, 2))
 """The worlds of as many seeds as there are pairs have each pair of kinds at least once."""
-_NEEDS = {"resume": "pause"}
+_OF_MOMENTS = frozenset({"leave", "lose_lease", "pause", "stop", "flaky"})
+"""Those that find nothing to be done to once a release is sent, which may take no second."""
+_NEEDS = {"resume": "pause", "retry": "flaky", "lose_lease": "publish"}
 """What has to happen before an event that would find nothing to be done to."""
 
 
@@ -91,12 +93,12 @@ def drawn(seed: int) -> Plan:
         workers=draw.choice((1, 1, 2, 3)),
         connections=draw.choice((1, 2, 8)),
         delay=draw.choice((0.0, 0.01, 0.1, 1.0)),
-        sick=min(draw.choice((0.0, 0.02, 0.3)), _SICK / followers),
+        sick=min(0.3 if "retry" in pair else draw.choice((0.0, 0.02, 0.3)), _SICK / followers),
         sweep_seconds=draw.choice((10, 60, 60)),
     )
     busy = max(10.0, 4 * plan.delay * plan.followers / (plan.connections * plan.workers))
     kinds = [*pair, *(_NEEDS[one] for one in pair if one in _NEEDS)]
-    kinds += draw.choices(KINDS, k=draw.randint(0, 7))
+    kinds += draw.choices(KINDS, k=draw.randint(0, 6))
     events = [Event(0.0, "publish"), *(_event(draw, one, busy) for one in kinds)]
     return replace(plan, events=tuple(sorted(events, key=lambda one: one.at)))
 
@@ -105,6 +107,8 @@ def _event(draw: random.Random, kind: str, busy: float) -> Event:
     """Draw when an event is, mostly while the first release is sent."""
     early = draw.random() < 0.6
     at = draw.uniform(0, busy) if early else _log_uniform(draw, 1.0, _some_time(draw))
+    if kind in _OF_MOMENTS and early:
+        at = draw.uniform(0, 0.1)
     length = _log_uniform(draw, 1.0, _some_time(draw))
     return Event(round(at, 3), kind, draw.randrange(1000), round(length, 3))
 

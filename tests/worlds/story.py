@@ -136,28 +136,35 @@ class Story:
         self._add(room, new)
 
     def _do_pause(self, one: Event) -> bool:
-        room, release_id = self._release(one)
-        if room.release(release_id).state != "sending":
-            return False
-        room.pause(release_id)
-        return True
+        for room, release_id in self._releases(one, "sending"):
+            room.pause(release_id)
+            return True
+        return False
 
-    def _do_stop(self, one: Event) -> None:
-        room, release_id = self._release(one)
-        room.stop(release_id)
-        self.watch.stopped.add(release_id)
+    def _do_stop(self, one: Event) -> bool:
+        for room, release_id in self._releases(one, "scheduled", "held", "sending", "paused"):
+            room.stop(release_id)
+            self.watch.stopped.add(release_id)
+            return True
+        return False
 
-    def _do_resume(self, one: Event) -> None:
-        room, release_id = self._release(one)
-        room.resume(release_id)
+    def _do_resume(self, one: Event) -> bool:
+        for room, release_id in self._releases(one, "held", "paused"):
+            room.resume(release_id)
+            return True
+        return False
 
     def _do_retry(self, one: Event) -> bool:
-        room, release_id = self._release(one)
-        reasons = room.receipt(release_id).reasons
-        closed = [(kind, why) for kind in ("refused", "skipped") for why in reasons.get(kind, ())]
+        closed = [
+            (room, release_id, kind, reason)
+            for room, release_id in self._releases(one, "sending", "paused", "done")
+            if lifecycle.successor(room.release(release_id)) is None
+            for kind in ("refused", "skipped")
+            for reason in room.receipt(release_id).reasons.get(kind, ())
+        ]
         if not closed:
             return False
-        kind, reason = closed[one.who % len(closed)]
+        room, release_id, kind, reason = closed[one.who % len(closed)]
         number = lifecycle.retry(room.settings, room.publisher, release_id, kind, reason)
         # Who had two unanswered dots is sent another copy.
         self.watch.disturbed(number)
@@ -169,6 +176,12 @@ class Story:
 
     def _release(self, one: Event) -> tuple[PressRoom, int]:
         return self.releases[one.who // 7 % len(self.releases)]
+
+    def _releases(self, one: Event, *states: str) -> list[tuple[PressRoom, int]]:
+        """Return the releases in some states, beginning with any of them."""
+        found = [each for each in self.releases if self.watch.states.get(each[1]) in states]
+        first = one.who // 7 % max(1, len(found))
+        return [*found[first:], *found[:first]]
 
     # What people do.
 

@@ -69,7 +69,8 @@ class Watch:
         """The releases that a press officer has stopped: those not reached yet get nothing."""
         self.halts: list[Halt] = []
         self.allowed_copies = 0
-        self._states: dict[int, str] = {}
+        self.states: dict[int, str] = {}
+        """The state of each release at the last look."""
         self._since: dict[int, float] = {}
         self._accepted: Counter[int] = Counter()
         self._transactions = 0
@@ -115,9 +116,9 @@ class Watch:
         """Check that every receipt balances, and that `accepted` has not fallen."""
         with read_transaction() as session:
             for release_id, state in session.execute(_STATES).all():
-                before = self._states.get(release_id)
+                before = self.states.get(release_id)
                 if state != before:
-                    self._states[release_id] = state
+                    self.states[release_id] = state
                     self._changed(release_id, before, state)
                 if at_receipts and (state not in _ENDED or state != before):
                     self._check(release_id, receipts.count_recipients(session, release_id))
