@@ -169,12 +169,9 @@ def test_another_process_goes_on_where_the_one_that_sets_the_rate_is_killed(
         relay.watch(sending.world.clock)
         for killed in range(workers - 1):
             await asyncio.sleep(60)
-            setter = next(
-                owner
-                for owner in sending.world.workers
-                if not owner.dead and sending.world.connections(owner)
-            )
-            sending.world.kill(setter)
+            while not (connected := list(filter(sending.world.connections, sending.world.workers))):
+                await asyncio.sleep(1)
+            sending.world.kill(connected[0])
             sending.world.start_worker()
             # A lease, and a sweep that wakes another.
             await asyncio.sleep(sending.room.settings.lease_seconds + 10)

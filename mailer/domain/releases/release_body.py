@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from mailer.errors import InvalidAddress, InvalidInput
-from mailer.mail import content, sanitize
+from mailer.mail import content, html_limits, sanitize
 from mailer.mail.addresses import canonical
 
 # Invisible characters that reverse the direction of a line, or split it.
@@ -49,6 +49,7 @@ def unprintable(text: str) -> bool:
 def _body(html: str) -> str:
     if _controlled(html):
         raise ValueError("The text holds control characters.")
+    html_limits.check(html)
     html = sanitize.linked(html)
     if found := sanitize.refused(html):
         raise ValueError(f"A release may not hold {', '.join(found)}.")
