@@ -139,6 +139,14 @@ def test_a_release_that_stays_paused_is_found(
     assert "paused again and again" in _played(plan, migrated, monkeypatch).broken
 
 
+def test_a_pause_while_a_connection_is_opened_lets_nobody_be_named(
+    migrated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Found by seed 1197: the state was relied on that the claim had read, for up to a second.
+    events = (Event(0.0, "publish"), Event(0.001, "pause"), Event(15.0, "cut"))
+    assert _played(Plan(1197, 1, connections=1, events=events), migrated, monkeypatch).broken == ()
+
+
 @pytest.mark.parametrize("kind", OF_RELAY)
 def test_every_mood_of_the_relay_is_felt_and_ends(
     kind: str, migrated: Path, monkeypatch: pytest.MonkeyPatch

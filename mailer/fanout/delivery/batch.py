@@ -107,7 +107,7 @@ class BatchRun:
         if not self._envelopes.is_ahead:
             self._following = None
 
-    async def before_envelope(self) -> None:
+    async def before_envelope(self, *, connected: bool) -> None:
         """Wait for a permit and, after a refusal, for its commit; raises Halted and Skipped."""
         await self._shared.permit()
         if self._refused or self._envelopes.named >= _NAMED_AT_MOST:
@@ -116,7 +116,7 @@ class BatchRun:
         if self._is_last(self._position):
             # Its acceptance can speak for every refusal that was read before.
             await self._answers.settled(_SETTLED_SECONDS)
-        await self._look_again_if_old()
+        await self._look_again_if_old(connected=connected)
         self._envelopes.write()
 
     async def before_content(self) -> Mail | None:
@@ -238,13 +238,13 @@ class BatchRun:
         if acknowledged is not self._known:
             self._known, self._envelopes.named = acknowledged, 0
 
-    async def _look_again_if_old(self) -> None:
-        """Read the state and the recipient once more, if need be; raises Halted and Skipped."""
+    async def _look_again_if_old(self, *, connected: bool = False) -> None:
+        """Read state and recipient once more, if old or just connected; raises Halted, Skipped."""
         now = time.monotonic()
         fresh = (
             now - self._known.asked <= _STATE_SECONDS and now - self._looked_up <= LOOKED_UP_SECONDS
         )
-        if fresh and self._envelopes.named < _NAMED_AT_MOST:
+        if fresh and not connected and self._envelopes.named < _NAMED_AT_MOST:
             return
         state, skip = await self._context.recipients.look_again(self.claimed, self._position)
         self._know(Acknowledged(state, now))
