@@ -24,6 +24,7 @@ _TAG = re.compile(
     |<(?!!--)(?:[!?]|/(?![a-zA-Z]))[^>]*+>""",
     re.VERBOSE | re.DOTALL,
 )
+_LIKE_A_TAG = re.compile(r"</?[a-zA-Z]")
 _BEGINS = re.compile(r"<[a-zA-Z/!?]")
 _VOID = frozenset(
     {"area", "base", "basefont", "bgsound", "body", "br", "col", "embed", "frame", "head", "hr"}
@@ -35,7 +36,7 @@ _OTHER_RULES = frozenset(
     {"frameset", "math", "noscript", "plaintext", "script", "select"}
     | {"style", "svg", "template", "textarea"}
 )
-"""Elements in which other rules hold, all of which a release may not have."""
+"""Elements in which other rules hold, all of which are refused once HTML is parsed."""
 _FORMATTING = frozenset(
     {"a", "b", "big", "code", "em", "font", "i", "nobr"}
     | {"s", "small", "strike", "strong", "tt", "u"}
@@ -65,20 +66,23 @@ _BOUNDARIES = frozenset({"applet", "button", "caption", "marquee", "object", "ta
 
 def check(html: str) -> None:
     """Raise ValueError, with a sentence, for HTML that no parser should see."""
-    nesting = _Nesting()
-    for number, (name, closes) in enumerate(_tags(html)):
+    elements = _OpenElements()
+    for number, (name, closes, at) in enumerate(_tags(html)):
         if name in _OTHER_RULES and not closes:
-            raise ValueError(f"A release may not hold <{name}>.")
+            # Where it ends is not known, so all that looks like a tag is counted as one.
+            if sum(1 for _ in _LIKE_A_TAG.finditer(html, at)) > OPEN:
+                raise ValueError(f"A release may not hold <{name}>.")
+            return
         if number >= 2 * ELEMENTS:
             raise ValueError(f"The HTML has more than {ELEMENTS:,} elements.")
         if closes:
-            nesting.close(name)
+            elements.close(name)
         else:
-            nesting.open(name)
+            elements.open(name)
 
 
-def _tags(html: str) -> Iterator[tuple[str, bool]]:
-    """Go through the tags: their names, and whether they are end tags."""
+def _tags(html: str) -> Iterator[tuple[str, bool, int]]:
+    """Go through the tags: their names, whether they are end tags, and where they end."""
     at = 0
     while begins := _BEGINS.search(html, at):
         tag = _TAG.match(html, begins.start())
@@ -88,7 +92,7 @@ def _tags(html: str) -> Iterator[tuple[str, bool]]:
         at = tag.end()
         if tag["name"]:
             name, closes = tag["name"].lower(), tag[0].startswith("</")
-            yield name, closes
+            yield name, closes, at
             if name in _RAW and not closes:
                 end = re.compile(rf"</{name}[\t\n\f\r />]", re.IGNORECASE).search(html, at)
                 if end is None:
@@ -96,7 +100,7 @@ def _tags(html: str) -> Iterator[tuple[str, bool]]:
                 at = end.start()
 
 
-class _Nesting:
+class _OpenElements:
     """The elements that are open, from the outermost on."""
 
     def __init__(self) -> None:

@@ -7,6 +7,8 @@ import textwrap
 from html.parser import HTMLParser
 
 WIDTH = 72
+_DEEPEST = 32
+"""Columns by which lists and quotations are indented at most, so that a line has room for text."""
 _SPACES = re.compile(r"[ \t\r\n\f]+")  # HTML's white space; a no-break space stays
 _BLOCKS = frozenset(
     {"p", "h2", "h3", "ul", "ol", "li", "blockquote", "figure", "figcaption", "div"}
@@ -59,6 +61,10 @@ class _Walker(HTMLParser):
         notes = [f"[{number}] {url}" for url, number in self._links.items()]
         return "\n\n".join(filter(None, [text.lstrip("\n"), "\n".join(notes)]))
 
+    @property
+    def _indent(self) -> str:
+        return "".join(self._indents)[:_DEEPEST]
+
     def handle_data(self, data: str) -> None:
         self._text += _SPACES.sub(" ", data)
 
@@ -109,7 +115,7 @@ class _Walker(HTMLParser):
         mark = f"{number}. " if number else "- "
         if number:
             self._counters[-1] += 1
-        self._bullet = "".join(self._indents) + mark
+        self._bullet = self._indent + mark
         self._indents.append(" " * len(mark))
 
     def _close_link(self) -> None:
@@ -132,7 +138,7 @@ class _Walker(HTMLParser):
         if not self._text.strip():
             self._text = ""
             return
-        indent = "".join(self._indents)
+        indent = self._indent
         first, *others = self._text.strip().split("\n")
         lines = [wrap(first, indent, self._bullet), *(wrap(line, indent) for line in others)]
         self._paragraphs.append(("\n".join(lines), self._in_row or self._bullet is not None))

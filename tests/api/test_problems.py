@@ -220,6 +220,16 @@ def test_what_is_refused_in_the_text_is_listed(shared_room: PressRoom) -> None:
         assert found in one["detail"]
 
 
+@pytest.mark.parametrize("path", ["", "/preview"])
+def test_html_that_would_cost_a_parser_too_much_is_refused_and_the_process_goes_on(
+    shared_room: PressRoom, path: str
+) -> None:
+    body = release(body_html="<b>" * 12_000 + "x")
+    told = problem(shared_room.call("POST", f"{RELEASES}{path}", json=body), 422)
+    assert [one["field"] for one in told["errors"]] == ["body_html"]
+    assert "100 elements in one another" in told["errors"][0]["detail"]
+
+
 def test_of_a_key_given_twice_the_last_counts(shared_room: PressRoom) -> None:
     """As every JSON reader does that does not refuse it; a bad one is not hidden by it."""
     body = re.sub(r"^\{", '{"title": "Først", ', json.dumps(release(title="")))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailer.mail.plaintext import plain_text, wrap
+from mailer.mail.plaintext import WIDTH, plain_text, wrap
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,9 @@ def test_whatever_the_sanitiser_lets_through_is_read(html: str) -> None:
     letters = [c for c in shown if not c.isspace()]
     remaining = iter(plain_text(safe))
     assert all(letter in remaining for letter in letters)
+
+
+def test_a_quotation_in_many_others_leaves_room_for_its_text() -> None:
+    text = plain_text("<blockquote>" * 50 + "<p>" + "Et ord. " * 20 + "</p>")
+    assert max(map(len, text.splitlines())) <= WIDTH
+    assert len(text.splitlines()) <= 20 * len("Et ord. ") / (WIDTH / 2) + 2
