@@ -41,7 +41,8 @@ _LEFT_OUT = (".git", ".venv", ".node", ".mutants", "gallery", "__pycache__", ".*
 _EVERYTHING = ("--continue-on-collection-errors", "-rA")
 _USAGE_ERROR = 4
 _SECONDS_OF_TESTS = 120
-_SECONDS_A_MUTANT = 900
+_PATIENCE = 8
+"""How many times longer than without a fault the tests may take."""
 _SWAPS: dict[type[ast.AST], Callable[[], Any]] = {
     ast.Eq: ast.NotEq,
     ast.NotEq: ast.Eq,
@@ -196,8 +197,8 @@ class Suite:
             check=False,
         )
 
-    def reaching(self, mutant: Mutant) -> list[str]:
-        """Return the tests that reach a line, the quick files first, for about two minutes.
+    def reaching(self, mutant: Mutant, at_most: float = _SECONDS_OF_TESTS) -> list[str]:
+        """Return the tests that reach a line, the quick files first, for so many seconds.
 
         What a fixture reaches is recorded for the first test that asks for it, and may be shared by
         all tests of that file.
@@ -214,7 +215,7 @@ class Suite:
         for names in sorted(files.values(), key=self._mean):
             for name in sorted(names):
                 seconds += self._seconds.get(name, 0.0)
-                if seconds < _SECONDS_OF_TESTS:
+                if seconds < at_most:
                     chosen.append(name)
         return chosen
 
@@ -243,8 +244,10 @@ class Verdict:
 class Copy:
     """A copy of the project, in which tests are run with faults and without."""
 
-    def __init__(self, tree: Path) -> None:
+    def __init__(self, tree: Path, seconds: float = _SECONDS_OF_TESTS) -> None:
         self._tree = tree
+        self.patience = _PATIENCE * seconds
+        """Seconds that the tests may take with a fault."""
         self._sound: dict[tuple[str, str], bool] = {}
         """Whether a test passes without a fault, by the file that would have it."""
 
@@ -299,7 +302,7 @@ class Copy:
         if code == 1 and failed:
             return Verdict("found", failed[0])
         if code is None:
-            return Verdict("too slow", f"the tests take more than {_SECONDS_A_MUTANT} seconds")
+            return Verdict("too slow", f"the tests take more than {self.patience:.0f} seconds")
         last = (out.strip().splitlines() or [""])[-1]
         return Verdict("broken", f"pytest ends with {code}: {last}")
 
@@ -320,7 +323,7 @@ class Copy:
             start_new_session=True,
         ) as running:
             try:
-                out, _ = running.communicate(timeout=_SECONDS_A_MUTANT)
+                out, _ = running.communicate(timeout=self.patience)
             except subprocess.TimeoutExpired:
                 os.killpg(running.pid, signal.SIGKILL)
                 return None, ""
@@ -342,6 +345,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=17)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--packages", nargs="+", default=PACKAGES, metavar="FOLDER")
+    parser.add_argument(
+        "--seconds", type=float, default=_SECONDS_OF_TESTS, help="of tests for each fault"
+    )
     parser.add_argument("--again", action="store_true", help="with what was recorded before")
     chosen = parser.parse_args()
     if not chosen.again:
@@ -352,11 +358,11 @@ def main() -> None:
     sample = random.Random(chosen.seed).sample(everything, chosen.number)
     copies: SimpleQueue[Copy] = SimpleQueue()
     for number in range(chosen.jobs):
-        copies.put(Copy(copied(KEPT / f"tree{number}")))
+        copies.put(Copy(copied(KEPT / f"tree{number}"), chosen.seconds))
 
     def attempt(mutant: Mutant) -> str:
         copy = copies.get()
-        verdict = copy.tried(mutant, suite.reaching(mutant))
+        verdict = copy.tried(mutant, suite.reaching(mutant, chosen.seconds))
         copies.put(copy)
         print(f"{mutant}\n    {verdict.kind}: {verdict.sentence}", flush=True)
         return verdict.kind

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tests import mutants
 from tests.mutants import Copy, Mutant, Verdict
 
 PATH = "counted.py"
@@ -82,9 +81,7 @@ def test_a_fixture_that_fails_finds_nothing_but_hides_nothing(copy: Copy) -> Non
     assert tried(copy, FIXTURE, FINDS) == Verdict("found", FINDS)
 
 
-def test_the_time_that_tests_take_finds_nothing(
-    copy: Copy, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_time_that_tests_take_finds_nothing(copy: Copy) -> None:
     assert tried(copy, WAITS, source=SOURCE).kind == "not found"
-    monkeypatch.setattr(mutants, "_SECONDS_A_MUTANT", 5)
+    copy.patience = 5
     assert tried(copy, WAITS).kind == "too slow"
