@@ -197,7 +197,7 @@ _FIVE_SECONDS = f"{_COUNT_ALL}anvil_rate_time_unit = 5s\n"
 
 def _throttle(number: int, name: str, rule: Rule, watched: float, **more: Any) -> Row:
     """A relay that takes so many messages a second, and refuses more."""
-    name = f"takes {name}, `{rule.reply}` to others at {rule.stage}"
+    name = f"takes {name}, `{rule.reply}` to others at {rule.stage}{more.pop('besides', '')}"
     takes = rule.beyond / rule.seconds
     # More than it takes, since whom it refuses is tried again after five minutes.
     followers = int(1.1 * takes * watched) + 2_000
@@ -207,6 +207,7 @@ def _throttle(number: int, name: str, rule: Rule, watched: float, **more: Any) -
 
 
 _TWO: dict[str, Any] = {"workers": 2, "database": "postgresql"}
+_ALONE = {**_TWO, "settings": {"REDIS_URL": ""}, "besides": ", without Redis"}
 _TWENTY, _MANY = ("454 4.7.0 Rate exceeded", "451 4.7.500 Server busy"), "450 4.7.1 Too much"
 _THROTTLES = (
     _throttle(60, "20 a second", Rule("rcpt", _TWENTY[0], beyond=20), 180),
@@ -221,6 +222,9 @@ _THROTTLES = (
         **_TWO,
         play=stories.throttle_and_halve,
     ),
+    _throttle(78, "20 a second", Rule("mail", _TWENTY[1], beyond=20), 180, **_ALONE),
+    _throttle(79, "1 in 2 seconds", Rule("rcpt", _MANY, beyond=1, seconds=2), 300, **_ALONE),
+    _throttle(80, "30 a minute", Rule("mail", _MANY, beyond=30, seconds=60), 300, **_ALONE),
     *(
         Row(
             *(number, case, f"Postfix, `{limit} = 50` in 5 seconds", stories.throttle),
