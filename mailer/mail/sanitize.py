@@ -41,6 +41,10 @@ KEPT: dict[str, set[str]] = {
 }
 """Elements that are kept, with their attributes; other harmless ones are dropped."""
 
+ELEMENTS, DEPTH = 20_000, 100
+"""How many elements a release may have, and how many of them in one another: a parser's time grows
+with the square of the depth, and what inlines styles overflows its stack at some ten thousand."""
+
 _REFUSED = {
     *("script", "style", "noscript", "template", "base", "link", "meta"),
     *("form", "input", "button", "select", "textarea"),
@@ -51,6 +55,10 @@ _KEPT_SCHEMES = {"http", "https", "mailto", "tel"}
 _REFUSED_SCHEMES = {"javascript", "vbscript", "data", "file", "blob", "ftp"}
 _ADDRESSES = {"href", "src", "action", "formaction", "xlink:href", "poster", "background"}
 
+_START_TAG = re.compile(r"<[a-zA-Z]")
+# As the sanitiser writes them, so that text in an attribute is not taken for a tag.
+_CLEAN_TAG = re.compile(r'<(/?)([a-z0-9]+)(?: [a-z]+="[^"]*")*>')
+_VOID = {"br", "hr", "img"}
 _ANY = re.compile(r"<(?:iframe|video|audio|embed|object)\b", re.IGNORECASE)
 # These are matched in well-formed HTML only: every value is quoted, every element closed.
 _ATTRIBUTES = r'((?: [^\s=">]+="[^"]*")*)'
@@ -64,6 +72,21 @@ _ADDRESS = re.compile(r' (?:src|data)="((?:https?:)?//[^"\s]+)"', re.IGNORECASE)
 _INNER = re.compile(rf"<(?:source|embed){_ATTRIBUTES}>")
 _TITLE = re.compile(r' title="([^"]*)"')
 _EVENT = re.compile(r' on[^\s=]*="')
+
+
+def start_tags(html: str) -> int:
+    """Count what may be a start tag, without a parser: never less than there are."""
+    return sum(1 for _ in _START_TAG.finditer(html))
+
+
+def depth(html: str) -> int:
+    """Return how many elements of cleaned HTML are in one another at most."""
+    deepest = now = 0
+    for closing, name in _CLEAN_TAG.findall(html):
+        if name not in _VOID:
+            now += -1 if closing else 1
+            deepest = max(deepest, now)
+    return deepest
 
 
 def refused(html: str) -> list[str]:

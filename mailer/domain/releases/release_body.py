@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from mailer.errors import InvalidAddress, InvalidInput
-from mailer.mail import content, html_limits, sanitize
+from mailer.mail import content, sanitize
 from mailer.mail.addresses import canonical
 
 # Invisible characters that reverse the direction of a line, or split it.
@@ -49,11 +49,14 @@ def unprintable(text: str) -> bool:
 def _body(html: str) -> str:
     if _controlled(html):
         raise ValueError("The text holds control characters.")
-    html_limits.check(html)
+    if sanitize.start_tags(html) > sanitize.ELEMENTS:
+        raise ValueError(f"The HTML has more than {sanitize.ELEMENTS:,} elements.")
     html = sanitize.linked(html)
     if found := sanitize.refused(html):
         raise ValueError(f"A release may not hold {', '.join(found)}.")
     cleaned = sanitize.clean(html)
+    if sanitize.depth(cleaned) > sanitize.DEPTH:
+        raise ValueError(f"The HTML has more than {sanitize.DEPTH} elements in one another.")
     if not cleaned:
         raise ValueError("This may not be empty.")
     # A reference such as &#1; becomes a control character only when HTML is parsed.

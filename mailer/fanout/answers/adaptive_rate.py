@@ -57,9 +57,9 @@ class AdaptiveRate:
         """What an experiment has found, until a higher rate proves to be good; else None."""
         self._highest = limit or inf
         self._limiter: RateLimiter | None = None
-        self._phase: Literal["full", "experiment", "hold", "rise"] = "full"
+        self.phase: Literal["full", "experiment", "hold", "rise"] = "full"
         self._count, self._ends, self._settling = AnswerCount(), -inf, False
-        self.long_run, self._last_accepted, self._blocked = LongRun(), 0.0, False
+        self._long_run, self._last_accepted, self._blocked = LongRun(), 0.0, False
         # The throttled share that is laid to the recipients, and until when.
         self._expected, self._trust_ends, self._trust = 0.0, -inf, _TRUST_SECONDS[0]
         # Experiments: the share before, the rate to return to, and how many more have to agree.
@@ -82,10 +82,10 @@ class AdaptiveRate:
         """Count messages that left by a permit of another limiter, at the same rate."""
         self._count.booked += number
 
-    @property
-    def is_rising(self) -> bool:
-        """Whether the rate is on its way up, and not one that an experiment has found."""
-        return self._phase == "rise"
+    def count_others(self, accepted: int, now: float) -> None:
+        """Count what the relay accepted of processes that send nothing more from now on."""
+        self._return_to *= 1 + accepted / max(1.0, self._long_run.accepted + self._count.accepted)
+        self._long_run.add(accepted, now)
 
     def take_over(self, rate: float, now: float, *, rising: bool = False) -> None:
         """Begin at a rate that another process has found, or was on its way up at."""
@@ -100,7 +100,7 @@ class AdaptiveRate:
         """Begin at one message a second after a relay backoff, and rise from there."""
         self._expected, self._raises = 0.0, 0
         self._enter("rise", _SLOW_START, now)
-        self.long_run = LongRun(now)
+        self._long_run = LongRun(now)
 
     def is_free(self, now: float) -> bool:
         """Tell whether the next message may leave now."""
@@ -116,16 +116,16 @@ class AdaptiveRate:
         pause = now - self._ends
         if pause > _PAUSE_SECONDS + 2 / (self.rate or inf):
             # Nothing was sent meanwhile: a rate taken over this time would be wrong.
-            self.long_run.leave_out(pause, now)
+            self._long_run.leave_out(pause, now)
             self._begin(now)
         elif self._settling:
             self._settling = False
             self._begin(now, _SECOND if self._blocked else _EXPERIMENT_SECONDS)
-        elif self._phase == "full":
+        elif self.phase == "full":
             self._watch(now)
-        elif self._phase == "rise":
+        elif self.phase == "rise":
             self._go_on_rising(now)
-        elif self._phase == "hold":
+        elif self.phase == "hold":
             self._end_trial(now)
         else:
             self._end_experiment(now)
@@ -136,7 +136,7 @@ class AdaptiveRate:
         count = self._count
         if count.answers < ENOUGH:
             self._ends = now
-        elif not self.long_run.rate(now, count.accepted):
+        elif not self._long_run.rate(now, count.accepted):
             self._begin(now)
         elif count.exceeds(expected, _SUSPICIOUS + count.by_chance(_SUSPICIOUS)):
             self._experiment(now)
@@ -148,16 +148,16 @@ class AdaptiveRate:
         count, present = self._count, self.rate or 0.0
         accepted_rate = count.accepted / (now - count.began)
         self._before = count.share
-        if self._phase != "experiment":
+        if self.phase != "experiment":
             self._series = self._last_accepted = now
             # A relay that takes some, and refuses the next, may do so once more by chance.
-            self._needed = 1 if self._phase == "full" and count.is_mixed else 2
-        known = self._return_to if self._raises and self._phase != "experiment" else accepted_rate
-        brief = self._phase == "hold" and now < count.began + _EXPERIMENT_SECONDS
-        long_run = self.long_run.rate(now, count.accepted)
+            self._needed = 1 if self.phase == "full" and count.is_mixed else 2
+        known = self._return_to if self._raises and self.phase != "experiment" else accepted_rate
+        brief = self.phase == "hold" and now < count.began + _EXPERIMENT_SECONDS
+        long_run = self._long_run.rate(now, count.accepted)
         self._return_to = max(known, JUST_BELOW * long_run, self._return_to / 2 if brief else 0.0)
         if count.accepted or not present:
-            self._phase, self._blocked, self._settling = "experiment", False, True
+            self.phase, self._blocked, self._settling = "experiment", False, True
             self._set(max(_SLOWER * accepted_rate, _FALL * (present or long_run)), now)
             self._begin(now, _SECOND)
         elif not self._blocked:
@@ -167,9 +167,9 @@ class AdaptiveRate:
 
     def _wait_for_acceptance(self, now: float) -> None:
         """Try a message every five seconds until one is accepted."""
-        if self._phase != "experiment":
+        if self.phase != "experiment":
             self._last_accepted = now
-        self._phase, self._blocked, self._settling = "experiment", True, True
+        self.phase, self._blocked, self._settling = "experiment", True, True
         self._set(_WHILE_BLOCKED, now)
         self._begin(now, 1 / _WHILE_BLOCKED)
 
@@ -199,19 +199,19 @@ class AdaptiveRate:
 
     def _reopen(self, now: float) -> None:
         """Take up the long run's rate, now that a relay that accepted nothing accepts again."""
-        if not self._raises and self.long_run.accepted:
-            short = self.long_run.opened or now <= self._last_accepted + _FEW_SECONDS
+        if not self._raises and self._long_run.accepted:
+            short = self._long_run.opened or now <= self._last_accepted + _FEW_SECONDS
             least = _SECOND if short else _MINUTE
-            self._return_to = JUST_BELOW * self.long_run.rate(now, self._count.accepted, least)
+            self._return_to = JUST_BELOW * self._long_run.rate(now, self._count.accepted, least)
         self._blocked = False
         self._set(self._return_to, now)
         self._begin(now, _EXPERIMENT_SECONDS)
-        self.long_run, self._last_accepted = LongRun(now, opened=True), now
+        self._long_run, self._last_accepted = LongRun(now, opened=True), now
 
     def _hold(self, now: float) -> None:
         """Stay just below what the relay takes."""
-        if self.long_run.began < self._series:
-            self.long_run = LongRun(self._count.began)
+        if self._long_run.began < self._series:
+            self._long_run = LongRun(self._count.began)
         self._enter("hold", self._return_to, now)
         self._trial, self._raises, self._raise_at = AnswerCount(now), 0, now + self._wait
 
@@ -279,7 +279,7 @@ class AdaptiveRate:
             self._enter("rise", 2 * rate, now)
 
     def _enter(self, phase: Literal["full", "hold", "rise"], rate: float, now: float) -> None:
-        self._phase, self._blocked, self._settling = phase, False, False
+        self.phase, self._blocked, self._settling = phase, False, False
         self.found = rate if phase == "hold" else None
         self._set(rate, now)
         self._begin(now)
@@ -288,7 +288,7 @@ class AdaptiveRate:
         """Set the rate; one that reaches the limit has no effect, and is dropped."""
         rate = max(_LOWEST, rate)
         if rate >= self._highest:
-            self._phase, self._limiter, self.rate, self._blocked = "full", None, None, False
+            self.phase, self._limiter, self.rate, self._blocked = "full", None, None, False
             return
         self.rate = rate
         self._limiter = self._limiter or RateLimiter(rate, now)
@@ -296,5 +296,5 @@ class AdaptiveRate:
 
     def _begin(self, now: float, seconds: float = _SECOND) -> None:
         """Begin a new count."""
-        self.long_run.add(self._count.accepted, now)
+        self._long_run.add(self._count.accepted, now)
         self._count, self._ends = AnswerCount(now), now + seconds

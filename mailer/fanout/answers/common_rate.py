@@ -67,7 +67,7 @@ class CommonRate:
             self.adaptive = AdaptiveRate(self._limit)
             call = partial(self._exchange.tell, untold, slow_starts)
         elif self._knows_rate:
-            rising = self.adaptive.is_rising
+            rising = self.adaptive.phase == "rise"
             call = partial(self._exchange.set, self.adaptive.rate, rising=rising)
         else:
             call = partial(self._exchange.ask)

@@ -101,7 +101,7 @@ class SendRate:
 
     def count_others(self, accepted: int) -> None:
         """Count what was accepted of processes that stand aside now."""
-        self._common.adaptive.long_run.add(accepted, time.monotonic())
+        self._common.adaptive.count_others(accepted, time.monotonic())
 
     def begin_at(self, rate: float) -> None:
         """Begin at a rate that a process before this one has found."""

@@ -1,0 +1,85 @@
+"""HTML that would end the process that composes it is refused; what people write is not."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from mailer.domain.releases.release_body import ReleaseBody
+from mailer.errors import InvalidInput
+from mailer.mail.sanitize import DEPTH, ELEMENTS, KEPT, clean, depth, start_tags
+from tests.support.releases import release
+
+NAMES = (*sorted(KEPT), "div", "font", "center", "section", "menu", "button", "object", "x", "h1")
+PIECES = st.one_of(
+    st.builds("<{}{}>".format, st.sampled_from(("", "", "/")), st.sampled_from(NAMES)),
+    st.sampled_from(
+        ("x", "<!--</b>-->", "<a title='</b>'>", "<img alt='<b>'>", "<bloc\u212aquote>")
+    ),
+)
+
+
+def said(html: str) -> str:
+    """Return why a body is refused, and nothing if it is not."""
+    try:
+        ReleaseBody.read(release(body_html=html))
+    except InvalidInput as error:
+        return str(error.problems.get("body_html", ""))
+    return ""
+
+
+@settings(deadline=None)
+@given(st.lists(PIECES, max_size=10).map("".join))
+@example("<li><div><li><ul></div>")
+@example("<h2><h3></h2><div></h2>")
+@example("<table><table></table><div></table>")
+@example("<blockquote></bloc\u212aquote>")
+@example("<b><p>")
+@example("<ul><li>")
+def test_what_is_deep_is_refused_however_it_is_written(fragment: str) -> None:
+    html = fragment * 400
+    if not said(html):
+        assert depth(clean(html)) <= DEPTH
+
+
+@pytest.mark.parametrize(
+    ("html", "levels"),
+    [
+        ("<p>x</p>", 1),
+        ("<ul><li><p>x<br>y</p></li></ul>", 3),
+        ("<blockquote>" * 50, 50),
+        ('<p><img src="https://e.no/" alt="<b><b>">x</p><p>y</p>', 1),
+    ],
+)
+def test_the_depth_is_that_of_the_elements(html: str, levels: int) -> None:
+    assert depth(clean(html)) == levels
+
+
+@pytest.mark.parametrize(
+    "html", ["<b>" * 12_000 + "x", "<blockquote><p>x</p>" * 3_000, "<ul><li>x" * 1_000]
+)
+def test_deep_html_is_refused_with_the_limit(html: str) -> None:
+    assert said(html) == f"The HTML has more than {DEPTH} elements in one another."
+
+
+def test_many_elements_are_refused_with_the_limit() -> None:
+    assert said("<br>" * (ELEMENTS + 1)) == f"The HTML has more than {ELEMENTS:,} elements."
+    assert start_tags("<P>1 < 2</P><br/>") == 2
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<p>Hei" * 1_000,
+        "<table>" + "<tr><td><font size=2>Hei</td></tr>" * 500 + "</table>",
+        "<table>" + "<tr>" * 1 + "<td>Hei</td>" * 18_000 + "</table>",
+        "<h3><a name=s1>Hei</h3>" * 500,
+        "<ul>" + "<li><p>Hei" * 500 + "</ul>",
+        "<font><p>Hei</font></p>" * 500,
+        "<p>Hei<o:p></o:p></p>" * 1_000,
+    ],
+    ids=lambda html: html[:30],
+)
+def test_what_people_write_is_accepted(html: str) -> None:
+    assert said(html) == ""
