@@ -41,7 +41,7 @@ KEPT: dict[str, set[str]] = {
 }
 """Elements that are kept, with their attributes; other harmless ones are dropped."""
 
-ELEMENTS, DEPTH = 20_000, 100
+ELEMENTS, DEPTH = 40_000, 100
 """How many elements a release may have, and how many of them in one another: a parser's time grows
 with the square of the depth, and what inlines styles overflows its stack at some ten thousand."""
 
