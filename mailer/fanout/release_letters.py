@@ -160,7 +160,7 @@ class LetterComposer:
 
 def _story(release: Release, latest: tuple[Headline, ...] = ()) -> tuple[Story, str | None]:
     """Return the story of a version, and its note on the version before."""
-    body = ReleaseBody.model_validate(release.content)
+    body = ReleaseBody.of_row(release.content)
     return body.story(body.published_at or release.published_at, latest), body.note
 
 

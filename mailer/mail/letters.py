@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -192,8 +193,9 @@ class Letters:
 
 
 def preload(templates: Path) -> None:
-    """Read every template now, so that processes forked later need not."""
+    """Read every template and locale now, so that processes forked later need not."""
     for locale in available(templates / "locales"):
+        long_date(datetime.now(UTC), locale)
         environment = _environment(templates, locale)
         for name in environment.list_templates(extensions=("txt", "html")):
             environment.get_template(name)

@@ -84,7 +84,7 @@ def read(slug: str, release_id: int) -> Published:
         return Published(
             publisher=publisher,
             release=release,
-            body=ReleaseBody.model_validate(release.content),
+            body=ReleaseBody.of_row(release.content),
             before=before if before and _public(session, before) else None,
             newest=_newest(session, release),
             others=_others(session, publisher, release),

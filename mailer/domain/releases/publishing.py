@@ -86,8 +86,7 @@ def retract(
     with transaction() as session:
         old = locked_for(session, publisher, release_id)
         # A retraction is sent at once, even if the release is still scheduled or held.
-        at_once = {"note": note, "published_at": None, "hold_minutes": 0}
-        body = ReleaseBody.read({**old.content, **at_once})
+        body = ReleaseBody.of_row(old.content, note=note, published_at=None, hold_minutes=0)
         new = _replace(session, publisher, old, "retraction", body)
     wake(settings.redis_url, "releases")
     return new
