@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
+from mailer.fanout.acknowledgements import Acknowledged
 from mailer.fanout.answers.replies import UNSENDABLE, Verdict
 from mailer.fanout.batches import Claim
 from mailer.fanout.database_thread import DatabaseThread
@@ -26,7 +27,7 @@ LOOKAHEAD = 50
 """How many members are looked up at once: followers leave while a release goes out."""
 LOOKED_UP_SECONDS = 5
 """How long what was read of a recipient may be relied on."""
-_GATHER_SECONDS = 0.001
+_GATHER_SECONDS, _OPENING_SECONDS = 0.001, 0.005
 _AT_MOST = 1_000
 """About as many as are looked up in the 5 ms for which the event loop may be blocked."""
 
@@ -83,6 +84,8 @@ class RecipientLoader:
         self._composer = composer
         self._asked = _Question()
         self._answer: asyncio.Task[_Answer]
+        self._states: dict[int, Acknowledged] = {}
+        self._looking = asyncio.Lock()
 
     async def load(self, claim: Claim, position: int) -> Lookahead:
         """Look up the next members of a batch, and compose the release in their locales."""
@@ -108,6 +111,18 @@ class RecipientLoader:
         member = claim.members[position]
         answer = await self._ask([member], [claim.release_id])
         return answer.states[claim.release_id], answer.recipients.get(member, _MISSING).skip
+
+    async def state_since(self, release_id: int, moment: float) -> Acknowledged:
+        """Return the state of a release, read after a moment for all connections that wait."""
+        async with self._looking:
+            found = self._states.get(release_id)
+            if found is None or found.asked < moment:
+                # Connections are opened together: those of the next moment wait for the same look.
+                await asyncio.sleep(_OPENING_SECONDS)
+                asked = time.monotonic()
+                states = await self._database.run_statement(partial(read_states, ids=[release_id]))
+                found = self._states[release_id] = Acknowledged(states[release_id], asked)
+        return found
 
     async def look_up(self, ids: Sequence[int]) -> list[Recipient]:
         """Return the recipients behind subscription ids at this moment, in their order."""
@@ -147,11 +162,14 @@ class _Answer(NamedTuple):
 
 
 def _answer(connection: Connection, question: _Question) -> _Answer:
-    states = {}
-    if question.releases:
-        statement = STATES[connection.dialect.name]
-        states = dict(driver(connection).execute(statement, _among(connection, question.releases)))
+    states = read_states(connection, question.releases) if question.releases else {}
     return _Answer(look_up(connection, question.ids), states)
+
+
+def read_states(connection: Connection, ids: Collection[int]) -> dict[int, str]:
+    """Read the states of releases as they are now, by their ids."""
+    statement = STATES[connection.dialect.name]
+    return dict(driver(connection).execute(statement, _among(connection, ids)).fetchall())
 
 
 def look_up(connection: Connection, ids: Sequence[int]) -> dict[int, Recipient]:

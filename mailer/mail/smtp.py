@@ -95,6 +95,11 @@ class SmtpConnection:
         return connection
 
     @property
+    def connected_at(self) -> float:
+        """The monotonic time since which the connection is open."""
+        return self._protocol.connected_at
+
+    @property
     def smtputf8(self) -> bool:
         """Whether addresses beyond ASCII may be used (RFC 6531)."""
         return "SMTPUTF8" in self.extensions

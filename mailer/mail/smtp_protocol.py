@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -93,6 +94,7 @@ class SmtpProtocol(asyncio.Protocol):
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self.transport: asyncio.Transport
+        self.connected_at = 0.0
 
     def write(self, data: bytes) -> None:
         """Send octets; on a lost connection, only the wait for a reply raises."""
@@ -128,6 +130,7 @@ class SmtpProtocol(asyncio.Protocol):
         """Take the transport of a new connection, or the encrypted one after STARTTLS."""
         # Each event loop has its own transport class.
         self.transport = cast("asyncio.Transport", transport)
+        self.connected_at = time.monotonic()
 
     def data_received(self, data: bytes) -> None:
         """Queue the complete replies, and keep the beginning of the next one."""

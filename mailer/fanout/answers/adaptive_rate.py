@@ -22,7 +22,7 @@ _SLOWER = 0.7
 _FALL = 1 / 4
 """What stays of the rate at least at one step, and where nothing is accepted."""
 JUST_BELOW = 0.95
-_FAST = 5.0
+_FAST = 2.0
 """Messages a second from which a trial of ten seconds tells something: else it takes a minute."""
 _FIRST_RAISES, _FIRST_SLOW_RAISES, _LATER_RAISES = (1.5, 3), (1.07, 2), (1.05, 9)
 """By how much, and how often before the rate doubles each second; until one fails, more boldly."""
@@ -33,8 +33,8 @@ _SECOND = 1.0
 """Also how long answers to messages that left at a higher rate still come, and do not count."""
 _EXPERIMENT_SECONDS, _TRIAL_SECONDS, _LONGEST_SECONDS = 3.0, 10.0, 20.0
 """A slow relay gives no 20 answers in a useful time: after the longest, fewer are enough."""
-_WAIT_SECONDS = 10.0, 80.0, 480.0
-"""How long a rate is held before raises: at first, and at most, after failed ones; a slow rate."""
+_WAIT_SECONDS, _SLOW_WAIT_SECONDS = (10.0, 80.0), (60.0, 480.0)
+"""How long a rate is held before raises: at first, and at most, after failed ones; a slow one."""
 _TRUST_SECONDS = 60.0, 960.0
 """How long the recipients are taken as the reason without a new experiment: first, and at most."""
 _SILENT_SECONDS = 70.0
@@ -243,8 +243,8 @@ class AdaptiveRate:
         """Wait longer before the next raise; after the first, what is accepted is known better."""
         if not self._failed:
             self._return_to = max(self._return_to, JUST_BELOW * accepted_rate)
-        longest = _WAIT_SECONDS[1] if (self.rate or inf) >= _FAST else _WAIT_SECONDS[2]
-        self._wait, self._failed = min(2 * self._wait, longest), True
+        least, longest = _WAIT_SECONDS if (self.rate or inf) >= _FAST else _SLOW_WAIT_SECONDS
+        self._wait, self._failed = min(2 * max(least, self._wait), longest), True
 
     def _raise(self, now: float) -> None:
         """Try a little more; after many that were good, double the rate each second."""

@@ -107,7 +107,7 @@ class BatchRun:
         if not self._envelopes.is_ahead:
             self._following = None
 
-    async def before_envelope(self, *, connected: bool) -> None:
+    async def before_envelope(self, *, connected_at: float) -> None:
         """Wait for a permit and, after a refusal, for its commit; raises Halted and Skipped."""
         await self._shared.permit()
         if self._refused or self._envelopes.named >= _NAMED_AT_MOST:
@@ -116,14 +116,17 @@ class BatchRun:
         if self._is_last(self._position):
             # Its acceptance can speak for every refusal that was read before.
             await self._answers.settled(_SETTLED_SECONDS)
-        await self._look_again_if_old(connected=connected)
+        if self._known.asked < connected_at:
+            recipients = self._context.recipients
+            self._know(await recipients.state_since(self.claimed.release_id, connected_at))
+        await self._look_again_if_old()
         self._envelopes.write()
 
     async def before_content(self) -> Mail | None:
         """Wait until every earlier recipient is durable, and return the message that follows.
 
-        Skipped recipients count, too: after a crash, only the recipient at the recorded position
-        may have the message already. Raises Halted and Skipped.
+        Skipped ones count: after a crash, only who is at the recorded position may have the message
+        already. Raises Halted and Skipped.
         """
         # The next message is composed while the last acknowledgement is being committed.
         if self._following is None:
@@ -238,18 +241,15 @@ class BatchRun:
         if acknowledged is not self._known:
             self._known, self._envelopes.named = acknowledged, 0
 
-    async def _look_again_if_old(self, *, connected: bool = False) -> None:
-        """Read state and recipient once more, if old or just connected; raises Halted, Skipped."""
-        now = time.monotonic()
-        fresh = (
-            now - self._known.asked <= _STATE_SECONDS and now - self._looked_up <= LOOKED_UP_SECONDS
-        )
-        if fresh and not connected and self._envelopes.named < _NAMED_AT_MOST:
-            return
-        state, skip = await self._context.recipients.look_again(self.claimed, self._position)
-        self._know(Acknowledged(state, now))
-        self._looked_up = now
-        if state != GO_ON:
+    async def _look_again_if_old(self) -> None:
+        """Read the state and the recipient once more, if need be; raises Halted and Skipped."""
+        now, skip = time.monotonic(), None
+        until = min(self._known.asked + _STATE_SECONDS, self._looked_up + LOOKED_UP_SECONDS)
+        if now > until or self._envelopes.named >= _NAMED_AT_MOST:
+            state, skip = await self._context.recipients.look_again(self.claimed, self._position)
+            self._know(Acknowledged(state, now))
+            self._looked_up = now
+        if self._known.state != GO_ON:
             raise Halted
         if skip is not None:
             raise Skipped(skip)

@@ -59,8 +59,8 @@ class SenderRefused(Exception):
 class Permission(Protocol):
     """Says when a message may be sent; each method may wait, and raise Halted or Skipped."""
 
-    async def before_envelope(self, *, connected: bool) -> None:
-        """Wait until MAIL may leave, the first or another one since the relay was connected to."""
+    async def before_envelope(self, *, connected_at: float) -> None:
+        """Wait until MAIL may leave on a connection that is open since this monotonic time."""
 
     async def before_content(self) -> Mail | None:
         """Wait until the content may leave; returns the mail whose envelope may leave with it."""
@@ -231,11 +231,10 @@ class Delivery:
 
     async def _exchange(self, mail: Mail, permission: Permission, *, patient: bool) -> Reply:
         """Send envelope and content; returns the refusal, or the reply to the dot."""
-        connected = self.connection is None
         connection = self.connection or await self.connect()
         connection.patient = patient
         if not connection.envelope_sent_ahead:
-            await permission.before_envelope(connected=connected)
+            await permission.before_envelope(connected_at=connection.connected_at)
         self._waits()
         try:
             await connection.envelope(mail)

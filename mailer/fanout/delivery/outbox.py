@@ -161,7 +161,7 @@ class OutboxRun:
     def give_way(self) -> None:
         """Keep it: there is nothing but this one message."""
 
-    async def before_envelope(self, *, connected: bool) -> None:
+    async def before_envelope(self, *, connected_at: float) -> None:
         """Letters wait for no permit: they go first, and releases wait for their place."""
 
     async def before_content(self) -> None:
