@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Literal
@@ -10,7 +11,6 @@ from typing import Literal
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 from itsdangerous import BadData, SignatureExpired, Signer, URLSafeTimedSerializer
-from itsdangerous.encoding import base64_encode
 
 from mailer.config import Settings
 from mailer.errors import ExpiredLink, InvalidLink
@@ -34,7 +34,7 @@ class _NewestKey:
     def signature(self, value: bytes) -> bytes:
         signing = self._keyed.copy()
         signing.update(value)
-        return base64_encode(signing.finalize())
+        return urlsafe_b64encode(signing.finalize()).rstrip(b"=")
 
 
 class Tokens:

@@ -102,13 +102,14 @@ class Composed:
             value = values.get(name)
             if value is None:
                 raise UnsafeValue(f"The slot {name!r} has no value.")
-            if name in self.tokens:
-                if not _TOKEN.fullmatch(value):
-                    raise UnsafeValue(f"The slot {name!r} takes a short ASCII token only.")
-            elif not _HEADER_VALUE.fullmatch(value) or len(value.encode()) > _HEADER_OCTETS:
-                raise UnsafeValue(f"The slot {name!r} was given what no header can hold.")
+            is_token = name in self.tokens
+            if not (_TOKEN if is_token else _HEADER_VALUE).fullmatch(value):
+                takes = "a short ASCII token only" if is_token else "what a header can hold"
+                raise UnsafeValue(f"The slot {name!r} takes {takes}.")
             # An address outside ASCII stays UTF-8 (RFC 6532), for a relay that has SMTPUTF8.
-            encoded[name] = value.encode()
+            encoded[name] = octets = value.encode()
+            if len(octets) > _HEADER_OCTETS:
+                raise UnsafeValue(f"The slot {name!r} was given more than a header can hold.")
         return encoded
 
 
