@@ -18,11 +18,11 @@ from pydantic import (
 )
 
 from mailer.errors import Misconfigured
-from mailer.relay import DkimKey, Relay, domain_name, read_dkim_keys, url_parts
+from mailer.relay import LOOPBACK, DkimKey, Relay, domain_name, read_dkim_keys, url_parts
 
 _PACKAGE = Path(__file__).parent
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-_SECRET_LENGTH = 32
+_SECRET_LENGTH, _DIFFERENT = 32, 8
+"""Characters of a secret, and how many of them are different at least: 32 random digits have 8."""
 
 
 def _folder(name: str) -> Path:
@@ -51,11 +51,11 @@ def _redis_url(url: str) -> str:
 
 def _base_url(url: str) -> str:
     parts = url_parts(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or "@" in url:
         raise ValueError("must be the address visitors use, such as https://follow.example.org")
     if not url.isascii():
         raise ValueError("must be in ASCII, for headers of letters; a domain then begins with xn--")
-    if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
         raise ValueError("must be https, because its links carry the right to confirm and leave")
     return url.rstrip("/")
 
@@ -65,10 +65,10 @@ def _keys(text: object) -> object:
 
 
 def _strong(keys: tuple[str, ...]) -> tuple[str, ...]:
-    if not keys or any(len(key) < _SECRET_LENGTH for key in keys):
+    if not keys or any(len(key) < _SECRET_LENGTH or len(set(key)) < _DIFFERENT for key in keys):
         raise ValueError(
-            f"needs one or more secrets of {_SECRET_LENGTH} characters, comma-separated, newest "
-            "first; make one with: python3 -c 'import secrets; print(secrets.token_hex(32))'"
+            f"needs one or more random secrets of {_SECRET_LENGTH} characters, comma-separated, "
+            "newest first; make one with: python3 -c 'import secrets; print(secrets.token_hex(32))'"
         )
     return keys
 

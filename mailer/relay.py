@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from email_validator import EmailNotValidError, validate_email
 from pydantic import BaseModel, ConfigDict, Field
 
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _NO_PATH = ("", "/")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DKIM_KEY = re.compile(rf"({_LABEL}(?:\.{_LABEL})+):({_LABEL}(?:\.{_LABEL})*):(.+)", re.IGNORECASE)
@@ -72,6 +73,8 @@ class Relay(BaseModel):
             raise ValueError("knows one option only, ?starttls=require")
         query = bool(parts.query)
         implicit = parts.scheme == "smtps"
+        if parts.username and not (implicit or query or parts.hostname in LOOPBACK):
+            raise ValueError("would send its password in the clear: add ?starttls=require")
         return cls(
             host=parts.hostname,
             port=parts.port or (465 if implicit else 587 if query else 25),

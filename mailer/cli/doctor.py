@@ -16,7 +16,8 @@ from mailer.config import Settings
 from mailer.errors import Misconfigured
 from mailer.mail.smtp import SmtpConnection
 from mailer.mail.smtp_protocol import Rejected, SmtpError
-from mailer.storage.migrations import newest_migration, present_migration
+from mailer.storage.database import db
+from mailer.storage.migrations import newest_migration, present_migration, sqlite_file
 
 _TIMEOUT_SECONDS = 5
 
@@ -86,6 +87,9 @@ def _database(_settings: Settings) -> str:
         ) from error
     if present != newest_migration():
         raise CheckFailed("It is not up to date. Run: mailer db upgrade")
+    file = sqlite_file(db.engine)
+    if file is not None and file.stat().st_mode & 0o077:
+        raise CheckFailed(f"Other accounts of this machine may read it. Run: chmod 600 {file}*")
     return f"migration {present}"
 
 

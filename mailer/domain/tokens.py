@@ -20,6 +20,8 @@ Purpose = Literal["confirm", "access", "unsubscribe", "one-click"]
 CONFIRM_WITHIN = timedelta(hours=48)
 ACCESS_WITHIN = timedelta(hours=24)
 _TIMED: Mapping[Purpose, timedelta] = {"confirm": CONFIRM_WITHIN, "access": ACCESS_WITHIN}
+# A signature has 43 letters for 32 octets: the last one stands for four bits, and ends in 00.
+_LAST_LETTERS = tuple("048AEIMQUYcgkosw")
 _FOR_EVER: tuple[Purpose, ...] = ("unsubscribe", "one-click")
 _DERIVATION = "hmac"
 _RECENT_KEYS = 2
@@ -73,6 +75,8 @@ class Tokens:
 
     def read(self, purpose: Purpose, token: str) -> int:
         """Return the subscription's id; raises InvalidLink, or ExpiredLink for a token too old."""
+        if not token.endswith(_LAST_LETTERS):
+            raise InvalidLink("This link is not valid.")
         try:
             if purpose in _TIMED:
                 age = int(_TIMED[purpose].total_seconds())

@@ -189,7 +189,8 @@ class Letters:
 
     def _tidy_html(self, html: str) -> str:
         """Inline the styles, and drop the indentation of the templates."""
-        return re.sub(r"\s*\n\s*", "\n", self._inliner.inline(html)) + "\n"
+        lines = map(str.strip, self._inliner.inline(html).split("\n"))
+        return "\n".join(filter(None, lines)) + "\n"
 
 
 def preload(templates: Path) -> None:

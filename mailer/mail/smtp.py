@@ -196,8 +196,11 @@ class SmtpConnection:
         self.extensions = {keyword.upper(): rest for keyword, _, rest in lines}
 
     async def _log_in(self, user: str, password: str) -> None:
-        """Authenticate by PLAIN (RFC 4616), or by LOGIN if the server offers only that."""
-        if "LOGIN" in self.extensions.get("AUTH", "") and "PLAIN" not in self.extensions["AUTH"]:
+        """Authenticate by PLAIN (RFC 4616) or LOGIN; raises Unanswered if neither is offered."""
+        offered = self.extensions.get("AUTH", "").upper().split()
+        if not {"PLAIN", "LOGIN"}.intersection(offered):
+            raise Unanswered("auth", "The server does not offer AUTH.")
+        if "PLAIN" not in offered:
             for command in ("AUTH LOGIN", _base64(user)):
                 self._expect("auth", await self._command("auth", command))
             last = _base64(password)

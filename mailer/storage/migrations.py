@@ -5,11 +5,14 @@ No long-running process imports this: Alembic takes a tenth of a worker's memory
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
+
 import alembic.command
 import alembic.config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, create_engine
 
 from mailer.config import MIGRATIONS
 from mailer.storage.database import db
@@ -18,6 +21,10 @@ from mailer.storage.database import db
 def upgrade(url: str) -> None:
     """Bring the database at `url` to the newest migration; does nothing if it is there already."""
     engine = create_engine(url)
+    if (file := sqlite_file(engine)) is not None:
+        # Its journal gets the same rights: addresses are no business of other accounts.
+        with suppress(OSError):
+            file.touch(mode=0o600)
     try:
         with engine.connect() as connection:
             configuration = _migrations()
@@ -25,6 +32,12 @@ def upgrade(url: str) -> None:
             alembic.command.upgrade(configuration, "head")
     finally:
         engine.dispose()
+
+
+def sqlite_file(engine: Engine) -> Path | None:
+    """Return the file of a SQLite database; None for one on a server."""
+    path = engine.url.database
+    return Path(path) if engine.dialect.name == "sqlite" and path else None
 
 
 def newest_migration() -> str | None:

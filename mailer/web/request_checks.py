@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from flask import request
@@ -11,14 +12,15 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import BadRequest
 
 from mailer.domain.followers.subscriptions import Evidence
+from mailer.relay import LOOPBACK
 from mailer.web import web
 from mailer.web.pages import get_locale, settings
 
 LARGEST_FORM = 16 * 1024
 
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _MACHINE_BLUEPRINTS = {"api", "health"}
 _PREFIX = {4: 24, 6: 64}
+_WITH_PORT = re.compile(r"\[|[0-9.]+:[0-9]*$")
 
 
 @web.record_once
@@ -33,7 +35,7 @@ def refuse_forged_host() -> None:
     if request.blueprint in _MACHINE_BLUEPRINTS:
         return
     name = (urlsplit(f"//{request.host}").hostname or "").rstrip(".")
-    if name not in {urlsplit(settings().base_url).hostname, *_LOOPBACK}:
+    if name not in {urlsplit(settings().base_url).hostname, *LOOPBACK}:
         raise BadRequest
 
 
@@ -67,9 +69,15 @@ def evidence(page: str) -> Evidence:
 
 
 def network(address: str | None) -> str | None:
-    """Return the network of an IP address, /24 (IPv4) or /64 (IPv6); None for other text."""
+    """Return the network of an IP address, /24 (IPv4) or /64 (IPv6); None for other text.
+
+    Some proxies write the port behind it, and brackets around IPv6.
+    """
+    host = address or ""
     try:
-        ip = ipaddress.ip_address((address or "").partition("%")[0])
+        if _WITH_PORT.match(host):
+            host = urlsplit(f"//{host}").hostname or ""
+        ip = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return None
     if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:

@@ -139,6 +139,18 @@ def test_plain_is_preferred(offer: bytes) -> None:
     assert f"AUTH PLAIN {encoded(chr(0) + 'press' + chr(0) + 'æ:secret')}" in asyncio.run(work())
 
 
+@pytest.mark.parametrize("offer", [b"250 SIZE 1000\r\n", b"250 AUTH CRAM-MD5\r\n"])
+def test_a_password_is_told_to_no_server_that_does_not_ask(offer: bytes) -> None:
+    async def work() -> None:
+        async with speaking({"EHLO": b"250-relay\r\n" + offer}) as server:
+            with pytest.raises(Unanswered) as problem:
+                await greeted(server, user="press")
+            assert problem.value.stage == "auth"
+            assert not [line for line in server.heard if line.startswith("AUTH")]
+
+    asyncio.run(work())
+
+
 def test_login_is_spoken_where_nothing_else_is() -> None:
     async def work() -> list[str]:
         answers = {

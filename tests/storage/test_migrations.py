@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import sqlite3
+import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import alembic.command
@@ -87,6 +91,19 @@ def described(engine: Engine, table: str) -> dict[str, dict[str, str]]:
 @pytest.mark.parametrize("table", Base.metadata.tables)
 def test_a_table_is_as_its_model_says(migrated: Engine, modelled: Engine, table: str) -> None:
     assert described(migrated, table) == described(modelled, table)
+
+
+def test_no_other_account_reads_a_new_database_in_a_file(tmp_path: Path) -> None:
+    file, before = tmp_path / "mailer.sqlite3", os.umask(0o022)
+    try:
+        upgrade(f"sqlite:///{file}")
+        with sqlite3.connect(file) as one:
+            one.execute("CREATE TABLE written (one INTEGER)")
+            rights = {each.name: stat.filemode(each.stat().st_mode) for each in tmp_path.iterdir()}
+    finally:
+        os.umask(before)
+    assert set(rights.values()) == {"-rw-------"}, rights
+    assert {"mailer.sqlite3", "mailer.sqlite3-wal", "mailer.sqlite3-shm"} <= rights.keys()
 
 
 def test_what_a_service_has_survives_what_the_pages_keep(database_url: str) -> None:

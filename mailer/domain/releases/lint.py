@@ -141,32 +141,37 @@ class _BodyReader(HTMLParser):
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
-        self.text = ""
+        self._pieces: list[str] = []
         self.links: list[tuple[str, str]] = []
         self.pictures: list[tuple[str, str]] = []
         self._link: str | None = None
-        self._label = ""
+        self._label: list[str] = []
+
+    @property
+    def text(self) -> str:
+        """The text that was read so far."""
+        return "".join(self._pieces)
 
     def handle_data(self, data: str) -> None:
         """Gather text, and the label of an open link."""
-        self.text += data
-        self._label += data
+        self._pieces.append(data)
+        self._label.append(data)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Open a link, or note a picture; a picture with a description is a label too."""
         attributes = {name: value or "" for name, value in attrs}
         if tag == "a":
-            self._link, self._label = attributes.get("href", ""), ""
+            self._link, self._label = attributes.get("href", ""), []
         elif tag == "img":
             self.pictures.append((attributes.get("src", ""), attributes.get("alt", "")))
-            self._label += attributes.get("alt", "")
+            self._label.append(attributes.get("alt", ""))
         if tag not in _INLINE:
-            self.text += " "
+            self._pieces.append(" ")
 
     def handle_endtag(self, tag: str) -> None:
         """Close a link."""
         if tag == "a" and self._link is not None:
-            self.links.append((self._link, self._label))
+            self.links.append((self._link, "".join(self._label)))
             self._link = None
         if tag not in _INLINE:
-            self.text += " "
+            self._pieces.append(" ")

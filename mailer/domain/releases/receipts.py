@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy import Integer, String, cast, func, literal, select, union_all
+from sqlalchemy import (
+    BindParameter,
+    Integer,
+    String,
+    bindparam,
+    cast,
+    func,
+    literal,
+    select,
+    union_all,
+)
 from sqlalchemy.orm import Session
 
 from mailer.domain.releases import lifecycle
@@ -57,6 +67,21 @@ def receipt(publisher: Publisher, release_id: int) -> Receipt:
         return counted
 
 
+_THIS: BindParameter[int] = bindparam("release_id")
+_COUNTS = union_all(
+    select(literal("release"), Release.state, Release.total).where(Release.id == _THIS),
+    select(
+        literal("position"), literal(""), cast(func.coalesce(func.sum(Batch.position), 0), Integer)
+    ).where(Batch.release_id == _THIS, Batch.kind == "first"),
+    select(cast(Outcome.kind, String), Outcome.reason, cast(func.count(), Integer))
+    .where(Outcome.release_id == _THIS)
+    .group_by(Outcome.kind, Outcome.reason),
+    select(literal("uncertain"), Uncertain.reason, cast(func.count(), Integer))
+    .where(Uncertain.release_id == _THIS)
+    .group_by(Uncertain.reason),
+)
+
+
 def _why_it_waits(session: Session, release: Release, counted: Receipt) -> str | None:
     """Say why nothing of a release is sent for now; None if it is being sent, or at its end."""
     if counted.state != "sending":
@@ -75,25 +100,7 @@ def _why_it_waits(session: Session, release: Release, counted: Receipt) -> str |
 
 def count_recipients(session: Session, release_id: int) -> Receipt:
     """Count everything in one statement, because one statement sees one instant."""
-    first = (Batch.release_id == release_id, Batch.kind == "first")
-    rows = session.execute(
-        union_all(
-            select(literal("release"), Release.state, Release.total).where(
-                Release.id == release_id
-            ),
-            select(
-                literal("position"),
-                literal(""),
-                cast(func.coalesce(func.sum(Batch.position), 0), Integer),
-            ).where(*first),
-            select(cast(Outcome.kind, String), Outcome.reason, cast(func.count(), Integer))
-            .where(Outcome.release_id == release_id)
-            .group_by(Outcome.kind, Outcome.reason),
-            select(literal("uncertain"), Uncertain.reason, cast(func.count(), Integer))
-            .where(Uncertain.release_id == release_id)
-            .group_by(Uncertain.reason),
-        )
-    ).all()
+    rows = session.execute(_COUNTS, {"release_id": release_id}).all()
     sums: dict[str, int] = {}
     reasons: dict[str, dict[str, int]] = {}
     state = ""
