@@ -46,6 +46,40 @@ def test_everyone_who_has_it_gets_the_correction_under_it(room: SendingRoom) -> 
     assert room.receipt(first).state == "done"
 
 
+def test_a_correction_that_notifies_nobody_mails_nobody(room: SendingRoom) -> None:
+    first = room.publish()
+    room.drain()
+    second = room.correct(first, title=BETTER, note=NOTE, notify=False)
+    room.drain()
+    assert not by_recipient(room, since=len(FOLLOWERS))
+    receipt = room.receipt(second)
+    assert (receipt.state, receipt.total) == ("done", 0)
+    # What comes after it is for those who have the first version.
+    third = room.retract(second, NOTE)
+    room.drain()
+    for one, [retraction] in by_recipient(room, since=len(FOLLOWERS)).items():
+        assert retraction["In-Reply-To"] == by_recipient(room)[one][0]["Message-ID"]
+    assert (room.receipt(third).state, room.receipt(third).accepted) == ("done", len(FOLLOWERS))
+
+
+def test_a_better_version_comes_after_one_that_notified_nobody(room: SendingRoom) -> None:
+    first = room.publish()
+    room.drain()
+    second = room.correct(first, title="Båten er på vei", notify=False)
+    third = room.correct(second, title=BETTER, notify=True)
+    room.drain()
+    assert by_recipient(room, since=len(FOLLOWERS)).keys() == set(FOLLOWERS)
+    assert room.receipt(third).accepted == len(FOLLOWERS)
+
+
+def test_whose_first_version_was_mailed_to_nobody_hears_of_no_later_one(room: SendingRoom) -> None:
+    first = room.publish(notify=False)
+    second = room.correct(first, title=BETTER, notify=True)
+    room.retract(second, NOTE)
+    room.drain()
+    assert not room.relay.received
+
+
 def test_a_release_is_corrected_in_the_middle_and_everyone_gets_what_is_right(
     room: SendingRoom,
 ) -> None:

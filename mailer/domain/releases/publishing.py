@@ -6,7 +6,7 @@ import secrets
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from mailer.config import Settings
@@ -63,8 +63,9 @@ def correct(
     """Replace a release by a new version; a repeated call with the same content returns the same.
 
     The old version is stopped. Recipients who have it get the correction, and those still waiting
-    get the new version as a release. Raises NotFound, InvalidInput for another reference, and
-    Conflict if the release is a retraction or another version has replaced it already.
+    get the new version as a release; with `notify` false, nobody gets anything. Raises NotFound,
+    InvalidInput for another reference, and Conflict if the release is a retraction or another
+    version has replaced it already.
     """
     with transaction() as session:
         old = locked_for(session, publisher, release_id)
@@ -86,7 +87,8 @@ def retract(
     with transaction() as session:
         old = locked_for(session, publisher, release_id)
         # A retraction is sent at once, even if the release is still scheduled or held.
-        body = ReleaseBody.of_row(old.content, note=note, published_at=None, hold_minutes=0)
+        at_once = {"note": note, "notify": True, "published_at": None, "hold_minutes": 0}
+        body = ReleaseBody.of_row(old.content, **at_once)
         new = _replace(session, publisher, old, "retraction", body)
     wake(settings.redis_url, "releases")
     return new
@@ -98,7 +100,8 @@ def _replace(
     """Insert the next version once, and stop the one before; raises Conflict."""
     if old.letter == "retraction":
         raise Conflict(f"Release {old.id} takes back what was published: publish something new.")
-    row = _row(session, publisher, body, now(), mails=old.initial_state != "done")
+    mails = body.notify and _is_mailed(session, old)
+    row = _row(session, publisher, body, now(), mails=mails)
     session.execute(
         insert(session, Release)
         .values({**row, "version": old.version + 1, "letter": letter, "replaces_id": old.id})
@@ -115,6 +118,16 @@ def _replace(
         session.flush()
         finish_if_complete(session, old.id)
     return new
+
+
+def _is_mailed(session: Session, release: Release) -> bool:
+    """Tell whether any version of a release so far is mailed to somebody, or was to be."""
+    mailed = exists().where(
+        Release.publisher_id == release.publisher_id,
+        Release.reference == release.reference,
+        Release.initial_state != "done",
+    )
+    return bool(session.scalar(select(mailed)))
 
 
 def _refuse_twin(
