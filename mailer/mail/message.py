@@ -25,6 +25,8 @@ _WORD = r"[^\x00-\x20\x7f-\x9f<>\u2028\u2029\ud800-\udfff]++"
 _HEADER_VALUE = re.compile(f"{_WORD}(?: {_WORD})*+")
 _HEADER_OCTETS = 320
 _LINE_OCTETS = 998
+_LINE = 76
+"""Characters of a line that has an encoded word; of the word itself one less (RFC 2047, 2)."""
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _PHRASED = frozenset({"From", "Reply-To", "List-Id"})
@@ -179,7 +181,7 @@ def _header(name: str, value: str) -> str:
     # The first word stays on the line of the name: a line "Name:" alone confuses many parsers.
     field = textwrap.fill(
         f"{name}:\0{value}",
-        76,
+        _LINE,
         subsequent_indent=" ",
         break_long_words=False,
         break_on_hyphens=False,
@@ -197,7 +199,7 @@ def _phrase(name: str, phrase: str) -> str:
 
 
 def _encoded_words(name: str, text: str) -> str:
-    return Header(text, "utf-8", header_name=name).encode().replace("\n ", " ")
+    return Header(text, "utf-8", header_name=name, maxlinelen=_LINE).encode().replace("\n ", " ")
 
 
 def _quoted_printable(text: str) -> str:

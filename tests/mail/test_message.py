@@ -37,6 +37,21 @@ def test_names_arrive_as_they_were_written(name: str) -> None:
     _assert_header_limits(message)
 
 
+@given(
+    st.sampled_from(["Subject", "From", "Reply-To", "List-Id"]),
+    st.text(st.sampled_from("aeæø -–日😀"), min_size=1, max_size=200).map(str.split).map(" ".join),
+)
+@example("List-Id", "Pressemeldinger fra fylkeskommunen og kommunene på begge sider av fjorden")
+def test_no_encoded_word_is_longer_than_mail_programs_read(name: str, text: str) -> None:
+    value = text if name == "Subject" else f"{text or 'æ'} <press@example.org>"
+    message = compose([(name, value)], "", "").fill({}).decode()
+    for line in message.partition("\r\n\r\n")[0].split("\r\n"):
+        # RFC 2047, section 2: 75 characters of a word, 76 of a line that has one.
+        words = re.findall(r"=\?\S*\?=", line)
+        assert all(len(word) <= 75 for word in words)
+        assert len(line) <= 76 or not words
+
+
 @given(bodies, bodies)
 def test_bodies_arrive_as_they_were_written(text: str, html: str) -> None:
     message = compose([("Subject", "s")], text, html).fill({})
