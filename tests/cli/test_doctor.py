@@ -58,6 +58,14 @@ def test_where_all_is_well_every_part_is_ok(healthy: Operator) -> None:
     assert said.status == 0
 
 
+def test_a_database_that_other_accounts_may_read_is_named(one: Operator) -> None:
+    file = Path(one.environment["DATABASE_URL"].removeprefix("sqlite:///"))
+    file.chmod(0o640)
+    assert f"chmod 600 {file}" in ailment(one.run("doctor"), "database")
+    file.chmod(0o600)
+    assert one.run("doctor").status == 0
+
+
 def test_a_service_may_do_without_redis(one: Operator) -> None:
     assert one.run("doctor", REDIS_URL="").status == 0
 
