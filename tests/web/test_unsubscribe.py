@@ -107,7 +107,7 @@ def test_no_wish_in_the_link_leads_elsewhere(room: PressRoom) -> None:
 
 
 def test_a_link_from_many_keys_ago_still_leaves(databases: Databases) -> None:
-    keys = [f"a key of the press room, number {number}" for number in range(5)]
+    keys = [f"a key of the press room by number {number}" for number in range(5)]
     with databases.fresh("sqlite") as url:
         with open_press_room(url, SECRET_KEYS=keys[4]) as long_ago:
             one = long_ago.confirmed()

@@ -138,7 +138,7 @@ def test_no_other_token_leads_here(room: PressRoom, purpose: Purpose) -> None:
 
 
 def test_only_the_two_newest_keys_lead_here(databases: Databases) -> None:
-    keys = [f"a key of the press room, number {number}" for number in range(3)]
+    keys = [f"a key of the press room by number {number}" for number in range(3)]
     with databases.fresh("sqlite") as url:
         with open_press_room(url, SECRET_KEYS=keys[2]) as before:
             path = path_of(before, before.confirmed())
