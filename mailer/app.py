@@ -36,7 +36,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     for blueprint in (health, api, web):
         app.register_blueprint(blueprint)
     limits.init_app(app, settings)
-    app.wsgi_app = _AtTheRoot(app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = _ScriptName(app.wsgi_app)  # type: ignore[method-assign]
     if settings.trusted_proxies:
         trusted = settings.trusted_proxies
         # Flask documents this way of adding middleware; mypy sees a method overwritten.
@@ -44,7 +44,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     return app
 
 
-class _AtTheRoot:
+class _ScriptName:
     """Serves the application at the root of BASE_URL's host, whatever prefix a client names.
 
     gunicorn takes the header SCRIPT_NAME of a local peer, and links would lead to where it says.
