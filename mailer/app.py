@@ -36,10 +36,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     for blueprint in (health, api, web):
         app.register_blueprint(blueprint)
     limits.init_app(app, settings)
+    # Flask documents this way of adding middleware; mypy sees a method overwritten, here and below.
     app.wsgi_app = _ScriptName(app.wsgi_app)  # type: ignore[method-assign]
     if settings.trusted_proxies:
         trusted = settings.trusted_proxies
-        # Flask documents this way of adding middleware; mypy sees a method overwritten.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=trusted, x_proto=trusted)  # type: ignore[method-assign]
     return app
 

@@ -22,7 +22,7 @@ from mailer.relay import LOOPBACK, DkimKey, Relay, domain_name, read_dkim_keys, 
 
 _PACKAGE = Path(__file__).parent
 _SECRET_LENGTH, _DIFFERENT = 32, 8
-"""Characters of a secret, and how many of them are different at least: 32 random digits have 8."""
+"""Characters of a secret, and how many of them are different at least, as random ones are."""
 
 
 def _folder(name: str) -> Path:
