@@ -85,7 +85,7 @@ class RecipientLoader:
         self._asked = _Question()
         self._answer: asyncio.Task[_Answer]
         self._states: dict[int, Acknowledged] = {}
-        self._looking = asyncio.Lock()
+        self._looks: dict[int, asyncio.Task[Acknowledged]] = {}
 
     async def load(self, claim: Claim, position: int) -> Lookahead:
         """Look up the next members of a batch, and compose the release in their locales."""
@@ -114,15 +114,23 @@ class RecipientLoader:
 
     async def state_since(self, release_id: int, moment: float) -> Acknowledged:
         """Return the state of a release, read after a moment for all connections that wait."""
-        async with self._looking:
-            found = self._states.get(release_id)
-            if found is None or found.asked < moment:
-                # Connections are opened together: those of the next moment wait for the same look.
-                await asyncio.sleep(_OPENING_SECONDS)
-                asked = time.monotonic()
-                states = await self._database.run_statement(partial(read_states, ids=[release_id]))
-                found = self._states[release_id] = Acknowledged(states[release_id], asked)
+        found = self._states.get(release_id)
+        while found is None or found.asked < moment:
+            if release_id not in self._looks:
+                self._looks[release_id] = asyncio.create_task(self._read_state(release_id))
+            found = await asyncio.shield(self._looks[release_id])
         return found
+
+    async def _read_state(self, release_id: int) -> Acknowledged:
+        try:
+            # Connections are opened together: those of the next moment wait for the same look.
+            await asyncio.sleep(_OPENING_SECONDS)
+            asked = time.monotonic()
+            states = await self._database.run_statement(partial(read_states, ids=[release_id]))
+            found = self._states[release_id] = Acknowledged(states[release_id], asked)
+            return found
+        finally:
+            del self._looks[release_id]
 
     async def look_up(self, ids: Sequence[int]) -> list[Recipient]:
         """Return the recipients behind subscription ids at this moment, in their order."""

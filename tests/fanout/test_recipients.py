@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
@@ -10,7 +11,8 @@ from typing import TypeVar
 import pytest
 from sqlalchemy import Connection
 
-from mailer.fanout.database_thread import DatabaseThread
+from mailer.fanout.acknowledgements import Acknowledged
+from mailer.fanout.database_thread import Abandoned, DatabaseThread
 from mailer.fanout.recipients import Recipient, RecipientLoader
 from mailer.fanout.release_letters import LetterComposer
 from mailer.storage.models import Subscription
@@ -116,3 +118,53 @@ class _Counting(DatabaseThread):
     async def run_statement(self, work: Callable[[Connection], T]) -> T:
         self.questions += 1
         return await super().run_statement(work)
+
+
+class _Away(DatabaseThread):
+    looks = 0
+
+    async def run_statement(self, work: Callable[[Connection], T]) -> T:
+        self.looks += 1
+        await asyncio.sleep(0)
+        raise Abandoned
+
+
+def test_connections_give_up_together_when_the_database_is_away_at_shutdown(
+    empty_room: SendingRoom,
+) -> None:
+    async def ask() -> tuple[list[BaseException | Acknowledged], int]:
+        database = _Away(asyncio.Event())
+        loader = RecipientLoader(database, LetterComposer(empty_room.settings))
+        waiting = [loader.state_since(1, time.monotonic()) for _ in range(16)]
+        try:
+            return await asyncio.gather(*waiting, return_exceptions=True), database.looks
+        finally:
+            database.close()
+
+    answers, looks = asyncio.run(ask())
+    assert [type(one) for one in answers] == [Abandoned] * 16
+    assert looks == 1
+
+
+def test_the_state_of_a_release_is_read_anew_for_who_connects_after_a_look(
+    room: SendingRoom,
+) -> None:
+    release_id = room.freeze()
+
+    async def ask() -> tuple[list[str], int]:
+        database = _Counting(asyncio.Event())
+        loader = RecipientLoader(database, LetterComposer(room.settings))
+        connected_at = time.monotonic()
+        try:
+            together = await asyncio.gather(
+                *(loader.state_since(release_id, connected_at) for _ in range(16))
+            )
+            room.pause(release_id)
+            later = await loader.state_since(release_id, time.monotonic())
+            return [one.state for one in [*together, later]], database.questions
+        finally:
+            database.close()
+
+    states, looks = asyncio.run(ask())
+    assert states == ["sending"] * 16 + ["paused"]
+    assert looks == 2
