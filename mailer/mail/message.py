@@ -219,16 +219,16 @@ def _physical_lines(line: str) -> Iterator[str]:
 
 def _chunks(text: str, *, last: bool) -> Iterator[str]:
     """Split encoded text where a line is full, never inside an encoded octet."""
-    atoms = [_QUOTED[octet] for octet in text.encode("utf-8", "replace")]
+    quoted = "".join([_QUOTED[octet] for octet in text.encode("utf-8", "replace")])
     if last and text[-1] in " \t":
-        atoms[-1] = f"={ord(text[-1]):02X}"
-    chunk = ""
-    for atom in atoms:
-        if len(chunk) + len(atom) > _CHUNK:
-            yield _opening(chunk)
-            chunk = ""
-        chunk += atom
-    yield _opening(chunk)
+        quoted = f"{quoted[:-1]}={ord(text[-1]):02X}"
+    begin = 0
+    while begin < len(quoted):
+        full = begin + _CHUNK
+        encoded = quoted.rfind("=", full - 2, full)
+        end = full if encoded < 0 else encoded
+        yield _opening(quoted[begin:end])
+        begin = end
 
 
 def _opening(chunk: str) -> str:

@@ -21,7 +21,6 @@ from typing import Any, TypeVar
 
 import pytest
 from flask import Flask
-from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from mailer.config import Settings
@@ -30,7 +29,7 @@ from mailer.fanout.delivery.outbox import drain_outbox
 from mailer.fanout.delivery.release import drain
 from mailer.fanout.sweep import sweep
 from mailer.storage import queues
-from mailer.storage.database import read_transaction
+from mailer.storage.database import driver, read_transaction
 from tests.support.press_room import PressRoom, make_app, serve
 from tests.support.scripted_relay import ScriptedRelay
 from tests.support.virtual_time import BEGINNING, VirtualClock, VirtualLoop
@@ -43,7 +42,7 @@ _IDLE_SECONDS = 3600
 _DRAINS = {"releases": drain, "letters": drain_outbox}
 _MILLISECONDS_1970 = int(BEGINNING.timestamp() * 1000)
 # When the next row is due, in milliseconds by the database's clock: a sweep before finds nothing.
-_NEXT_DUE = text("""
+_NEXT_DUE = """
     WITH backoff AS (SELECT coalesce(probe_after, 0) AS waits FROM relay)
     SELECT min(due) FROM (
         SELECT lease_until AS due FROM batches WHERE open
@@ -56,7 +55,7 @@ _NEXT_DUE = text("""
             FROM batches JOIN releases ON releases.id = release_id, backoff
             WHERE open AND lease_until IS NULL AND state = 'sending'
     )
-""")
+"""
 
 
 @dataclass(eq=False)
@@ -230,7 +229,7 @@ class World:
         every = self.room.settings.sweep_seconds
         try:
             with read_transaction() as session:
-                due = session.scalar(_NEXT_DUE)
+                due = driver(session.connection()).execute(_NEXT_DUE).fetchone()[0]
         except OperationalError:
             return self.clock.seconds + every
         if due is None:

@@ -320,11 +320,11 @@ class Story:
             subscriptions.confirm(one.room.settings, one.subscription_id, EVIDENCE)
 
     def _unfinished(self, resumes: dict[int, int]) -> bool:
-        unfinished = False
+        self.watch.look(at_receipts=False)
+        states = {release_id: self.watch.states[release_id] for _, release_id in self.releases}
+        unfinished = not set(states.values()) <= {"done", "stopped"}
         for room, release_id in self.releases:
-            state = room.release(release_id).state
-            unfinished |= state not in ("done", "stopped")
-            if state == "paused":
+            if states[release_id] == "paused":
                 resumes[release_id] = resumes.get(release_id, 0) + 1
                 if resumes[release_id] > _RESUMES:
                     self.watch.breaks("paused again and again")

@@ -6,11 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from math import inf
 
-from sqlalchemy import text
-
 from mailer.domain.releases import receipts
 from mailer.domain.releases.receipts import Receipt
-from mailer.storage.database import read_transaction
+from mailer.storage.database import driver, read_transaction
 from mailer.storage.models import Subscriber, Subscription
 from tests.support.press_room import PressRoom
 from tests.support.scripted_relay import Taken
@@ -24,7 +22,7 @@ FEW = 20
 """In worlds with fewer followers, every receipt and every account is looked at."""
 _LOOK_EVERY = 25
 """Transactions, in worlds with more followers."""
-_STATES = text("SELECT id, state FROM releases")
+_STATES = "SELECT id, state FROM releases"
 _HALTED = frozenset({"paused", "stopping", "stopped"})
 _ENDED = frozenset({"done", "stopped"})
 _RELEASE_LETTERS = b"\r\nPrecedence: list\r\n"
@@ -115,7 +113,7 @@ class Watch:
     def look(self, *, at_receipts: bool = True) -> None:
         """Check that every receipt balances, and that `accepted` has not fallen."""
         with read_transaction() as session:
-            for release_id, state in session.execute(_STATES).all():
+            for release_id, state in driver(session.connection()).execute(_STATES).fetchall():
                 before = self.states.get(release_id)
                 if state != before:
                     self.states[release_id] = state

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Exists, case, exists, func, insert, or_, select, update
+from sqlalchemy import BindParameter, bindparam, case, exists, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from mailer.config import Settings
@@ -18,6 +18,22 @@ from mailer.storage.queues import wake
 from mailer.storage.types import now
 
 _LARGEST_ID = 2**63 - 1
+_THIS: BindParameter[int] = bindparam("release_id")
+_LOCKED = (
+    select(Release)
+    .where(Release.id == _THIS)
+    .with_for_update(key_share=True)
+    .execution_options(populate_existing=True)
+)
+_LEASED = select(
+    exists().where(Batch.release_id == _THIS, Batch.open, Batch.lease_until.is_not(None))
+)
+_UNFINISHED = select(
+    or_(
+        exists().where(Batch.release_id == _THIS, Batch.open),
+        exists().where(Outcome.release_id == _THIS, Outcome.kind == "deferred"),
+    )
+)
 
 log = logging.getLogger(__name__)
 
@@ -161,9 +177,7 @@ def locked(session: Session, release_id: int) -> Release:
     FOR NO KEY UPDATE allows the KEY SHARE lock that every outcome's foreign key takes: two
     processes that write outcomes and then finish a release would otherwise wait for each other.
     """
-    return session.get_one(
-        Release, release_id, with_for_update={"key_share": True}, populate_existing=True
-    )
+    return session.scalars(_LOCKED, {"release_id": release_id}).one()
 
 
 def locked_for(session: Session, publisher: Publisher, release_id: int) -> Release:
@@ -204,13 +218,13 @@ def finish_if_complete(session: Session, release_id: int) -> None:
     """
     release = locked(session, release_id)
     before = release.state
-    if release.state == "stopping" and not session.scalar(select(_leased(release_id))):
+    if release.state == "stopping" and not session.scalar(_LEASED, {"release_id": release_id}):
         _skip_the_rest(session, release_id)
         release.state, release.finished_at = "stopped", now()
     elif (
         release.state == "sending"
         and release.frozen_at is not None
-        and not session.scalar(select(_unfinished(release_id)))
+        and not session.scalar(_UNFINISHED, {"release_id": release_id})
     ):
         release.state, release.finished_at = "done", now()
     session.flush()
@@ -221,19 +235,6 @@ def finish_if_complete(session: Session, release_id: int) -> None:
 def _get(session: Session, release_id: int) -> Release | None:
     """Return a release or None; drivers would raise at an id that the column cannot hold."""
     return session.get(Release, release_id) if 0 < release_id <= _LARGEST_ID else None
-
-
-def _leased(release_id: int) -> Exists:
-    return exists().where(
-        Batch.release_id == release_id, Batch.open, Batch.lease_until.is_not(None)
-    )
-
-
-def _unfinished(release_id: int) -> ColumnElement[bool]:
-    return or_(
-        exists().where(Batch.release_id == release_id, Batch.open),
-        exists().where(Outcome.release_id == release_id, Outcome.kind == "deferred"),
-    )
 
 
 def _skip_the_rest(session: Session, release_id: int) -> None:
