@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from mailer.domain.outbox import NO_NOTICES
@@ -22,6 +22,12 @@ _WAITS = (1, 12, 48, 288)
 _OF_USE = timedelta(hours=48)
 """How long a confirmation can be used; the other letters are tried as long."""
 _TRIED_AGAIN = ("deferred", "doubted", "unanswered")
+_DUE = select(OutboxMessage.id).where(OutboxMessage.finished_at.is_(None), *is_free(OutboxMessage))
+_FREEING = (
+    update(OutboxMessage)
+    .where(OutboxMessage.finished_at.is_(None), is_lost(OutboxMessage))
+    .values(epoch=OutboxMessage.epoch + 1, lease_until=None)
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,14 +62,14 @@ class ClaimedMessage:
 
 def messages_are_waiting(session: Session) -> bool:
     """Tell whether an outbox message is due and not leased."""
-    return session.scalar(_due().limit(1)) is not None
+    return session.scalar(_DUE.limit(1)) is not None
 
 
 def claim_messages(
     session: Session, lease_seconds: int, at_most: int = 1, *, probe: bool = False
 ) -> list[ClaimedMessage]:
     """Claim the oldest messages that are due; each lease is fenced by an epoch, as a batch's is."""
-    candidates = _due().order_by(OutboxMessage.id).limit(at_most).with_for_update(skip_locked=True)
+    candidates = _DUE.order_by(OutboxMessage.id).limit(at_most).with_for_update(skip_locked=True)
     letters = session.scalars(
         update(OutboxMessage)
         .where(OutboxMessage.id.in_(candidates))
@@ -163,17 +169,7 @@ def hand_back_message(session: Session, claimed: ClaimedMessage, seconds: int) -
 
 def free_lost_messages(session: Session) -> None:
     """Free messages whose lease has run out, so that they are claimed again."""
-    session.execute(
-        update(OutboxMessage)
-        .where(OutboxMessage.finished_at.is_(None), is_lost(OutboxMessage))
-        .values(epoch=OutboxMessage.epoch + 1, lease_until=None)
-    )
-
-
-def _due() -> Select[int]:
-    return select(OutboxMessage.id).where(
-        OutboxMessage.finished_at.is_(None), *is_free(OutboxMessage)
-    )
+    session.execute(_FREEING)
 
 
 def _write(session: Session, claimed: ClaimedMessage, values: dict[str, object]) -> None:

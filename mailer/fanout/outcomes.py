@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, delete, select, tuple_, update
+from sqlalchemy import Connection, bindparam, delete, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from mailer.config import Settings
@@ -33,6 +33,18 @@ ATTEMPTS_AT_MOST = 18
 _LONGEST_WAIT_SECONDS = 4 * 3600
 _DUE_AT_ONCE = 10 * LARGEST_BATCH
 _REASON_LENGTH = 20
+_DUE = (
+    select(Outcome)
+    .where(
+        Outcome.release_id == bindparam("release_id"),
+        Outcome.kind == "deferred",
+        Outcome.batch_id.is_(None),
+        Outcome.next_at <= database_now(),
+    )
+    .order_by(Outcome.subscription_id)
+    .limit(_DUE_AT_ONCE)
+    .with_for_update()
+)
 DOUBTED_WAIT_SECONDS = 3600
 DOUBTED_AT_MOST_SECONDS = 86_400
 
@@ -188,18 +200,7 @@ def retry_due(session: Session, release_id: int, connections: int) -> int:
     release = locked(session, release_id)
     if release.state != "sending":
         return 0
-    due = session.scalars(
-        select(Outcome)
-        .where(
-            Outcome.release_id == release_id,
-            Outcome.kind == "deferred",
-            Outcome.batch_id.is_(None),
-            Outcome.next_at <= database_now(),
-        )
-        .order_by(Outcome.subscription_id)
-        .limit(_DUE_AT_ONCE)
-        .with_for_update()
-    ).all()
+    due = session.scalars(_DUE, {"release_id": release_id}).all()
     for letter, together in _by_letter(due).items():
         size = batch_size(len(together), connections)
         pieces = [together[begin : begin + size] for begin in range(0, len(together), size)]

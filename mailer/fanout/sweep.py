@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.exc import DBAPIError, InternalError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -29,6 +29,17 @@ from mailer.storage.types import now
 _LOSSES = 3
 # InternalError: PostgreSQL ended the transaction while this host was frozen.
 _AWAY = (OperationalError, InternalError)
+_HOLDING = (
+    update(Release)
+    .where(
+        Release.finished_at.is_(None),
+        Release.state == "scheduled",
+        Release.published_at <= bindparam("now"),
+        Release.starts_at > bindparam("now"),
+    )
+    .values(state="held")
+    .returning(Release.id)
+)
 _LOCK_NOT_AVAILABLE, _QUERY_CANCELED = "55P03", "57014"
 
 log = logging.getLogger(__name__)
@@ -91,18 +102,7 @@ def free_lost_batch(session: Session, batch_id: int) -> None:
 
 def hold_due(session: Session) -> None:
     """Put scheduled releases on hold whose moment of publication has come."""
-    held = session.scalars(
-        update(Release)
-        .where(
-            Release.finished_at.is_(None),
-            Release.state == "scheduled",
-            Release.published_at <= now(),
-            Release.starts_at > now(),
-        )
-        .values(state="held")
-        .returning(Release.id)
-    )
-    for release_id in held:
+    for release_id in session.scalars(_HOLDING, {"now": now()}):
         log.info("Release %d is held.", release_id)
 
 

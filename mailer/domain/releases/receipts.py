@@ -80,6 +80,29 @@ _COUNTS = union_all(
     .where(Uncertain.release_id == _THIS)
     .group_by(Uncertain.reason),
 )
+_IDS = (
+    select(Subscription.id)
+    .join(Subscriber, Subscriber.id == Subscription.subscriber_id)
+    .where(
+        Subscriber.address == bindparam("address"),
+        Subscription.publisher_id == bindparam("publisher_id"),
+    )
+)
+_BATCHES_AROUND = (
+    select(BatchMembers.ids, Batch.position)
+    .join(Batch, Batch.id == BatchMembers.batch_id)
+    .where(
+        Batch.release_id == _THIS,
+        Batch.kind == "first",
+        Batch.lowest <= bindparam("id"),
+        Batch.highest >= bindparam("id"),
+    )
+)
+_BEFORE = (
+    select(PastOutcome)
+    .where(PastOutcome.release_id == _THIS, PastOutcome.subscription_id == bindparam("id"))
+    .order_by(PastOutcome.id)
+)
 
 
 def _why_it_waits(session: Session, release: Release, counted: Receipt) -> str | None:
@@ -141,11 +164,7 @@ def recipient(publisher: Publisher, release_id: int, address: str) -> dict[str, 
     address = canonical(address)
     with read_transaction() as session:
         release = lifecycle.by_id(session, publisher, release_id)
-        ids = session.scalars(
-            select(Subscription.id)
-            .join(Subscriber, Subscriber.id == Subscription.subscriber_id)
-            .where(Subscriber.address == address, Subscription.publisher_id == publisher.id)
-        ).all()
+        ids = session.scalars(_IDS, {"address": address, "publisher_id": publisher.id}).all()
         for subscription_id in ids:
             if (found := _state(session, release, subscription_id)) is not None:
                 return {"address": address, **found}
@@ -166,11 +185,7 @@ def _state(session: Session, release: Release, subscription_id: int) -> dict[str
         state, reason = "skipped", "stopped"
     else:
         state, reason = "waiting", None
-    before = session.scalars(
-        select(PastOutcome)
-        .where(PastOutcome.release_id == release.id, PastOutcome.subscription_id == subscription_id)
-        .order_by(PastOutcome.id)
-    )
+    before = session.scalars(_BEFORE, {"release_id": release.id, "id": subscription_id})
     return {
         "state": state,
         "reason": reason,
@@ -184,17 +199,8 @@ def _state(session: Session, release: Release, subscription_id: int) -> dict[str
 def _is_handled(session: Session, release_id: int, subscription_id: int) -> bool | None:
     """Tell whether a batch is past the recipient; None if they are not in the audience."""
     # If some recipients get another kind of letter, the id ranges of batches overlap.
-    batches = session.execute(
-        select(BatchMembers.ids, Batch.position)
-        .join(Batch, Batch.id == BatchMembers.batch_id)
-        .where(
-            Batch.release_id == release_id,
-            Batch.kind == "first",
-            Batch.lowest <= subscription_id,
-            Batch.highest >= subscription_id,
-        )
-    )
-    for ids, position in batches:
+    around = session.execute(_BATCHES_AROUND, {"release_id": release_id, "id": subscription_id})
+    for ids, position in around:
         if subscription_id in ids:
             return bool(ids.index(subscription_id) < position)
     return None
