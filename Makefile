@@ -22,7 +22,7 @@ quick: install ## run the tests that need no other process, in about a minute an
 mutants: install ## write 60 small faults, and tell which tests find them (an hour or two)
 	@.venv/bin/python -m tests.mutants $(ARGS)
 
-worlds: install ## play 5,000 random worlds (half an hour), and write docs/worlds.md
+worlds: install ## play 5,000 random worlds (a quarter of an hour), and write docs/worlds.md
 	@.venv/bin/python -m tests.worlds $${WORLDS:-0 5000}
 
 letters: install ## generate 5,000 letters, and parse each with three readers (some minutes)

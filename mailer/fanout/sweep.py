@@ -50,19 +50,19 @@ def sweep(settings: Settings, *, thorough: bool = False) -> None:
 
     A `thorough` sweep also suppresses dead mailboxes, and deletes what retention no longer keeps.
     """
-    connections = settings.connections
     try:
-        for release_id in _restored():
+        with read_transaction() as session:
+            restored, lost, running = _restored(session), _lost_batches(session), _running(session)
+        for release_id in restored:
             name = f"pause release {release_id} of a restored database"
             _attempt(name, partial(pause_restored, release_id=release_id))
-        for batch_id in _lost_batches():
+        for batch_id in lost:
             _attempt(f"free batch {batch_id}", partial(free_lost_batch, batch_id=batch_id))
         _attempt("free lost outbox messages", free_lost_messages)
         _attempt("hold scheduled releases", hold_due)
-        for release_id in _running():
-            name = f"go on with release {release_id}"
-            _attempt(name, partial(retry_due, release_id=release_id, connections=connections))
-            _attempt(name, partial(finish_if_complete, release_id=release_id))
+        for release_id in running:
+            going_on = partial(_go_on, release_id=release_id, connections=settings.connections)
+            _attempt(f"go on with release {release_id}", going_on)
         waiting = _wake_where_needed(settings)
         if thorough:
             _try("suppress dead mailboxes", suppress_dead_mailboxes)
@@ -116,29 +116,30 @@ def pause_restored(session: Session, release_id: int) -> None:
     )
 
 
-def _restored() -> Sequence[int]:
-    with read_transaction() as session:
-        here = identity(session.connection())
-        elsewhere = (Release.finished_at.is_(None), Release.database_identity != here)
-        return session.scalars(select(Release.id).where(*elsewhere)).all()
+def _restored(session: Session) -> Sequence[int]:
+    here = identity(session.connection())
+    elsewhere = (Release.finished_at.is_(None), Release.database_identity != here)
+    return session.scalars(select(Release.id).where(*elsewhere)).all()
 
 
-def _lost_batches() -> Sequence[int]:
-    with read_transaction() as session:
-        return session.scalars(select(Batch.id).where(Batch.open, is_lost(Batch))).all()
+def _lost_batches(session: Session) -> Sequence[int]:
+    return session.scalars(select(Batch.id).where(Batch.open, is_lost(Batch))).all()
 
 
-def _running() -> list[int]:
-    with read_transaction() as session:
-        return list(
-            session.scalars(
-                select(Release.id).where(
-                    Release.finished_at.is_(None),
-                    Release.frozen_at.is_not(None),
-                    Release.state.in_(("sending", "stopping")),
-                )
-            )
+def _running(session: Session) -> Sequence[int]:
+    return session.scalars(
+        select(Release.id).where(
+            Release.finished_at.is_(None),
+            Release.frozen_at.is_not(None),
+            Release.state.in_(("sending", "stopping")),
         )
+    ).all()
+
+
+def _go_on(session: Session, release_id: int, connections: int) -> None:
+    """Put recipients who are due into batches again, or finish a release that has none left."""
+    retry_due(session, release_id, connections)
+    finish_if_complete(session, release_id)
 
 
 def _wake_where_needed(settings: Settings) -> Sequence[str]:

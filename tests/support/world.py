@@ -286,6 +286,7 @@ def world(
     """
     clock = VirtualClock()
     monkeypatch.setattr(DatabaseThread, "_once", _once)
+    monkeypatch.setattr(DatabaseThread, "close", DatabaseThread._close_connections)
     app, usual = _application("/dev/shm", os.getpid())
     with ExitStack() as stack:
         for suffix in ("", "-wal", "-shm"):

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from mailer.fanout import database_thread
 from mailer.fanout.delivery import dispatcher, release
 from mailer.storage.migrations import upgrade
 from tests.support.world import World, world
@@ -23,8 +24,10 @@ from tests.worlds.story import Story
 
 _MAIL_DOMAIN = "mail.example.org"
 _LEASE_SECONDS = 60
-# A process looks at the rows twenty times a second, which is most of what a long world would cost.
-_LOOK_SECONDS = 15.0
+# A process looks at the rows twenty times a second, and asks a database that is away twice: that is
+# most of what a long world would cost.
+_LOOK_SECONDS = 30.0
+_AGAIN_AFTER_SECONDS = 3.0
 _COLLECT_EVERY = 10
 """Worlds, after which the objects of those before are collected."""
 
@@ -65,6 +68,7 @@ def play(plan: Plan, template: Path, monkeypatch: pytest.MonkeyPatch) -> Ending:
 
     for module in (dispatcher, release):
         monkeypatch.setattr(module, "LOOK_SECONDS", _LOOK_SECONDS)
+    monkeypatch.setattr(database_thread, "_AGAIN_AFTER_SECONDS", _AGAIN_AFTER_SECONDS)
     settings = {
         "connections": plan.connections,
         "lease_seconds": _LEASE_SECONDS,
