@@ -26,9 +26,8 @@ Written by `make worlds`; do not edit. Each world is drawn from a seed: follower
 workers, a relay, and what happens to all of them. It is played on a virtual clock, and judged by
 what the relay saw and by what a press room is told. `tests/worlds/judgement.py` says how.
 
-**{worlds:,} worlds of the seeds {first} to {last}, {broken} that break a promise.** {minutes:.0f}
-minutes;
-{date}, commit `{commit}`, {machine}.
+**{worlds:,} worlds of the seeds {first} to {last}, {broken} that break a promise.**
+{minutes:.1f} minutes; {date}, commit `{commit}`, {machine}.
 
 Each kind of event had an effect in {least_kind:,} worlds or more, each two kinds in one world in
 {least_pair:,} or more.

@@ -31,7 +31,7 @@ PAIRS = tuple(combinations(KINDS, 2))
 _OF_MOMENTS = frozenset({"leave", "lose_lease", "pause", "stop", "flaky"})
 """Those that find nothing to be done to once a release is sent, which may take no second."""
 _NEEDS = {"resume": "pause", "retry": "flaky", "lose_lease": "publish"}
-"""What has to happen before an event that would find nothing to be done to."""
+"""What has to happen before an event that would find nothing to be done to, which it often does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +97,8 @@ def drawn(seed: int) -> Plan:
         sweep_seconds=draw.choice((10, 60, 60)),
     )
     busy = max(10.0, 4 * plan.delay * plan.followers / (plan.connections * plan.workers))
-    kinds = [*pair, *(_NEEDS[one] for one in pair if one in _NEEDS)]
-    kinds += draw.choices(KINDS, k=draw.randint(0, 6))
+    kinds = [*pair, *draw.choices((*KINDS, *_NEEDS), k=draw.randint(0, 6))]
+    kinds += [_NEEDS[one] for one in kinds if one in _NEEDS]
     events = [Event(0.0, "publish"), *(_event(draw, one, busy) for one in kinds)]
     return replace(plan, events=tuple(sorted(events, key=lambda one: one.at)))
 
