@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, cast
 
-from flask import Flask
+from flask import Flask, current_app, has_app_context
 from flask.testing import FlaskClient
 from sqlalchemy import func, select, update
 from werkzeug.test import TestResponse
@@ -67,10 +67,12 @@ T = TypeVar("T")
 def in_context(
     method: Callable[Concatenate[AnyRoom, Arguments], T],
 ) -> Callable[Concatenate[AnyRoom, Arguments], T]:
-    """Call a method of a press room in an application context of its own."""
+    """Call a method of a press room in an application context: the one that is open, if any."""
 
     @wraps(method)
     def wrapped(room: AnyRoom, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> T:
+        if has_app_context() and current_app == room.app:
+            return method(room, *args, **kwargs)
         with room.app.app_context():
             return method(room, *args, **kwargs)
 

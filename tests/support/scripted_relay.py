@@ -336,6 +336,8 @@ class _Session(asyncio.Transport):
             if recipient is None:
                 return Answer("501 5.5.4 RCPT TO:<address>")
             self._relay.named.append((self._relay.clock.seconds, recipient[1]))
+        # Also of one that is out of order, since its sender was refused.
+        written = self._arrived.popleft() if recipient is not None else 0
         if verb == "MAIL" and not self._has_sender:
             self._relay.sender = self._sender = line
             answer = self._relay.answer("mail", "", self._messages)
@@ -343,7 +345,7 @@ class _Session(asyncio.Transport):
             self._has_sender = answer.says("2")
         elif recipient is not None and self._has_sender:
             answer = self._relay.answer("rcpt", recipient[1], self._messages)
-            self._note("rcpt", recipient[1], answer, self._arrived.popleft())
+            self._note("rcpt", recipient[1], answer, written)
             self._recipients += [recipient[1]] if answer.says("2") else []
         elif verb == "DATA" and self._recipients:
             answer = self._relay.answer("data", self._recipients[-1], self._messages)

@@ -94,10 +94,10 @@ def drawn(seed: int) -> Plan:
         connections=draw.choice((1, 2, 8)),
         delay=draw.choice((0.0, 0.01, 0.1, 1.0)),
         sick=min(0.3 if "retry" in pair else draw.choice((0.0, 0.02, 0.3)), _SICK / followers),
-        sweep_seconds=draw.choice((10, 60, 60)),
+        sweep_seconds=draw.choice((20, 60, 60)),
     )
     busy = max(10.0, 4 * plan.delay * plan.followers / (plan.connections * plan.workers))
-    kinds = [*pair, *draw.choices((*KINDS, *_NEEDS), k=draw.randint(0, 6))]
+    kinds = [*pair, *draw.choices((*KINDS, *_NEEDS, "retry"), k=draw.randint(0, 5))]
     kinds += [_NEEDS[one] for one in kinds if one in _NEEDS]
     events = [Event(0.0, "publish"), *(_event(draw, one, busy) for one in kinds)]
     return replace(plan, events=tuple(sorted(events, key=lambda one: one.at)))
