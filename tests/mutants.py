@@ -257,9 +257,16 @@ class Copy:
             return Verdict("not reached", "no test reaches it")
         place = self._tree / mutant.path
         original = place.read_text()
+        # What ast.unparse leaves out, as comments, is no fault.
+        without = ast.unparse(ast.parse(original))
         try:
-            # What ast.unparse leaves out, as comments, is no fault.
-            place.write_text(ast.unparse(ast.parse(original)))
+            place.write_text(mutant.source)
+            verdict = self._try(reaching)
+            place.write_text(without)
+            if verdict.kind == "found":
+                self._try_without(mutant.path, [verdict.sentence])
+            if self._sound.get((mutant.path, verdict.sentence)):
+                return verdict
             self._try_without(mutant.path, reaching)
             tests = [one for one in reaching if self._sound[mutant.path, one]]
             dropped = f" ({len(reaching) - len(tests)} fail without it)"
