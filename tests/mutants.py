@@ -258,9 +258,9 @@ class Copy:
         place = self._tree / mutant.path
         original = place.read_text()
         # What ast.unparse leaves out, as comments, is no fault.
-        without = ast.unparse(ast.parse(original))
+        without, fault = (ast.unparse(ast.parse(one)) for one in (original, mutant.source))
         try:
-            place.write_text(mutant.source)
+            place.write_text(fault)
             verdict = self._try(reaching)
             place.write_text(without)
             if verdict.kind == "found":
@@ -273,7 +273,7 @@ class Copy:
             remark = dropped if len(tests) < len(reaching) else ""
             if not tests:
                 return Verdict("not tried", f"no test passes without it{remark}")
-            place.write_text(mutant.source)
+            place.write_text(fault)
             verdict = self._try(tests)
             return Verdict(verdict.kind, verdict.sentence + remark)
         finally:
