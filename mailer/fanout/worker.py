@@ -1,7 +1,7 @@
 """The worker process: waits for jobs in Redis, and looks at the rows every second without it.
 
-Of a job it uses nothing but that it came: whoever can write to Redis can wake a worker, and no
-more. RQ's own worker would call the function that a job names.
+Of a job it uses nothing but that it came: a program that can write to Redis can wake a worker, and
+no more. RQ's own worker would call the function that a job names.
 """
 
 from __future__ import annotations

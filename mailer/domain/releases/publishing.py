@@ -63,7 +63,7 @@ def correct(
     """Replace a release by a new version; a repeated call with the same content returns the same.
 
     The old version is stopped. Recipients who have it get the correction, and those still waiting
-    get the new version as a release; with `notify` false, nobody gets anything. Raises NotFound,
+    get the new version as a release; with `notify` false, no recipient does. Raises NotFound,
     InvalidInput for another reference, and Conflict if the release is a retraction or another
     version has replaced it already.
     """
@@ -121,7 +121,7 @@ def _replace(
 
 
 def _is_mailed(session: Session, release: Release) -> bool:
-    """Tell whether any version of a release so far is mailed to somebody, or was to be."""
+    """Tell whether any version of a release so far is mailed to followers, or was to be."""
     mailed = exists().where(
         Release.publisher_id == release.publisher_id,
         Release.reference == release.reference,
