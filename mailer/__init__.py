@@ -15,9 +15,10 @@ fan-out by the dotted name of a job. `tests/test_promises.py` checks both.
 
 - *Signing up*: `web.follow` → `domain.followers.subscriptions` → `domain.followers.signup` →
   an outbox message → `fanout.delivery.outbox`.
-- *Publishing*: `api.releases` → `domain.releases.publishing` → a wake-up job (`storage.queues`) →
-  `fanout.worker` → `fanout.delivery`: `freeze` writes the audience as batches, `batches` claims
-  them, `delivery.batch` sends them, `acknowledgements` records the positions.
+- *Publishing*: `api.releases` → `domain.releases.publishing`, whose letters another program
+  composes (`mail.composer`, `mail.compose`) → a wake-up job (`storage.queues`) → `fanout.worker` →
+  `fanout.delivery`: `freeze` writes the audience as batches, `batches` claims them,
+  `delivery.batch` sends them, `acknowledgements` records the positions.
 - *Unsubscribing*: `web.subscription`, or by mail `cli.inbound` → `domain.verp`; both →
   `domain.followers.subscriptions`.
 - *Accounting*: `domain.releases.receipts` reads what `fanout.acknowledgements` and

@@ -3,7 +3,8 @@
 MailerError
 ├── Misconfigured            a setting is missing or makes no sense
 ├── InvalidInput             a field holds what cannot be accepted
-│   └── InvalidAddress       it is not one address that can receive mail
+│   ├── InvalidAddress       it is not one address that can receive mail
+│   └── NotComposed          no letter can be made of the HTML of a release
 ├── NotFound                 the press room, release, page or address does not exist
 ├── Conflict                 it contradicts what is already there
 │   └── ReferenceTaken       the reference belongs to a release with other content
@@ -11,6 +12,7 @@ MailerError
 │   └── ExpiredLink          this service signed the link, too long ago
 ├── UnknownMailbox           an address at our domain that this service did not sign
 ├── UnusableMessage          an inbound message that cannot be read
+├── Busy                     there is too much to do now; it may be asked again
 ├── Unauthorized             no API key, or an unknown one
 └── Forbidden                a known API key that may not do this
 
@@ -39,6 +41,13 @@ class InvalidAddress(InvalidInput):
 
     def __init__(self, sentence: str, field: str = "address") -> None:
         super().__init__({field: sentence})
+
+
+class NotComposed(InvalidInput):
+    """No letter can be made of the HTML of a release, which may have ended what tried to."""
+
+    def __init__(self, sentence: str = "No letter can be made of this HTML.") -> None:
+        super().__init__({"body_html": sentence})
 
 
 class NotFound(MailerError):
@@ -97,6 +106,13 @@ class UnknownMailbox(MailerError):
 
 class UnusableMessage(MailerError):
     """The inbound data is no message, or too large a message."""
+
+
+class Busy(MailerError):
+    """There is too much to do now; the same may be asked again in a few seconds."""
+
+    def __init__(self) -> None:
+        super().__init__("There is too much to do just now. Try again in a few seconds.")
 
 
 class Unauthorized(MailerError):

@@ -22,6 +22,7 @@ from tests.canary import Canary, canary
 from tests.relay import Relay
 from tests.servers import PostgreSQL, Redis
 from tests.service import Service, contract
+from tests.support.composers import compose_here
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -83,9 +84,10 @@ GUARD = pytest.StashKey[Guard]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the guard, for `--quick`."""
+    """Make the guard, for `--quick`, and compose without a program."""
     if config.getoption("--quick"):
         config.stash[GUARD] = Guard()
+        compose_here()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException
 
 from mailer.api import api
 from mailer.errors import (
+    Busy,
     Conflict,
     Forbidden,
     InvalidInput,
@@ -28,6 +29,7 @@ _STATUS: dict[type[MailerError], HTTPStatus] = {
     Conflict: HTTPStatus.CONFLICT,
     Unauthorized: HTTPStatus.UNAUTHORIZED,
     Forbidden: HTTPStatus.FORBIDDEN,
+    Busy: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
 
@@ -56,11 +58,9 @@ def protocol_mistake(error: HTTPException) -> Response:
 def database_away(error: OperationalError) -> Response:
     """Answer 503 and ask the caller to retry; a publish call is safe to repeat."""
     log.error("The database does not answer: %s.", type(error.orig).__name__)
-    response = _problem(
+    return _problem(
         HTTPStatus.SERVICE_UNAVAILABLE, "Nothing was saved. Send the same again in a moment.", {}
     )
-    response.headers["Retry-After"] = "5"
-    return response
 
 
 def _problem(status: HTTPStatus, detail: str, extra: dict[str, object]) -> Response:
@@ -69,6 +69,8 @@ def _problem(status: HTTPStatus, detail: str, extra: dict[str, object]) -> Respo
     )
     response.status_code = status.value
     response.mimetype = "application/problem+json"
+    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = "5"
     if status is HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = 'Bearer realm="mailer"'
     return response

@@ -3,44 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
-from sqlalchemy import and_, exists, or_, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from mailer.config import TEMPLATES, Settings
 from mailer.domain.publishers import press_room_of
-from mailer.domain.releases.press_rooms import published
-from mailer.domain.releases.release_body import ReleaseBody
+from mailer.domain.releases import composition
+from mailer.domain.releases.composition import ReleaseVersions
 from mailer.domain.tokens import Tokens
 from mailer.domain.verp import ReturnPaths
+from mailer.errors import MailerError
 from mailer.fanout.database_thread import DatabaseThread
-from mailer.mail.content import Headline, Links, PressRoom, ReplacedVersion, Story
+from mailer.mail import composer
+from mailer.mail.compose import LetterRequest
+from mailer.mail.content import Links, PressRoom
 from mailer.mail.dkim import keys_for, sign
 from mailer.mail.letters import Letters
+from mailer.mail.locales import best
 from mailer.mail.message import Composed, message_date
 from mailer.mail.smtp import Mail
 from mailer.storage.models import Publisher, Release, ReleaseKind
 
 _MESSAGE_ID_OCTETS = 20
-_LATEST = 4
-_NEWER = aliased(Release)
-
-
-@dataclass(frozen=True, slots=True)
-class ReleaseVersions:
-    """A release with its press room, and the versions before it that went out, newest first."""
-
-    release: Release
-    publisher: Publisher
-    before: Sequence[Release]
-    latest: tuple[Headline, ...]
-    """Other releases of the press room."""
 
 
 class MessageIds:
@@ -95,22 +86,26 @@ class LetterComposer:
         self._dkim_keys = settings.dkim_keys
         links = Links.under(settings.base_url, mailto=self.return_paths is not None)
         self.letters = Letters(TEMPLATES, links)
-        self._kept: dict[tuple[int, ReleaseKind, str], ReleaseLetter] = {}
-        self._composing = asyncio.Lock()
+        self._settings = settings
+        self._letters: dict[tuple[int, ReleaseKind, str], asyncio.Task[ReleaseLetter]] = {}
 
     async def compose(
         self, database: DatabaseThread, release_id: int, kind: ReleaseKind, locale: str
     ) -> ReleaseLetter:
-        """Return a letter of a release in a locale, composed the first time it is asked for."""
+        """Return a letter of a release in a locale, made the first time it is asked for.
+
+        Raises NotComposed and Busy; it is made again then, when it is asked for again.
+        """
         key = (release_id, kind, locale)
-        if key not in self._kept:
-            async with self._composing:
-                if key not in self._kept:
-                    versions = await database.run_in_session(
-                        partial(self._versions, release_id=release_id)
-                    )
-                    self._kept[key] = self._compose(versions, kind, locale)
-        return self._kept[key]
+        if key not in self._letters:
+            self._letters[key] = asyncio.create_task(
+                self._compose(database, release_id, kind, locale)
+            )
+        try:
+            return await asyncio.shield(self._letters[key])
+        except MailerError:
+            self._letters.pop(key, None)
+            raise
 
     def press_room(self, publisher: Publisher) -> PressRoom:
         """Return what the letters need of a press room."""
@@ -120,31 +115,26 @@ class LetterComposer:
         """Return the letter signed by the DKIM keys of its sender; `moment` is that of its Date."""
         return sign(composed, keys_for(self._dkim_keys, publisher.from_address), moment)
 
-    def _versions(self, session: Session, release_id: int) -> ReleaseVersions:
-        release = session.get_one(Release, release_id)
-        publisher = session.get_one(Publisher, release.publisher_id)
-        before: list[Release] = []
-        one = release
-        while one.replaces_id is not None:
-            one = session.get_one(Release, one.replaces_id)
-            if one.frozen_at is not None:
-                before.append(one)
-        others = latest(session, release, f"{self._base_url}/{publisher.slug}")
-        return ReleaseVersions(release, publisher, before, others)
-
-    def _compose(self, versions: ReleaseVersions, kind: ReleaseKind, locale: str) -> ReleaseLetter:
-        release, publisher = versions.release, versions.publisher
-        room, (story, note) = self.press_room(publisher), _story(release, versions.latest)
-        message_ids = {"message_id": MessageIds(release)}
-        if kind == "release":
-            composed = self.letters.release(room, story, locale)
+    async def _compose(
+        self, database: DatabaseThread, release_id: int, kind: ReleaseKind, locale: str
+    ) -> ReleaseLetter:
+        versions = await database.run_in_session(
+            partial(_versions, release_id=release_id, base_url=self._base_url)
+        )
+        locale = best(locale, versions.publisher.locale)
+        if kind == "retraction":
+            # It shows nothing of what was published but the title.
+            story = replace(versions.story(), body_html="")
+            room = self.press_room(versions.publisher)
+            composed = self.letters.retraction(room, story, versions.replaced(), locale)
         else:
+            request = versions.request(self._settings, kind)
+            composed = Composed.unpacked((await _letters(database, release_id, request))[locale])
+        release, publisher = versions.release, versions.publisher
+        message_ids = {"message_id": MessageIds(release)}
+        if kind != "release":
             before, first = versions.before[0], versions.before[-1]
             message_ids |= {"in_reply_to": MessageIds(before), "thread": MessageIds(first)}
-            old, _ = _story(before)
-            replaced = ReplacedVersion(old.title, old.published_at, len(versions.before), note)
-            compose = self.letters.correction if kind == "correction" else self.letters.retraction
-            composed = compose(room, story, replaced, locale)
         moment = release.frozen_at or release.starts_at
         return ReleaseLetter(
             _from_address=publisher.from_address,
@@ -158,39 +148,25 @@ class LetterComposer:
         )
 
 
-def _story(release: Release, latest: tuple[Headline, ...] = ()) -> tuple[Story, str | None]:
-    """Return the story of a version, and its note on the version before."""
-    body = ReleaseBody.of_row(release.content)
-    return body.story(body.published_at or release.published_at, latest), body.note
+def _versions(session: Session, release_id: int, base_url: str) -> ReleaseVersions:
+    return ReleaseVersions.read(session, session.get_one(Release, release_id), base_url)
 
 
-def latest(session: Session, release: Release, room_url: str) -> tuple[Headline, ...]:
-    """Return the newest other releases that were out when this one was frozen, as they then were.
+async def _letters(
+    database: DatabaseThread, release_id: int, request: LetterRequest
+) -> dict[str, dict[str, Any]]:
+    """Return the letters of a request as they are kept; else they are composed, and kept.
 
-    The query uses only columns that do not change after that moment, so that every attempt at
-    the release is the same message.
+    A busy machine may kill once what composes, so it is tried twice.
     """
-    moment = release.frozen_at or release.starts_at
-    without_letters = and_(Release.initial_state == "done", Release.created_at <= moment)
-    found = session.scalars(
-        select(Release)
-        .where(
-            Release.publisher_id == release.publisher_id,
-            Release.reference != release.reference,
-            Release.letter != "retraction",
-            ~exists().where(_NEWER.replaces_id == Release.id, _NEWER.created_at <= moment),
-            Release.published_at <= moment,
-            or_(Release.frozen_at <= moment, without_letters),
-        )
-        .order_by(Release.published_at.desc(), Release.id.desc())
-        .limit(_LATEST)
-    )
-    return tuple(
-        Headline(
-            title=other.content["title"],
-            url=other.content.get("web_url") or f"{room_url}/{other.id}",
-            published_at=published(other),
-            language=other.content["language"],
-        )
-        for other in found
-    )
+    digest = composer.shared.sha256(request)
+    found = partial(composition.kept, release_id=release_id, digest=digest)
+    if letters := await database.run_in_session(found):
+        return letters
+    try:
+        letters = await asyncio.to_thread(composer.shared.letters, request)
+    except MailerError:
+        letters = await asyncio.to_thread(composer.shared.letters, request)
+    keep = partial(composition.keep, release_id=release_id, letters={digest: letters})
+    await database.run_in_session(keep)
+    return letters

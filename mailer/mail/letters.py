@@ -22,10 +22,10 @@ from mailer.mail.content import (
     cleaned,
 )
 from mailer.mail.formats import file_description, mailto, share_links, tel
-from mailer.mail.html_width import fit_to_column
+from mailer.mail.html.plaintext import plain_text, wrap
+from mailer.mail.html.width import fit_to_column
 from mailer.mail.locales import available, best, direction, long_date, translations
 from mailer.mail.message import Composed, compose, slot
-from mailer.mail.plaintext import plain_text, wrap
 
 _PREHEADER = 140
 _AUTOMATIC = ("Auto-Submitted", "auto-generated")  # RFC 3834: asks for no automatic reply

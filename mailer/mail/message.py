@@ -12,6 +12,7 @@ from email.header import Header
 from email.utils import format_datetime
 from hashlib import sha256
 from types import MappingProxyType
+from typing import Any, Self
 
 _NONCE = secrets.token_hex(16)
 _MARKER = re.compile(f"{_NONCE}-([a-z0-9_]+)-{_NONCE}")
@@ -96,6 +97,17 @@ class Composed:
         """Return the message with some slots filled for all recipients; raises `UnsafeValue`."""
         encoded = self.encode(values, tuple(values))
         return Composed(Slotted(self.octets.marked(encoded)), self.tokens)
+
+    def packed(self) -> dict[str, Any]:
+        """Return the message as plain JSON values, which another process can unpack."""
+        marked = self.octets.marked().decode()
+        return {"nonce": _NONCE, "octets": marked, "tokens": sorted(self.tokens)}
+
+    @classmethod
+    def unpacked(cls, packed: Mapping[str, Any]) -> Self:
+        """Return the message that was packed, with the markers of this process."""
+        marked = packed["octets"].replace(packed["nonce"], _NONCE).encode()
+        return cls(Slotted(marked), frozenset(packed["tokens"]))
 
     def encode(self, values: Mapping[str, str], names: Sequence[str]) -> dict[str, bytes]:
         """Return the values of some slots as octets; raises `UnsafeValue`, as `fill` does."""

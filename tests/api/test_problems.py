@@ -227,7 +227,7 @@ def test_html_that_would_cost_a_parser_too_much_is_refused_and_the_process_goes_
     body = release(body_html="<b>" * 12_000 + "x")
     told = problem(shared_room.call("POST", f"{RELEASES}{path}", json=body), 422)
     assert [one["field"] for one in told["errors"]] == ["body_html"]
-    assert "100 elements in one another" in told["errors"][0]["detail"]
+    assert "elements in one another" in told["errors"][0]["detail"]
 
 
 def test_of_a_key_given_twice_the_last_counts(shared_room: PressRoom) -> None:

@@ -11,7 +11,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from mailer.domain.releases.release_body import ReleaseBody
-from mailer.mail.sanitize import KEPT
+from mailer.mail.html.sanitize import KEPT
 
 PAGE = (Path(__file__).parents[2] / "docs" / "releases.md").read_text()
 SAME_AS = {"images": "image"}

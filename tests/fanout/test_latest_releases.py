@@ -7,8 +7,8 @@ from html import unescape
 
 from mailer.domain import publishers
 from mailer.domain.releases import publishing
+from mailer.domain.releases.composition import latest
 from mailer.domain.releases.release_body import ReleaseBody
-from mailer.fanout.release_letters import latest
 from mailer.mail.content import Headline
 from mailer.storage.database import read_transaction
 from tests.fanout.press_room import ADA, SendingRoom

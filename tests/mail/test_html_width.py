@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
-from mailer.mail.html_width import fit_to_column
-from mailer.mail.sanitize import clean
+from mailer.mail.html.sanitize import clean
+from mailer.mail.html.width import fit_to_column
 from tests.mail.test_sanitize import Reader, pages
 
 URL = "https://museet.example/a.jpg"

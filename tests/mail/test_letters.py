@@ -20,10 +20,10 @@ from jinja2 import UndefinedError
 
 from mailer.config import TEMPLATES
 from mailer.mail.content import Contact, Document, Image, PressRoom, ReplacedVersion, Source, Story
+from mailer.mail.html.plaintext import plain_text
 from mailer.mail.letters import Letters
 from mailer.mail.locales import available, long_date
 from mailer.mail.message import Composed
-from mailer.mail.plaintext import plain_text
 from tests.mail.conftest import KINDS, LINKS, NOTE, VALUES, parse, part, write
 
 SEED = Path(__file__).parents[2].parent / "shared" / "seed"

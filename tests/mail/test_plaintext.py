@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailer.mail.plaintext import WIDTH, plain_text, wrap
+from mailer.mail.html.plaintext import WIDTH, plain_text, wrap
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mailer.mail.sanitize import KEPT, clean, refused
+from mailer.mail.html.sanitize import KEPT, clean, refused
 from tests.processes import PATIENCE_SECONDS
 
 JUNK = ["script", "style", "form", "input", "svg", "math", "iframe", "div", "font", "template"]
@@ -140,7 +140,7 @@ def test_what_is_harmless_but_not_ours_falls_away() -> None:
 def test_the_longest_text_is_judged_before_anyone_loses_patience(piece: str) -> None:
     """A press room's slip of the pen may not keep the web process from everybody else."""
     html = (piece * 300_000)[:300_000]
-    judging = f"from mailer.mail.sanitize import refused; refused({html!r})"
+    judging = f"from mailer.mail.html.sanitize import refused; refused({html!r})"
     subprocess.run(
         [sys.executable, "-"], input=judging.encode(), timeout=PATIENCE_SECONDS, check=True
     )

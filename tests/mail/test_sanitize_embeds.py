@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailer.mail.sanitize import clean, linked, refused
+from mailer.mail.html.sanitize import clean, linked, refused
 from tests.mail.test_sanitize import pages
 from tests.processes import PATIENCE_SECONDS
 
@@ -113,7 +113,7 @@ def test_a_text_without_such_things_is_left_as_it_is(html: str) -> None:
 )
 def test_the_longest_text_is_linked_before_anyone_loses_patience(piece: str) -> None:
     html = (piece * 300_000)[:300_000]
-    judging = f"from mailer.mail.sanitize import linked; linked({html!r})"
+    judging = f"from mailer.mail.html.sanitize import linked; linked({html!r})"
     subprocess.run(
         [sys.executable, "-"], input=judging.encode(), timeout=PATIENCE_SECONDS, check=True
     )

@@ -20,7 +20,10 @@ from typing import Any, NoReturn
 import pytest
 from sqlalchemy import Engine, event
 
+from mailer.config import TEMPLATES
+from mailer.mail import composer
 from mailer.storage import types
+from tests.support.composers import ComposerHere
 
 BEGINNING = datetime(2026, 11, 28, 9, tzinfo=UTC)
 _FORMAT = "%Y-%m-%d %H:%M:%f"
@@ -66,6 +69,7 @@ class VirtualClock:
             patched.setattr(time, "monotonic", self.monotonic)
             # No thread is ever busy while the time stands still.
             patched.setattr(time, "thread_time", lambda: 0.0)
+            patched.setattr(composer, "shared", ComposerHere(TEMPLATES))
             for name, module in list(sys.modules.items()):
                 if name.startswith("mailer.") and getattr(module, "now", None) is real_now:
                     patched.setattr(module, "now", self.now)

@@ -6,14 +6,25 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import BindParameter, bindparam, case, exists, func, insert, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from mailer.config import Settings
 from mailer.domain.outbox import queue_notice
 from mailer.errors import Conflict, NotFound
 from mailer.storage.database import database_now, identity, read_transaction, transaction
-from mailer.storage.models import Batch, Outcome, PastOutcome, Publisher, Release
+from mailer.storage.models import Batch, ComposedLetter, Outcome, PastOutcome, Publisher, Release
 from mailer.storage.queues import wake
 from mailer.storage.types import now
 
@@ -229,6 +240,7 @@ def finish_if_complete(session: Session, release_id: int) -> None:
         release.state, release.finished_at = "done", now()
     session.flush()
     if release.state != before:
+        session.execute(delete(ComposedLetter).where(ComposedLetter.release_id == release_id))
         log.info("Release %d is %s.", release_id, release.state)
 
 

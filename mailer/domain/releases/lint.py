@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from html.parser import HTMLParser
 
 from mailer.domain.releases.release_body import Image, ReleaseBody
+from mailer.mail import composer
+from mailer.mail.html.reader import ReadBody
 
 SUBJECT_LENGTH = 60
 """Characters of a subject that inboxes on a phone show, more or less."""
@@ -27,7 +28,6 @@ _SAYS_NOTHING = frozenset(
     {"alt", "bilde", "bilete", "foto", "fotografi", "graphic", "icon", "illustrasjon", "image"}
     | {"illustration", "img", "logo", "photo", "photograph", "pic", "picture", "untitled"}
 )
-_INLINE = frozenset({"a", "b", "em", "i", "span", "strong", "sub", "sup"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +40,13 @@ class Remark:
 
 def lint(body: ReleaseBody) -> tuple[Remark, ...]:
     """Return warnings about the subject, pictures, links, long words and lack of text."""
-    reader = _BodyReader()
-    reader.feed(body.body_html)
-    reader.close()
+    html = composer.shared.read(body.body_html)
     return (
         *_about_subject(body),
-        *_about_pictures(body, reader),
-        *_about_links(body, reader),
-        *_about_words(body, reader),
-        *_about_text(reader),
+        *_about_pictures(body, html),
+        *_about_links(body, html),
+        *_about_words(body, html),
+        *_about_text(html),
     )
 
 
@@ -61,13 +59,13 @@ def _about_subject(body: ReleaseBody) -> Iterator[Remark]:
         )
 
 
-def _about_pictures(body: ReleaseBody, reader: _BodyReader) -> Iterator[Remark]:
+def _about_pictures(body: ReleaseBody, html: ReadBody) -> Iterator[Remark]:
     for field, image in _pictures(body).items():
         if not _describes(image.alt):
             yield Remark(
                 f"{field}.alt", "This does not say what the picture shows, to those who see none."
             )
-    if silent := [url for url, alt in reader.pictures if not _describes(alt)]:
+    if silent := [url for url, alt in html.pictures if not _describes(alt)]:
         yield Remark(
             "body_html",
             f"A picture has no alternative text that says what it shows: {_named(silent)}",
@@ -89,7 +87,7 @@ def _describes(alternative: str | None) -> bool:
     )
 
 
-def _about_links(body: ReleaseBody, reader: _BodyReader) -> Iterator[Remark]:
+def _about_links(body: ReleaseBody, html: ReadBody) -> Iterator[Remark]:
     in_fields = {
         **{f"{field}.url": image.url for field, image in _pictures(body).items()},
         "source.url": body.source.url if body.source else None,
@@ -99,10 +97,10 @@ def _about_links(body: ReleaseBody, reader: _BodyReader) -> Iterator[Remark]:
     for field, url in in_fields.items():
         if url is not None and _in_the_clear(url):
             yield Remark(field, f"This address does not begin with https://: {_named([url])}")
-    in_body = [url for url, _ in (*reader.links, *reader.pictures)]
+    in_body = [url for url, _ in (*html.links, *html.pictures)]
     if clear := [url for url in in_body if _in_the_clear(url)]:
         yield Remark("body_html", f"An address does not begin with https://: {_named(clear)}")
-    if empty := [url or "nowhere" for url, label in reader.links if not (url and label.strip())]:
+    if empty := [url or "nowhere" for url, label in html.links if not (url and label.strip())]:
         yield Remark(
             "body_html", f"A link has no text to click on, or leads nowhere: {_named(empty)}"
         )
@@ -112,11 +110,11 @@ def _in_the_clear(url: str) -> bool:
     return url.lower().startswith("http://")
 
 
-def _about_words(body: ReleaseBody, reader: _BodyReader) -> Iterator[Remark]:
+def _about_words(body: ReleaseBody, html: ReadBody) -> Iterator[Remark]:
     texts = {
         "title": body.title,
         "lead": body.lead,
-        "body_html": reader.text,
+        "body_html": html.text,
         **{f"{field}.caption": image.caption for field, image in _pictures(body).items()},
         **{f"documents.{place}.title": one.title for place, one in enumerate(body.documents)},
     }
@@ -125,8 +123,8 @@ def _about_words(body: ReleaseBody, reader: _BodyReader) -> Iterator[Remark]:
             yield Remark(field, f"A word is too long for the line of a phone: {_named(long)}")
 
 
-def _about_text(reader: _BodyReader) -> Iterator[Remark]:
-    if sum(map(str.isalpha, reader.text)) < _LETTERS_WORTH_READING:
+def _about_text(html: ReadBody) -> Iterator[Remark]:
+    if sum(map(str.isalpha, html.text)) < _LETTERS_WORTH_READING:
         yield Remark("body_html", "There is hardly any text, for those who see no pictures.")
 
 
@@ -134,44 +132,3 @@ def _named(found: list[str]) -> str:
     """Quote the first item, so that it can be found in the release, and count the others."""
     first = f"{found[0][:_SHOWN]}…" if len(found[0]) > _SHOWN else found[0]
     return f"{first}, and {len(found) - 1} more." if len(found) > 1 else f"{first}."
-
-
-class _BodyReader(HTMLParser):
-    """Reads the text, the links with their labels, and the pictures of a cleaned body."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self._pieces: list[str] = []
-        self.links: list[tuple[str, str]] = []
-        self.pictures: list[tuple[str, str]] = []
-        self._link: str | None = None
-        self._label: list[str] = []
-
-    @property
-    def text(self) -> str:
-        """The text that was read so far."""
-        return "".join(self._pieces)
-
-    def handle_data(self, data: str) -> None:
-        """Gather text, and the label of an open link."""
-        self._pieces.append(data)
-        self._label.append(data)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Open a link, or note a picture; a picture with a description is a label too."""
-        attributes = {name: value or "" for name, value in attrs}
-        if tag == "a":
-            self._link, self._label = attributes.get("href", ""), []
-        elif tag == "img":
-            self.pictures.append((attributes.get("src", ""), attributes.get("alt", "")))
-            self._label.append(attributes.get("alt", ""))
-        if tag not in _INLINE:
-            self._pieces.append(" ")
-
-    def handle_endtag(self, tag: str) -> None:
-        """Close a link."""
-        if tag == "a" and self._link is not None:
-            self.links.append((self._link, "".join(self._label)))
-            self._link = None
-        if tag not in _INLINE:
-            self._pieces.append(" ")

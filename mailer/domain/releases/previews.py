@@ -8,13 +8,12 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Any
 
-from mailer.config import TEMPLATES
 from mailer.domain.releases.lint import Remark, lint
 from mailer.domain.releases.release_body import ReleaseBody
+from mailer.mail import composer
 from mailer.mail.addresses import domain
+from mailer.mail.compose import LetterRequest
 from mailer.mail.content import Links, PressRoom
-from mailer.mail.letters import Letters
-from mailer.mail.locales import available
 from mailer.mail.message import Composed, message_date
 from mailer.storage.types import now
 
@@ -81,13 +80,14 @@ def preview(press_room: PressRoom, base_url: str, body: ReleaseBody) -> Preview:
     """Compose a release for an example recipient, in every locale.
 
     Nothing is fetched, stored or sent. The message has no DKIM signature, since the press room
-    does not send it.
+    does not send it. Raises NotComposed and Busy.
     """
-    maker = Letters(TEMPLATES, Links.under(base_url))
-    story = body.story(body.published(now()))
+    request = LetterRequest(
+        "release", press_room, Links.under(base_url), body.story(body.published(now()))
+    )
     letters = {
-        locale: _read(_filled(maker.release(press_room, story, locale), press_room))
-        for locale in available()
+        locale: _read(_filled(Composed.unpacked(letter), press_room))
+        for locale, letter in composer.shared.letters(request).items()
     }
     return Preview(letters, (*lint(body), *_about_size(letters)))
 

@@ -10,7 +10,8 @@ from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from mailer.config import Settings
-from mailer.domain.releases.lifecycle import finish_if_complete, initial_state, locked_for
+from mailer.domain.releases import composition
+from mailer.domain.releases.lifecycle import find, finish_if_complete, initial_state, locked_for
 from mailer.domain.releases.release_body import ReleaseBody
 from mailer.errors import Conflict, InvalidInput, PublishedAlready, ReferenceTaken
 from mailer.mail.addresses import domain
@@ -29,19 +30,19 @@ def publish(settings: Settings, publisher: Publisher, body: ReleaseBody) -> Rele
     """Accept a release once; a repeated call with the same content returns the same release.
 
     Raises ReferenceTaken if the reference belongs to other content, PublishedAlready if the same
-    content has another reference, and InvalidInput for a note.
+    content has another reference, InvalidInput for a note, NotComposed and Busy.
     """
     if body.note is not None:
         raise InvalidInput({"note": "Only a correction has a note: nobody has a version before."})
-    moment = now()
-    published_at = body.published(moment)
-    mails = body.notify and published_at > moment - NEWS_FOR
+    row = _row(publisher, body)
+    mails = body.notify and row["published_at"] > row["created_at"] - NEWS_FOR
+    letters = composition.compose(settings, Release(**row)) if mails else {}
     with transaction() as session:
         if mails and not body.again:
-            _refuse_twin(session, publisher, body, moment)
+            _refuse_twin(session, publisher, body, row["created_at"])
         session.execute(
             insert(session, Release)
-            .values(_row(session, publisher, body, moment, mails=mails))
+            .values(row | _beginning(session, body, row, mails=mails))
             .on_conflict_do_nothing(index_elements=["publisher_id", "reference", "version"])
         )
         release = session.scalars(
@@ -51,7 +52,9 @@ def publish(settings: Settings, publisher: Publisher, body: ReleaseBody) -> Rele
                 Release.version == 1,
             )
         ).one()
-    if release.body_sha256 != body.sha256():
+        if release.finished_at is None and release.body_sha256 == row["body_sha256"]:
+            composition.keep(session, release.id, letters)
+    if release.body_sha256 != row["body_sha256"]:
         raise ReferenceTaken(body.reference, release.id)
     wake(settings.redis_url, "releases")
     return release
@@ -64,14 +67,18 @@ def correct(
 
     The old version is stopped. Recipients who have it get the correction, and those still waiting
     get the new version as a release; with `notify` false, no recipient does. Raises NotFound,
-    InvalidInput for another reference, and Conflict if the release is a retraction or another
-    version has replaced it already.
+    InvalidInput for another reference, Conflict if the release is a retraction or another version
+    has replaced it already, NotComposed and Busy.
     """
+    old = find(publisher, release_id)
+    if body.reference != old.reference:
+        raise InvalidInput({"reference": f"A correction keeps its reference: {old.reference}."})
+    row = _row(publisher, body, old, "correction")
+    letters = composition.compose(settings, Release(**row)) if body.notify else {}
     with transaction() as session:
-        old = locked_for(session, publisher, release_id)
-        if body.reference != old.reference:
-            raise InvalidInput({"reference": f"A correction keeps its reference: {old.reference}."})
-        new = _replace(session, publisher, old, "correction", body)
+        new = _replace(session, locked_for(session, publisher, release_id), body, row)
+        if new.finished_at is None:
+            composition.keep(session, new.id, letters)
     wake(settings.redis_url, "releases")
     return new
 
@@ -89,26 +96,23 @@ def retract(
         # A retraction is sent at once, even if the release is still scheduled or held.
         at_once = {"note": note, "notify": True, "published_at": None, "hold_minutes": 0}
         body = ReleaseBody.of_row(old.content, **at_once)
-        new = _replace(session, publisher, old, "retraction", body)
+        new = _replace(session, old, body, _row(publisher, body, old, "retraction"))
     wake(settings.redis_url, "releases")
     return new
 
 
-def _replace(
-    session: Session, publisher: Publisher, old: Release, letter: ReleaseKind, body: ReleaseBody
-) -> Release:
+def _replace(session: Session, old: Release, body: ReleaseBody, row: dict[str, Any]) -> Release:
     """Insert the next version once, and stop the one before; raises Conflict."""
     if old.letter == "retraction":
         raise Conflict(f"Release {old.id} takes back what was published: publish something new.")
     mails = body.notify and _is_mailed(session, old)
-    row = _row(session, publisher, body, now(), mails=mails)
     session.execute(
         insert(session, Release)
-        .values({**row, "version": old.version + 1, "letter": letter, "replaces_id": old.id})
+        .values(row | _beginning(session, body, row, mails=mails))
         .on_conflict_do_nothing(index_elements=["replaces_id"])
     )
     new = session.scalars(select(Release).where(Release.replaces_id == old.id)).one()
-    if new.letter != letter or new.body_sha256 != body.sha256():
+    if (new.letter, new.body_sha256) != (row["letter"], row["body_sha256"]):
         raise Conflict(
             f"Release {new.id} is in the place of release {old.id} already, as its "
             f"{new.letter}. To change what is out now, correct or retract release {new.id}."
@@ -155,27 +159,42 @@ def _refuse_twin(
 
 
 def _row(
-    session: Session, publisher: Publisher, body: ReleaseBody, moment: datetime, *, mails: bool
+    publisher: Publisher,
+    body: ReleaseBody,
+    replaced: Release | None = None,
+    letter: ReleaseKind = "release",
 ) -> dict[str, Any]:
-    """Return a new release's columns; the key and domain of its Message-IDs never change later."""
+    """Return columns of a new version; the key and domain of its Message-IDs never change later."""
+    moment = now()
     published_at = body.published(moment)
     hold = publisher.hold_minutes if body.hold_minutes is None else body.hold_minutes
-    starts_at = max(published_at, moment + timedelta(minutes=hold))
-    state = initial_state(moment, published_at, starts_at) if mails else "done"
     return {
         "publisher_id": publisher.id,
         "reference": body.reference,
+        "version": replaced.version + 1 if replaced else 1,
+        "letter": letter,
+        "replaces_id": replaced and replaced.id,
         "body_sha256": body.sha256(),
-        "story_sha256": body.story_sha256() if mails else None,
         "content": body.stored(),
-        "state": state,
-        "first_state": state,
         "created_at": moment,
         "published_at": published_at,
-        "starts_at": starts_at,
-        "finished_at": None if mails else moment,
-        "kept_in": identity(session.connection()),
+        "starts_at": max(published_at, moment + timedelta(minutes=hold)),
         "message_key": secrets.token_bytes(_KEY_OCTETS),
         "message_domain": domain(publisher.from_address),
         "total": 0,
+    }
+
+
+def _beginning(
+    session: Session, body: ReleaseBody, row: dict[str, Any], *, mails: bool
+) -> dict[str, Any]:
+    """Return the columns that say how a new version begins."""
+    times = (row["created_at"], row["published_at"], row["starts_at"])
+    state = initial_state(*times) if mails else "done"
+    return {
+        "story_sha256": body.story_sha256() if mails else None,
+        "state": state,
+        "first_state": state,
+        "finished_at": None if mails else row["created_at"],
+        "kept_in": identity(session.connection()),
     }

@@ -23,9 +23,10 @@ from pydantic import (
     ValidationInfo,
 )
 
-from mailer.errors import InvalidAddress, InvalidInput
-from mailer.mail import content, sanitize
+from mailer.errors import InvalidAddress, InvalidInput, NotComposed
+from mailer.mail import composer, content
 from mailer.mail.addresses import canonical
+from mailer.mail.html import limits, sanitize
 
 # Invisible characters that reverse the direction of a line, or split it.
 _UNSEEN = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u2028\u2029")
@@ -52,26 +53,14 @@ def unprintable(text: str) -> bool:
 def _body(html: str, information: ValidationInfo) -> str:
     if information.context is _OF_ROW:
         return html
-    if _controlled(html):
+    if sanitize.controlled(html):
         raise ValueError("The text holds control characters.")
-    if sanitize.start_tags(html) > sanitize.ELEMENTS:
-        raise ValueError(f"The HTML has more than {sanitize.ELEMENTS:,} elements.")
-    html = sanitize.linked(html)
-    if found := sanitize.refused(html):
-        raise ValueError(f"A release may not hold {', '.join(found)}.")
-    cleaned = sanitize.clean(html)
-    if sanitize.depth(cleaned) > sanitize.DEPTH:
-        raise ValueError(f"The HTML has more than {sanitize.DEPTH} elements in one another.")
-    if not cleaned:
-        raise ValueError("This may not be empty.")
-    # A reference such as &#1; becomes a control character only when HTML is parsed.
-    if _controlled(cleaned):
-        raise ValueError("The text holds control characters.")
-    return cleaned
-
-
-def _controlled(html: str) -> bool:
-    return any(unicodedata.category(one) in ("Cc", "Cs") and one not in "\t\r\n" for one in html)
+    if too_much := limits.excess(html):
+        raise ValueError(too_much)
+    try:
+        return composer.shared.read(html).html
+    except NotComposed as problem:
+        raise ValueError(str(problem)) from None
 
 
 def web_address(url: str) -> str:
@@ -183,7 +172,10 @@ class ReleaseBody(_Part):
 
     @classmethod
     def read(cls, given: Any) -> Self:
-        """Validate decoded JSON; raises InvalidInput with a sentence for each invalid field."""
+        """Validate decoded JSON, its HTML in another process, with limits (`mail.composer`).
+
+        Raises InvalidInput with a sentence for each invalid field, and Busy.
+        """
         if not isinstance(given, dict):
             raise InvalidInput({"": "Send one JSON object."})
         return cls._validated(given)

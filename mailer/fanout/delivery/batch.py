@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 
 from mailer.fanout.acknowledgements import GO_ON, Acknowledged, AcknowledgementWriter
-from mailer.fanout.answers.pauses import DOTS_UNANSWERED
+from mailer.fanout.answers.pauses import DOTS_UNANSWERED, sentence_about
 from mailer.fanout.answers.replies import ACCEPTED, Verdict
 from mailer.fanout.batches import Claim
 from mailer.fanout.database_thread import Abandoned
@@ -36,7 +36,6 @@ _SENDER_REFUSED_SECONDS = 0.1
 """How long a connection waits after a refusal at MAIL before it tries the same recipient again."""
 _UNANSWERED = 20
 """Unanswered dots of a release in a row, after which it is paused."""
-_BROKEN = "Something broke on our side; the log of the worker says what."
 
 log = logging.getLogger(__name__)
 
@@ -91,11 +90,11 @@ class BatchRun:
             raise
         except Abandoned:
             raise
-        except Exception:
+        except Exception as error:
             # A mistake of ours pauses this release alone.
             log.exception("Batch %d broke.", self.claimed.batch_id)
             self._delivery.drop()
-            await self._hand_back(pause_because=_BROKEN)
+            await self._hand_back(pause_because=sentence_about(error))
         finally:
             self._context.runs.discard(self)
             await self._members.settled()

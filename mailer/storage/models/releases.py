@@ -84,6 +84,18 @@ class Release(Base):
     )
 
 
+class ComposedLetter(Base):
+    """A letter of an unfinished release, as a process with limits composed it."""
+
+    __tablename__ = "composed_letters"
+
+    release_id: Mapped[int] = mapped_column(ForeignKey(Release.id), primary_key=True)
+    request_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """Of all that it was made of but the locale."""
+    locale: Mapped[str] = mapped_column(String(20), primary_key=True)
+    letter: Mapped[dict[str, Any]]
+
+
 class Batch(Base):
     """Up to 1,000 subscriptions of a release, and how far delivery to them has come."""
 

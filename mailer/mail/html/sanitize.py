@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from html import escape, unescape
 from html.parser import HTMLParser
 
 import nh3
+
+from mailer.mail.html.limits import DEPTH, LARGEST
 
 KEPT: dict[str, set[str]] = {
     "p": set(),
@@ -41,10 +44,6 @@ KEPT: dict[str, set[str]] = {
 }
 """Elements that are kept, with their attributes; other harmless ones are dropped."""
 
-ELEMENTS, DEPTH = 40_000, 100
-"""How many elements a release may have, and how many of them in one another: a parser's time grows
-with the square of the depth, and what inlines styles overflows its stack at some ten thousand."""
-
 _REFUSED = {
     *("script", "style", "noscript", "template", "base", "link", "meta"),
     *("form", "input", "button", "select", "textarea"),
@@ -55,7 +54,6 @@ _KEPT_SCHEMES = {"http", "https", "mailto", "tel"}
 _REFUSED_SCHEMES = {"javascript", "vbscript", "data", "file", "blob", "ftp"}
 _ADDRESSES = {"href", "src", "action", "formaction", "xlink:href", "poster", "background"}
 
-_START_TAG = re.compile(r"<[a-zA-Z]")
 # As the sanitiser writes them, so that text in an attribute is not taken for a tag.
 _CLEAN_TAG = re.compile(r'<(/?)([a-z0-9]+)(?: [a-z]+="[^"]*")*>')
 _VOID = {"br", "hr", "img"}
@@ -74,9 +72,27 @@ _TITLE = re.compile(r' title="([^"]*)"')
 _EVENT = re.compile(r' on[^\s=]*="')
 
 
-def start_tags(html: str) -> int:
-    """Count what may be a start tag, without a parser: never less than there are."""
-    return sum(1 for _ in _START_TAG.finditer(html))
+def accepted(html: str) -> str:
+    """Return what is kept of HTML as it is given; raises ValueError with a sentence."""
+    html = linked(html)
+    if found := refused(html):
+        raise ValueError(f"A release may not hold {', '.join(found)}.")
+    kept = clean(html)
+    if depth(kept) > DEPTH:
+        raise ValueError(f"The HTML has more than {DEPTH} elements in one another.")
+    if len(kept) > LARGEST:
+        raise ValueError(f"The HTML has more than {LARGEST:,} characters once it is cleaned.")
+    if not kept:
+        raise ValueError("This may not be empty.")
+    # A reference such as &#1; becomes a control character only when HTML is parsed.
+    if controlled(kept):
+        raise ValueError("The text holds control characters.")
+    return kept
+
+
+def controlled(html: str) -> bool:
+    """Tell whether HTML holds control characters, or halves of a surrogate pair."""
+    return any(unicodedata.category(one) in ("Cc", "Cs") and one not in "\t\r\n" for one in html)
 
 
 def depth(html: str) -> int:

@@ -1,0 +1,140 @@
+"""The program that reads and composes what comes from outside, within limits.
+
+`python -P -s -m mailer.mail.compose TEMPLATES` has one thread, and forks a process for each line
+that it is given: a Work as JSON, which that process answers with a line, a Made as JSON. When such
+a process dies, whatever was in its memory is gone, and the program ends with DIED, or with KILLED
+if somebody killed it. `mail.composer` starts the program.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+from dataclasses import dataclass, field
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+
+from mailer.mail.content import Links, PressRoom, ReplacedVersion, Story
+from mailer.mail.html.reader import ReadBody, read
+from mailer.mail.html.sanitize import accepted
+from mailer.mail.letters import Letters, preload
+from mailer.mail.locales import available
+
+DIED, KILLED = 3, 4
+
+_PROCESSOR_SECONDS = 4
+_MEMORY_OCTETS = 512 * 1024 * 1024
+_LARGEST_LETTER = 4_000_000
+"""Octets of a whole message, of which most relays take ten million and many five."""
+
+
+@dataclass(frozen=True, slots=True)
+class LetterRequest:
+    """All that a letter of a release is made of, but the locale of its frame."""
+
+    kind: Literal["release", "correction"]
+    press_room: PressRoom
+    links: Links
+    story: Story
+    replaced: ReplacedVersion | None = None
+    """For a correction: the version before."""
+
+    def sha256(self, templates: Path) -> str:
+        """Return the hex digest of the request, and of all that makes letters of requests."""
+        return sha256(_version(templates) + _REQUESTS.dump_json(self)).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """HTML to be read, as it was given; or a letter to be composed, its HTML accepted already."""
+
+    html: str | None = None
+    request: LetterRequest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What was made of a Work, or a sentence that says why it is refused."""
+
+    refused: str | None = None
+    body: ReadBody | None = None
+    letters: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By locale: the composed message as plain JSON values."""
+
+
+WORKS, MADE = TypeAdapter(Work), TypeAdapter(Made)
+_REQUESTS = TypeAdapter(LetterRequest)
+
+
+def make(work: Work, templates: Path) -> Made:
+    """Read the HTML of a release, or compose it in every locale."""
+    try:
+        body = None if work.html is None else read(accepted(work.html))
+    except ValueError as problem:
+        return Made(refused=str(problem))
+    letters = _letters(work.request, templates) if work.request else {}
+    if max((len(letter["octets"]) for letter in letters.values()), default=0) > _LARGEST_LETTER:
+        return Made(refused="This makes a letter that is too large for many mailboxes.")
+    return Made(body=body, letters=letters)
+
+
+def _letters(request: LetterRequest, templates: Path) -> dict[str, dict[str, Any]]:
+    letters, room, story = Letters(templates, request.links), request.press_room, request.story
+    if request.replaced is None:
+        composed = {locale: letters.release(room, story, locale) for locale in available()}
+    else:
+        composed = {
+            locale: letters.correction(room, story, request.replaced, locale)
+            for locale in available()
+        }
+    return {locale: one.packed() for locale, one in composed.items()}
+
+
+@cache
+def _version(templates: Path) -> bytes:
+    """Return the digest of the code and the templates of which letters are made."""
+    mail = Path(__file__).parent
+    texts = (*mail.rglob("*.py"), *(templates / "emails").rglob("*.*"), *templates.rglob("*.po"))
+    return sha256(b"\0".join(one.read_bytes() for one in sorted(texts))).digest()
+
+
+def _limit() -> None:
+    """Limit this process. Linux ignores a limit on resident memory, so it is one on all data."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (_PROCESSOR_SECONDS, _PROCESSOR_SECONDS + 1))
+    resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY_OCTETS, _MEMORY_OCTETS))
+
+
+def _answer(line: bytes, templates: Path) -> None:
+    """Work in a process of its own, and end it; an error is named without what it says."""
+    try:
+        _limit()
+        made = MADE.dump_json(make(WORKS.validate_json(line), templates))
+        sys.stdout.buffer.write(made + b"\n")
+        sys.stdout.buffer.flush()
+        os._exit(0)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it ends this process alone
+        sys.stderr.write(f"Composing ended with {type(error).__name__}.\n")
+        os._exit(DIED)
+
+
+def main(templates: Path) -> None:
+    """Answer each line of standard input until its end, or until a process dies."""
+    preload(templates)
+    for line in sys.stdin.buffer:
+        process = os.fork()
+        if not process:
+            _answer(line, templates)
+        _, status = os.waitpid(process, 0)
+        if status:
+            sys.exit(KILLED if os.WTERMSIG(status) == signal.SIGKILL else DIED)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
