@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
-from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -36,26 +35,11 @@ def create_app(settings: Settings | None = None) -> Flask:
     for blueprint in (health, api, web):
         app.register_blueprint(blueprint)
     limits.init_app(app, settings)
-    # Flask documents this way of adding middleware; mypy sees a method overwritten, here and below.
-    app.wsgi_app = _ScriptName(app.wsgi_app)  # type: ignore[method-assign]
     if settings.trusted_proxies:
         trusted = settings.trusted_proxies
+        # Flask documents this way of adding middleware; mypy sees a method overwritten.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=trusted, x_proto=trusted)  # type: ignore[method-assign]
     return app
-
-
-class _ScriptName:
-    """Serves the application at the root of BASE_URL's host, whatever prefix a client names.
-
-    gunicorn takes the header SCRIPT_NAME of a local peer, and links would lead to where it says.
-    """
-
-    def __init__(self, application: WSGIApplication) -> None:
-        self._application = application
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a request (PEP 3333)."""
-        return self._application({**environ, "SCRIPT_NAME": ""}, start_response)
 
 
 def with_settings(command: Callable[Concatenate[Settings, P], T]) -> Callable[P, T]:

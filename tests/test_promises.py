@@ -38,6 +38,7 @@ LAYERS = {
     "cli": 5,
     "demo": 5,
     "app": 4,
+    "server": 4,
     "web": 3,
     "api": 3,
     "console": 3,
