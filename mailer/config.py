@@ -155,7 +155,8 @@ class Settings(BaseModel):
         ge=1,
         le=100_000,
         alias="MAILER_FOLLOWS_A_MINUTE",
-        description="Sign-ups taken from one network (/24 or /64) in a minute.",
+        description="Sign-ups from one address (IPv4) or /64 (IPv6) in a minute whose letters "
+        "leave at once; ten times as many from its /24 or /48. Another 200 wait for their turn.",
     )
     follows_a_minute_in_all: int = Field(
         default=600,
@@ -169,21 +170,22 @@ class Settings(BaseModel):
         ge=1,
         le=100_000,
         alias="MAILER_FOLLOWS_AN_HOUR_FOR_ADDRESS",
-        description="Sign-ups of one address in an hour that are looked at; it gets two letters.",
+        description="Sign-ups of one mailbox in an hour that are looked at; it gets two letters.",
     )
     follows_an_hour_for_domain: int = Field(
-        default=1_000,
+        default=20,
         ge=1,
         le=1_000_000,
         alias="MAILER_FOLLOWS_AN_HOUR_FOR_DOMAIN",
-        description="Sign-ups in an hour with addresses of one mail domain that are looked at.",
+        description="Sign-ups in an hour with addresses of one mail domain that are not confirmed "
+        "yet; none for large mail providers and for the press room's own domain.",
     )
     follows_an_hour_for_press_room: int = Field(
         default=5_000,
         ge=1,
         le=1_000_000,
         alias="MAILER_FOLLOWS_AN_HOUR_FOR_PRESS_ROOM",
-        description="Sign-ups for one press room in an hour that are looked at.",
+        description="Sign-ups for one press room in an hour.",
     )
     smtputf8: bool = Field(
         default=True,

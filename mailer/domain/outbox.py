@@ -17,10 +17,8 @@ LetterKind = Literal["confirm", "welcome", "goodbye", "manage", "notice"]
 NO_NOTICES = "none"
 """As `notices` of a press room: no notice is sent when a release pauses itself."""
 
-CONFIRMATIONS_AN_HOUR = 2
-"""For each subscription: one letter, and one more if the visitor signs up again."""
 LETTERS_A_DAY = 5
-"""To one subscriber, from all press rooms together: a limit against flooding a mailbox."""
+"""To one subscriber, from all press rooms together, before goodbyes and the like are left out."""
 
 
 def queue_letter(session: Session, kind: LetterKind, subscription: Subscription) -> str:

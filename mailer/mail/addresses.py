@@ -19,6 +19,12 @@ _WELL_KNOWN = (
 )
 # The last five are real domains, too, though one typing error away from a well-known one.
 _RIGHT = {*_WELL_KNOWN, "mail.com", "email.com", "ymail.com", "line.com", "love.com"}
+_LARGE = {
+    *(*_WELL_KNOWN, "aol.com", "fastmail.com", "gmx.com", "gmx.de", "gmx.net", "googlemail.com"),
+    *("hotmail.co.uk", "hotmail.de", "hotmail.fr", "hotmail.se", "live.se", "mac.com", "mail.com"),
+    *("me.com", "msn.com", "outlook.dk", "pm.me", "telia.com", "web.de", "yahoo.co.uk"),
+    *("yahoo.de", "yahoo.fr", "yahoo.se", "ymail.com", "zoho.com"),
+}
 # More than one typing error away from a well-known domain, and never the domain of an address.
 _WRONG = {"gmail.no": "gmail.com", "icloud.no": "icloud.com"}
 
@@ -51,6 +57,23 @@ def canonical(text: str, *, smtputf8: bool = True) -> str:
 def domain(address: str) -> str:
     """Return the part of a canonical address after the @."""
     return address.rpartition("@")[2]
+
+
+def folded(address: str) -> str:
+    """Return the mailbox of a canonical address, as far as is known: for limits alone.
+
+    What follows a plus sign is a note of the reader's own; Gmail ignores dots as well.
+    """
+    name, _, host = address.rpartition("@")
+    name = name.partition("+")[0] or name
+    if host in ("gmail.com", "googlemail.com"):
+        name, host = name.replace(".", ""), "gmail.com"
+    return f"{name}@{host}"
+
+
+def is_of_large_provider(address: str) -> bool:
+    """Tell whether very many people have their mail at the domain of a canonical address."""
+    return domain(address) in _LARGE
 
 
 def masked(address: str) -> str:

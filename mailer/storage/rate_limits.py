@@ -1,38 +1,41 @@
-"""Rate limits that all processes share through Redis: counters of sign-ups, permits to send."""
+"""Rate limits that all processes share through Redis: turns of sign-ups, permits to send."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from threading import Lock
 from typing import Literal, cast
 from uuid import uuid4
 
 from mailer.storage.queues import quick_connection
 
-# This key keeps its name: during a deploy, processes of both versions count by it.
-_SIGNUP_KEY = "mailer:lately"
+_SIGNUP_KEY = "mailer:signups"
+_KEPT_AT_MOST = 100_000
 
-# One hash for each limit: the number of the present window of time, and the counts in it and in
-# the window before. The clock is Redis's, so that clocks of other machines do not matter.
-_WINDOW_SCRIPT = """
-local now = tonumber(redis.call('TIME')[1])
+# One number for each limit: when, by Redis's clock in microseconds, a sign-up would have nothing
+# before it. Each puts that off by a step. It may be ahead of the present by as many steps as may
+# come at once; a sign-up further ahead waits for the difference.
+_BOOK_SCRIPT = """
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+local wait, free = 0, {}
 for index, key in ipairs(KEYS) do
-    local most, seconds = tonumber(ARGV[2 * index - 1]), tonumber(ARGV[2 * index])
-    local number, passed = math.floor(now / seconds), now % seconds / seconds
-    local kept = redis.call('HMGET', key, 'number', 'before', 'this')
-    local last, before, this = tonumber(kept[1]), tonumber(kept[2]), tonumber(kept[3])
-    if last ~= number then
-        before = last == number - 1 and this or 0
-        this = 0
-    end
-    if this + before * (1 - passed) >= most then return index end
-    redis.call('HSET', key, 'number', number, 'before', before, 'this', this + 1)
-    redis.call('EXPIRE', key, 2 * seconds)
+    local step, most, waiting = unpack(ARGV, 3 * index - 2, 3 * index)
+    local kept = tonumber(redis.call('GET', key) or 0)
+    -- More than could have been booked is not ours.
+    if not kept or not (kept <= now + step * (most + waiting + 1)) then kept = 0 end
+    free[index] = math.max(kept, now) + step
+    local late = free[index] - now - step * most
+    if late > step * waiting then return {index, 0} end
+    wait = math.max(wait, late)
 end
-return 0
+for index, key in ipairs(KEYS) do
+    local kept = string.format('%.0f', math.ceil((free[index] - now) / 1000))
+    redis.call('SET', key, string.format('%.0f', free[index]), 'PX', kept)
+end
+return {0, wait}
 """
 
 # These keys keep their names: during a deploy, processes of both versions share them.
@@ -109,73 +112,64 @@ return {live, before, permits, start - now, free, granted}
 class Limit:
     """At most `most` sign-ups in `seconds`, for one name of a kind, such as a network.
 
-    Sign-ups of the window before count by the part of that window that lies within the last
-    `seconds`, as if they had been spread evenly.
+    They may come at once; further ones wait for their turn, as many as may wait.
     """
 
     most: int
     seconds: int
     kind: str
     name: str
+    waiting: int = 0
+
+    @property
+    def step(self) -> int:
+        """The microseconds from one turn to the next."""
+        return self.seconds * 1_000_000 // self.most
 
 
-class SharedCounter:
-    """Counts sign-ups in Redis, for all processes."""
+Booked = tuple[Limit | None, float]
+"""The limit that is full, if one is; else the seconds until the turn of a sign-up."""
+
+
+class SharedBooking:
+    """Books the turns of sign-ups in Redis, for all processes."""
 
     def __init__(self, redis_url: str) -> None:
-        self._script = quick_connection(redis_url).register_script(_WINDOW_SCRIPT)
+        self._script = quick_connection(redis_url).register_script(_BOOK_SCRIPT)
 
-    def full(self, limits: Sequence[Limit]) -> Limit | None:
-        """Count once for each limit, up to the first that is full, which is returned.
-
-        One round trip. A sign-up that is stopped at one limit does not count for later ones.
-        Raises RedisError.
-        """
+    def book(self, limits: Sequence[Limit]) -> Booked:
+        """Book one turn at every limit, or none if one is full. One round trip, or RedisError."""
         answer = self._script(
             keys=[f"{_SIGNUP_KEY}:{one.kind}:{one.name}" for one in limits],
-            args=[number for one in limits for number in (one.most, one.seconds)],
+            args=[number for one in limits for number in (one.step, one.most, one.waiting)],
         )
-        index = cast("int", answer)
-        return limits[index - 1] if index else None
+        index, wait = cast("list[int]", answer)
+        return (limits[index - 1], 0.0) if index else (None, wait / 1_000_000)
 
 
-class OwnCounter:
-    """Counts sign-ups in the memory of this process, which keeps two windows of time."""
+class OwnBooking:
+    """Books the turns of sign-ups in the memory of this process."""
 
     def __init__(self) -> None:
-        self._kept: dict[int, _Windows] = {}
+        self._free: dict[tuple[str, str], int] = {}
         self._lock = Lock()
 
-    def full(self, limits: Sequence[Limit]) -> Limit | None:
-        """Count once for each limit, up to the first that is full, which is returned."""
-        now = time.time()
+    def book(self, limits: Sequence[Limit]) -> Booked:
+        """Book one turn at every limit, or none if one is full."""
+        now, wait = int(time.time() * 1_000_000), 0
         with self._lock:
+            if len(self._free) > _KEPT_AT_MOST:
+                self._free = {key: free for key, free in self._free.items() if free > now}
+            booked = {}
             for one in limits:
-                windows = self._windows(one.seconds, int(now // one.seconds))
-                if windows.weighted_count(one, now) >= one.most:
-                    return one
-                windows.this[one.kind, one.name] += 1
-        return None
-
-    def _windows(self, seconds: int, number: int) -> _Windows:
-        kept = self._kept.get(seconds)
-        if kept is None or kept.number != number:
-            before = kept.this if kept and kept.number == number - 1 else Counter()
-            kept = self._kept[seconds] = _Windows(number, before)
-        return kept
-
-
-@dataclass(slots=True)
-class _Windows:
-    """The counts of one window of time, and of the window before."""
-
-    number: int
-    before: Counter[tuple[str, str]]
-    this: Counter[tuple[str, str]] = field(default_factory=Counter)
-
-    def weighted_count(self, limit: Limit, now: float) -> float:
-        key, passed = (limit.kind, limit.name), now % limit.seconds / limit.seconds
-        return self.this[key] + self.before[key] * (1 - passed)
+                key = (one.kind, one.name)
+                booked[key] = max(self._free.get(key, 0), now) + one.step
+                late = booked[key] - now - one.step * one.most
+                if late > one.step * one.waiting:
+                    return one, 0.0
+                wait = max(wait, late)
+            self._free |= booked
+        return None, wait / 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

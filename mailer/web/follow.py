@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from flask import Response, redirect, request, url_for
@@ -9,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
 from mailer.domain.followers import subscriptions
+from mailer.domain.followers.signup import Answer
 from mailer.errors import InvalidAddress
 from mailer.mail.addresses import canonical, probably_meant
 from mailer.mail.locales import best
@@ -34,6 +36,9 @@ class SignUp:
     """The address that was probably meant."""
     again: bool = False
     """Whether the visitor asked for the mail once more, which the answer offers one time."""
+    answer: Answer = "asked"
+    minutes: int = 0
+    """After how many minutes the letter leaves, if others of the network were before."""
 
 
 @web.get("/<slug>/follow")
@@ -51,7 +56,8 @@ def follow(slug: str) -> Response:
         return render_page(
             "follow.html", 422, publisher=publisher, typed=given.typed, problem=given.problem
         )
-    return render_page("asked.html", 202, publisher=publisher, given=given)
+    status = 202 if given.answer == "asked" else 429
+    return render_page("asked.html", status, publisher=publisher, given=given)
 
 
 def sign_up_by_form(publisher: Publisher, page: str) -> SignUp:
@@ -73,12 +79,15 @@ def sign_up_by_form(publisher: Publisher, page: str) -> SignUp:
     except InvalidAddress as mistake:
         count_attempt()
         return SignUp(typed, problem=str(mistake))
+    answer: Answer = "asked"
+    wait: float | None = None
     with padded_duration():
         if fields.get(HONEYPOT):
             count_attempt()
-        elif count_signup(publisher, address):
-            subscriptions.sign_up(settings(), publisher, address, evidence(page))
-    return SignUp(typed, suggestion=probably_meant(address), again="again" in fields)
+        elif (wait := count_signup(publisher, address)) is not None:
+            answer = subscriptions.sign_up(settings(), publisher, address, evidence(page), wait)
+    minutes = math.ceil(wait / 60) if wait and answer == "asked" else 0
+    return SignUp(typed, None, probably_meant(address), "again" in fields, answer, minutes)
 
 
 @web.get("/<slug>/embed")

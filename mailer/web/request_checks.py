@@ -16,6 +16,7 @@ from mailer.relay import LOOPBACK
 from mailer.web import web
 from mailer.web.pages import get_locale, settings
 
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 LARGEST_FORM = 16 * 1024
 
 _MACHINE_BLUEPRINTS = {"api", "health"}
@@ -69,7 +70,18 @@ def evidence(page: str) -> Evidence:
 
 
 def network(address: str | None) -> str | None:
-    """Return the network of an IP address, /24 (IPv4) or /64 (IPv6); None for other text.
+    """Return the network of an IP address, /24 (IPv4) or /64 (IPv6); None for other text."""
+    ip = ip_address(address)
+    return None if ip is None else network_of(ip, _PREFIX[ip.version])
+
+
+def network_of(ip: IPAddress, prefix: int) -> str:
+    """Return the network of that size which an IP address is in."""
+    return str(ipaddress.ip_network((ip, prefix), strict=False))
+
+
+def ip_address(address: str | None) -> IPAddress | None:
+    """Return an IP address, None for other text; one of IPv4 written as IPv6 is one of IPv4.
 
     Some proxies write the port behind it, and brackets around IPv6.
     """
@@ -81,5 +93,5 @@ def network(address: str | None) -> str | None:
     except ValueError:
         return None
     if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
-        ip = ip.ipv4_mapped
-    return str(ipaddress.ip_network((ip, _PREFIX[ip.version]), strict=False))
+        return ip.ipv4_mapped
+    return ip

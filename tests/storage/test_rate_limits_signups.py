@@ -1,4 +1,4 @@
-"""Counters, of one process and of all together: the same promises."""
+"""Turns of sign-ups, of one process and of all together: the same promises."""
 
 from __future__ import annotations
 
@@ -7,81 +7,83 @@ import time
 import pytest
 from redis import Redis as Client
 
-from mailer.storage.rate_limits import Limit, OwnCounter, SharedCounter
+from mailer.storage.rate_limits import Limit, OwnBooking, SharedBooking
 from tests.processes import eventually
 from tests.servers import Redis
 
-AGE = 1_000_000_000
-"""Seconds of a window of time that nobody sees the end of."""
-LIMIT = Limit(100, AGE, "network", "192.0.2.0/24")
+AGE = 1_000_000
+"""Seconds in which no turn comes while a test looks."""
+
+Booking = SharedBooking | OwnBooking
 
 
 @pytest.fixture(params=["shared", "own"])
-def counter(request: pytest.FixtureRequest, redis: Redis) -> SharedCounter | OwnCounter:
-    return SharedCounter(redis.url) if request.param == "shared" else OwnCounter()
+def booking(request: pytest.FixtureRequest, redis: Redis) -> Booking:
+    return SharedBooking(redis.url) if request.param == "shared" else OwnBooking()
 
 
-def admitted(counter: SharedCounter | OwnCounter, limit: Limit, tries: int) -> int:
-    return sum(counter.full([limit]) is None for _ in range(tries))
+def admitted(booking: Booking, limit: Limit, tries: int) -> int:
+    return sum(booking.book([limit])[0] is None for _ in range(tries))
 
 
-def test_as_many_as_the_limit_have_room(counter: SharedCounter | OwnCounter) -> None:
-    assert admitted(counter, Limit(3, AGE, "network", "192.0.2.0/24"), 5) == 3
-    assert admitted(counter, Limit(3, AGE, "network", "198.51.100.0/24"), 5) == 3
-    assert admitted(counter, Limit(3, AGE, "room", "192.0.2.0/24"), 5) == 3
+def test_as_many_as_the_limit_come_at_once(booking: Booking) -> None:
+    assert admitted(booking, Limit(3, AGE, "network", "192.0.2.0/24"), 5) == 3
+    assert admitted(booking, Limit(3, AGE, "network", "198.51.100.0/24"), 5) == 3
+    assert admitted(booking, Limit(3, AGE, "room", "192.0.2.0/24"), 5) == 3
 
 
-def test_the_first_limit_without_room_is_told_and_those_behind_it_lose_nothing(
-    counter: SharedCounter | OwnCounter,
+def test_further_ones_wait_for_their_turns_and_no_more_than_may(booking: Booking) -> None:
+    limit = Limit(2, 200, "network", "192.0.2.0/24", waiting=3)
+    waits = [booking.book([limit]) for _ in range(6)]
+    assert [full for full, _ in waits] == [None] * 5 + [limit]
+    assert [round(wait / 100) for _, wait in waits[:5]] == [0, 0, 1, 2, 3]
+
+
+def test_who_waits_waits_for_the_longest(booking: Booking) -> None:
+    short = Limit(1, 10, "network", "a", waiting=9)
+    long = Limit(1, 1_000, "network", "b", waiting=9)
+    booking.book([short, long])
+    assert booking.book([short, long])[1] == pytest.approx(1_000, abs=5)
+
+
+def test_the_limit_that_is_full_is_told_and_nothing_is_booked_at_the_others(
+    booking: Booking,
 ) -> None:
     one, other = Limit(1, AGE, "network", "one"), Limit(2, AGE, "all", "together")
-    assert counter.full([one, other]) is None
-    assert counter.full([one, other]) == one
-    assert counter.full([other]) is None
-    assert counter.full([other]) == other
+    assert booking.book([other, one])[0] is None
+    assert booking.book([other, one])[0] == one
+    assert booking.book([other])[0] is None
+    assert booking.book([other])[0] == other
 
 
-def test_there_is_room_again_when_the_time_is_over(counter: SharedCounter | OwnCounter) -> None:
+def test_there_is_room_again_when_the_time_is_over(booking: Booking) -> None:
     limit = Limit(2, 1, "network", "192.0.2.0/24")
-    eventually(lambda: counter.full([limit]), "the limit is reached")
-    eventually(lambda: counter.full([limit]) is None, "there is room again")
+    eventually(lambda: booking.book([limit])[0], "the limit is reached")
+    eventually(lambda: booking.book([limit])[0] is None, "there is room again")
 
 
-def test_the_window_before_counts_by_what_is_left_of_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    own = OwnCounter()
+def test_turns_come_back_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    own, limit = OwnBooking(), Limit(100, AGE, "network", "192.0.2.0/24")
 
-    def admitted_at(windows: float) -> int:
-        monkeypatch.setattr(time, "time", lambda: windows * AGE)
-        return admitted(own, LIMIT, 200)
+    def admitted_at(ages: float) -> int:
+        monkeypatch.setattr(time, "time", lambda: 1e9 + ages * AGE)
+        return admitted(own, limit, 200)
 
-    assert admitted_at(0.9) == 100
-    assert admitted_at(1.25) == 25
-    assert admitted_at(3.0) == 100
+    assert [admitted_at(ages) for ages in (0, 0.25, 0.25, 3)] == [100, 25, 0, 100]
 
 
-def test_the_window_before_counts_likewise_in_redis(redis: Redis) -> None:
-    shared = SharedCounter(redis.url)
-    shared.full([LIMIT])
+def test_what_is_booked_is_forgotten(redis: Redis) -> None:
+    booking, limit = SharedBooking(redis.url), Limit(100, 1, "network", "192.0.2.0/24")
     with Client.from_url(redis.url) as client:
-        [key] = client.keys()
-        client.hset(key, mapping={"before": 100, "this": 0})
-    passed = time.time() % AGE / AGE
-    assert admitted(shared, LIMIT, 100) == pytest.approx(100 * passed, abs=1)
-
-
-def test_what_is_counted_is_forgotten(redis: Redis) -> None:
-    counter, limit = SharedCounter(redis.url), Limit(100, 1, "network", "192.0.2.0/24")
-    with Client.from_url(redis.url) as client:
-        counter.full([limit])
-        [key] = client.keys()
-        fields, first = client.hlen(key), int(client.hget(key, "number") or 0)
-
-        def counted_on() -> bool:
-            counter.full([limit])
-            return int(client.hget(key, "number") or 0) > first + 2
-
-        eventually(counted_on, "windows of time have passed")
-        assert client.hlen(key) == fields
+        booking.book([limit])
+        assert client.keys()
         eventually(lambda: not client.keys(), "the key is gone")
+
+
+def test_one_process_forgets_what_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mailer.storage.rate_limits._KEPT_AT_MOST", 10)
+    own = OwnBooking()
+    for moment in range(100):
+        monkeypatch.setattr(time, "time", lambda moment=moment: 1e9 + moment)
+        own.book([Limit(1, 1, "network", str(moment))])
+    assert len(own._free) <= 12

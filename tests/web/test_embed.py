@@ -109,7 +109,7 @@ def test_what_is_copied_names_no_address_but_ours(room: PressRoom) -> None:
 def test_the_frame_is_limited_together_with_the_form(databases: Databases) -> None:
     with (
         databases.fresh("sqlite") as url,
-        open_press_room(url, MAILER_FOLLOWS_A_MINUTE="2") as room,
+        open_press_room(url, MAILER_FOLLOWS_A_MINUTE_IN_ALL="2") as room,
     ):
         client = room.client
         paths = (EMBED, f"/{SLUG}/follow", EMBED, f"/{SLUG}/follow")

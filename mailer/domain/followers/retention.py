@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, SQLColumnExpression, and_, exists, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    SQLColumnExpression,
+    and_,
+    delete,
+    exists,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import aliased
 
 from mailer.config import Settings
 from mailer.domain.followers.erasure import erase_subscribers, lock_subscribers
 from mailer.storage.database import read_transaction, transaction
-from mailer.storage.models import Subscriber, Subscription
+from mailer.storage.models import SignUp, Subscriber, Subscription
 from mailer.storage.types import now
 
 UNCONFIRMED_KEPT = timedelta(days=30)
@@ -28,6 +37,8 @@ def apply_retention(settings: Settings) -> None:
     """
     while _expire() == _AT_ONCE:
         pass
+    with transaction() as session:
+        session.execute(delete(SignUp).where(SignUp.at < now() - timedelta(days=1)))
     since = now() - timedelta(days=settings.keep_ended_days)
     last = 0
     while ids := _inactive(last, since):

@@ -5,32 +5,62 @@ They are built once for each dialect: building them would be half the work of a 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
-from typing import Any
+from itertools import chain
+from typing import Any, Literal
 
-from sqlalchemy import BindParameter, Executable, Select, bindparam, case, func, select, text
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Executable,
+    Select,
+    Subquery,
+    bindparam,
+    case,
+    delete,
+    func,
+    select,
+    text,
+    true,
+)
+from sqlalchemy.orm import Session
 
-from mailer.domain.outbox import CONFIRMATIONS_AN_HOUR, LETTERS_A_DAY, new_message_id
+from mailer.config import Settings
+from mailer.domain.outbox import new_message_id
+from mailer.mail.addresses import domain, folded, is_of_large_provider
 from mailer.storage.database import Upsert, insert_into
 from mailer.storage.models import (
     Base,
     Consent,
     OutboxMessage,
     Publisher,
+    SignUp,
     Subscriber,
     Subscription,
 )
 from mailer.storage.types import now
 
 Values = dict[str, Any]
+Answer = Literal["asked", "used up", "too many"]
+"""What a sign-up brings: a letter, or the one of the last hour; none any more today, since other
+sign-ups have used its mailbox's up; or none while so many of its mail domain are not confirmed."""
+
+OF_A_ROOM_AN_HOUR = 2
+"""Letters to one mailbox: one, and one more if the visitor signs up again."""
+A_DAY, OF_OTHER_ROOMS_A_DAY = 5, 2
+"""Letters to one mailbox, and how many of them are kept for press rooms that wrote none today."""
 
 _PERSON = ("address", "created_at")
 _SUBSCRIPTION = ("publisher_id", "locale", "requested_at")
-_LETTER = ("kind", "subscription_id", "message_id", "created_at")
+_SIGN_UP = ("publisher_id", "mailbox", "domain", "at")
+_LETTER = (
+    *("kind", "subscription_id", "message_id", "created_at", "not_before", "epoch"),
+    "attempts",
+)
 _PROOF = (
     *("subscription_id", "step", "at", "wording", "language", "page", "network"),
     "message_id",
@@ -41,70 +71,134 @@ _PROOF = (
 class _Statements:
     subscribe: Sequence[Executable]
     """The last of these returns the id of the subscription."""
+    count: Sequence[Executable]
+    """These return what the limits have counted before, of the mailbox here in this hour and of its
+    domain, and the id of what they write for this sign-up, unless one is reached."""
     queue_letter: Sequence[Executable]
-    """These take the id of the subscription as a parameter."""
+    """These take the id of the subscription, and that of what `count` has written."""
 
 
-def ask_to_confirm(session: Session, publisher: Publisher, address: str, proof: Values) -> None:
+def ask_to_confirm(
+    session: Session,
+    settings: Settings,
+    publisher: Publisher,
+    address: str,
+    proof: Values,
+    wait_seconds: float = 0,
+) -> Answer:
     """Write the subscription, and the confirmation letter with its consent row if one is due.
 
-    No letter is due if the subscription is confirmed, the subscriber is suppressed, or a letter
-    limit is reached. Every address takes the same statements, and something is written in every
-    case, so that the duration tells little about the address.
+    No letter is due if the subscription is confirmed, the subscriber is suppressed, or a limit is
+    reached. It leaves after `wait_seconds`. Every address takes the same statements, and something
+    is written in every case, so that the duration tells little about the address; a limit counts
+    the sign-up whatever is known about it.
     """
     # Without the ORM: none of these rows is used as an object.
-    connection, moment = session.connection(), now()
+    connection = session.connection()
     made = _statements(connection.dialect.name)
-    values = proof | {
-        "address": address,
-        "publisher_id": publisher.id,
-        "locale": proof["language"],
-        "kind": "confirm",
-        "message_id": new_message_id(publisher),
-        "created_at": moment,
-        "requested_at": moment,
-        "an_hour_ago": moment - timedelta(hours=1),
-        "a_day_ago": moment - timedelta(days=1),
-    }
-    given = _given(values)
+    given = _given(proof | _values(settings, publisher, address, wait_seconds))
+    given |= _given({"locale": proof["language"]})
     *before, subscription = made.subscribe
     for statement in before:
         connection.execute(statement, given)
     given |= _given({"subscription_id": connection.scalar(subscription, given)})
+    found = [connection.execute(statement, given).first() or (None,) for statement in made.count]
+    lately, of_the_domain, written = chain(*found)
+    given |= _given({"id": written})
     for statement in made.queue_letter:
         connection.execute(statement, given)
+    if written is not None or lately:
+        return "asked"
+    return "too many" if of_the_domain >= settings.follows_an_hour_for_domain else "used up"
+
+
+def _values(settings: Settings, publisher: Publisher, address: str, wait_seconds: float) -> Values:
+    moment = now()
+    own = domain(address) == domain(publisher.from_address)
+    unlimited = own or is_of_large_provider(address)
+    return {
+        "address": address,
+        "publisher_id": publisher.id,
+        "kind": "confirm",
+        "epoch": 0,
+        "attempts": 0,
+        "message_id": new_message_id(publisher),
+        "at": moment,
+        "created_at": moment,
+        "requested_at": moment,
+        "not_before": int((moment.timestamp() + wait_seconds) * 1000) if wait_seconds else None,
+        "mailbox": digest(settings, folded(address)),
+        "domain": None if unlimited else digest(settings, domain(address)),
+        "of_a_domain": settings.follows_an_hour_for_domain,
+        "an_hour_ago": moment - timedelta(hours=1),
+        "a_day_ago": moment - timedelta(days=1),
+    }
+
+
+def give_place_back(session: Session, settings: Settings, subscription: Subscription) -> None:
+    """Let the limits forget a sign-up that was confirmed."""
+    if subscription.subscriber_id is None:
+        return
+    address = session.get_one(Subscriber, subscription.subscriber_id).address
+    first = select(func.min(SignUp.id)).where(
+        SignUp.mailbox == digest(settings, folded(address)),
+        SignUp.publisher_id == subscription.publisher_id,
+    )
+    session.execute(delete(SignUp).where(SignUp.id == first.scalar_subquery()))
+
+
+def digest(settings: Settings, name: str) -> str:
+    """Return a keyed hash by which limits know a mailbox or a domain without its name."""
+    key = hashlib.sha256(settings.secret_keys[0].encode()).digest()
+    return hashlib.blake2b(name.encode(), key=key, digest_size=16).hexdigest()
 
 
 @cache
 def _statements(dialect_name: str) -> _Statements:
-    person = _person(insert_into(dialect_name, Subscriber))
+    person = _person(dialect_name)
     subscription = insert_into(dialect_name, Subscription)
-    letter = _letter(insert_into(dialect_name, OutboxMessage))
+    count = _count(insert_into(dialect_name, SignUp))
+    letter = insert_into(dialect_name, OutboxMessage)
     proof = insert_into(dialect_name, Consent)
+    before = _counts()
+    looked_at = (before.c.lately_here, _of_the_domain())
     if dialect_name == "postgresql":
-        # Two statements in one save round trips. Not all four in one: letters of a concurrent
-        # sign-up are visible only to a statement that begins after the subscriber's row is free.
+        # Two statements in one save round trips. Not all in one: sign-ups of the same mailbox are
+        # visible only to a statement that begins after its lock is free.
         found = select(person.returning(Subscriber.id).cte("person").c.id)
-        written = select(letter.returning(OutboxMessage.id).cte("letter").c.id)
-        return _Statements([_subscription(subscription, found)], [_proof(proof, written)])
+        counted = count.returning(SignUp.id).cte("counted")
+        written = _letter(letter, select(counted.c.id)).returning(OutboxMessage.id).cte("letter")
+        proven = _proof(proof, select(written.c.id)).cte("proof")
+        both = before.outerjoin(counted, true())
+        answer = select(*looked_at, counted.c.id).select_from(both).add_cte(proven)
+        return _Statements([_subscription(subscription, found)], [answer], [])
     found = select(Subscriber.id).where(Subscriber.address == _one(Subscriber, "address"))
-    written = select(OutboxMessage.id).where(
+    counted_before = select(SignUp.id).where(SignUp.id == _one(SignUp, "id"))
+    queued = select(OutboxMessage.id).where(
         OutboxMessage.message_id == _one(OutboxMessage, "message_id"),
         OutboxMessage.subscription_id == _one(OutboxMessage, "subscription_id"),
     )
     return _Statements(
-        [person, _subscription(subscription, found)], [letter, _proof(proof, written)]
+        [person, _subscription(subscription, found)],
+        [select(*looked_at), count.returning(SignUp.id)],
+        [_letter(letter, counted_before), _proof(proof, queued)],
     )
 
 
-def _person(insert: Upsert) -> Upsert:
-    """Find or insert the subscriber, and lock the row.
+def _person(dialect_name: str) -> Upsert:
+    """Find or insert the subscriber, and lock the mailbox.
 
-    Concurrent sign-ups of one address then run one after another, and letters are counted right.
+    Concurrent sign-ups of one mailbox then run one after another, and are counted right; SQLite
+    has one writer at a time.
     """
-    return insert.from_select(
-        _PERSON, select(*_parameters(Subscriber, _PERSON))
-    ).on_conflict_do_update(index_elements=["address"], set_={"created_at": Subscriber.created_at})
+    given = select(*_parameters(Subscriber, _PERSON))
+    if dialect_name == "postgresql":
+        mailbox = func.hashtextextended(_one(SignUp, "mailbox"), 0)
+        given = given.where(func.pg_advisory_xact_lock(mailbox).is_not(None))
+    insert = insert_into(dialect_name, Subscriber).from_select(_PERSON, given)
+    return insert.on_conflict_do_update(
+        index_elements=["address"], set_={"created_at": Subscriber.created_at}
+    )
 
 
 def _subscription(insert: Upsert, person: Select[int]) -> Executable:
@@ -127,26 +221,46 @@ def _subscription(insert: Upsert, person: Select[int]) -> Executable:
     )
 
 
-def _letter(insert: Upsert) -> Upsert:
-    """Insert the confirmation letter if one is due.
-
-    The limits are counted in the database, so that they hold even if a cache loses its counts.
-    """
-    theirs = aliased(Subscription)
-    letters = select(func.count()).select_from(OutboxMessage)
-    recent = letters.where(
-        OutboxMessage.created_at > bindparam("given_an_hour_ago"),
-        OutboxMessage.kind == "confirm",
-        OutboxMessage.subscription_id == Subscription.id,
-    ).correlate(Subscription)
-    today = (
-        letters.join(theirs, theirs.id == OutboxMessage.subscription_id)
-        .where(
-            OutboxMessage.created_at > bindparam("given_a_day_ago"),
-            theirs.subscriber_id == Subscriber.id,
-        )
-        .correlate(Subscriber)
+def _counts() -> Subquery:
+    """Count the sign-ups of a mailbox, in the database: a cache may lose its counts."""
+    here = SignUp.publisher_id == _one(SignUp, "publisher_id")
+    lately = SignUp.at > bindparam("given_an_hour_ago")
+    counts = select(
+        func.count().label("today"),
+        func.count().filter(here).label("today_here"),
+        func.count().filter(here, lately).label("lately_here"),
     )
+    theirs = SignUp.mailbox == _one(SignUp, "mailbox")
+    return counts.where(theirs, SignUp.at > bindparam("given_a_day_ago")).subquery()
+
+
+def _of_the_domain() -> ColumnElement[int]:
+    """Count the sign-ups of a mail domain that are not confirmed; of large ones there is none."""
+    return (
+        select(func.count())
+        .where(SignUp.domain == _one(SignUp, "domain"), SignUp.at > bindparam("given_an_hour_ago"))
+        .scalar_subquery()
+    )
+
+
+def _count(insert: Upsert) -> Upsert:
+    """Insert what the limits count, unless one is reached."""
+    counts = _counts()
+    most_today = case((counts.c.today_here > 0, A_DAY - OF_OTHER_ROOMS_A_DAY), else_=A_DAY)
+    counted = (
+        select(*_parameters(SignUp, _SIGN_UP))
+        .select_from(counts)
+        .where(
+            counts.c.lately_here < OF_A_ROOM_AN_HOUR,
+            counts.c.today < most_today,
+            _of_the_domain() < bindparam("given_of_a_domain"),
+        )
+    )
+    return insert.from_select(_SIGN_UP, counted)
+
+
+def _letter(insert: Upsert, counted: Select[int]) -> Upsert:
+    """Insert the confirmation letter if one is due."""
     wanted = (
         select(*_parameters(OutboxMessage, _LETTER))
         .select_from(Subscription)
@@ -155,14 +269,13 @@ def _letter(insert: Upsert) -> Upsert:
             Subscription.id == _one(OutboxMessage, "subscription_id"),
             Subscription.confirmed_at.is_(None),
             Subscriber.suppressed_at.is_(None),
-            recent.scalar_subquery() < CONFIRMATIONS_AN_HOUR,
-            today.scalar_subquery() < LETTERS_A_DAY,
+            counted.exists(),
         )
     )
     return insert.from_select(_LETTER, wanted)
 
 
-def _proof(insert: Upsert, letter: Select[int]) -> Executable:
+def _proof(insert: Upsert, letter: Select[int]) -> Upsert:
     """Insert the consent row if the letter was inserted."""
     return insert.from_select(_PROOF, select(*_parameters(Consent, _PROOF)).where(letter.exists()))
 

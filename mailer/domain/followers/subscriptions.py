@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from mailer.config import Settings
 from mailer.domain.followers.erasure import clear_erasure
-from mailer.domain.followers.signup import ask_to_confirm
+from mailer.domain.followers.signup import Answer, ask_to_confirm, give_place_back
 from mailer.domain.outbox import queue_letter, under_letter_limit
 from mailer.errors import InvalidLink
 from mailer.mail.addresses import canonical
@@ -46,16 +46,24 @@ class SubscriptionView:
     """Whether its subscriber has been deleted."""
 
 
-def sign_up(settings: Settings, publisher: Publisher, address: str, evidence: Evidence) -> None:
+def sign_up(
+    settings: Settings,
+    publisher: Publisher,
+    address: str,
+    evidence: Evidence,
+    wait_seconds: float = 0,
+) -> Answer:
     """Record a sign-up, and queue the letter that asks the address to confirm, if one is due.
 
-    The caller gives visitors the same answer in every case, so that it does not tell whether
-    the address was known. Raises InvalidAddress.
+    It leaves after `wait_seconds`. The answer depends on what was signed up before, by whomever,
+    and never on whether the address is known otherwise. Raises InvalidAddress.
     """
     address = canonical(address, smtputf8=settings.smtputf8)
+    proof = _consent_values("requested", evidence)
     with transaction() as session:
-        ask_to_confirm(session, publisher, address, _consent_values("requested", evidence))
+        answer = ask_to_confirm(session, settings, publisher, address, proof, wait_seconds)
     wake(settings.redis_url, "letters")
+    return answer
 
 
 def confirm(settings: Settings, subscription_id: int, evidence: Evidence) -> SubscriptionView:
@@ -65,6 +73,7 @@ def confirm(settings: Settings, subscription_id: int, evidence: Evidence) -> Sub
         if subscription.confirmed_at is None and subscription.ended_at is None:
             subscription.confirmed_at = now()
             clear_erasure(session, settings, subscription)
+            give_place_back(session, settings, subscription)
             message_id = queue_letter(session, "welcome", subscription)
             record_consent(session, subscription, "confirmed", evidence, message_id)
         view = view_of(session, subscription)

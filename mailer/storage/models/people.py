@@ -124,6 +124,21 @@ class Consent(Base):
     message_id: Mapped[str | None] = mapped_column(String(200))
 
 
+class SignUp(Base):
+    """A sign-up that may have brought a letter, for a day: limits count these.
+
+    Mailbox and domain are keyed hashes; the domain is null where there is no limit for it.
+    """
+
+    __tablename__ = "sign_ups"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    publisher_id: Mapped[int] = mapped_column(ForeignKey(Publisher.id))
+    mailbox: Mapped[str] = mapped_column(String(32), index=True)
+    domain: Mapped[str | None] = mapped_column(String(32), index=True)
+    at: Mapped[datetime]
+
+
 class Erased(Base):
     """An erased address as a keyed hash: only its owner may bring it back, and no import."""
 
