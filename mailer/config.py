@@ -241,6 +241,12 @@ class Settings(BaseModel):
         description="How many SMTP connections all processes together may hold; without it, each "
         "holds as many as MAILER_CONNECTIONS says.",
     )
+    ehlo_name: Annotated[str, AfterValidator(domain_name)] | None = Field(
+        default=None,
+        alias="MAILER_EHLO_NAME",
+        description="What we call ourselves to the relay (EHLO): a name that leads to our address "
+        "in DNS. Without it, as the machine is called.",
+    )
     trusted_proxies: int = Field(
         default=0,
         ge=0,

@@ -126,7 +126,9 @@ def _smtp(settings: Settings) -> str:
 
 
 async def _greet(settings: Settings) -> str:
-    connection = await SmtpConnection.open(settings.relay, longest_wait=_TIMEOUT_SECONDS)
+    connection = await SmtpConnection.open(
+        settings.relay, longest_wait=_TIMEOUT_SECONDS, name=settings.ehlo_name
+    )
     await connection.quit()
     if settings.smtputf8 and not connection.smtputf8:
         raise CheckFailed(

@@ -15,6 +15,7 @@ import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import NoReturn, Self
 
 from mailer.mail.smtp_protocol import (
@@ -62,8 +63,8 @@ class Mail:
 class SmtpConnection:
     """One connection to the relay, open for any number of messages."""
 
-    def __init__(self, protocol: SmtpProtocol, longest_wait: float) -> None:
-        self._protocol = protocol
+    def __init__(self, protocol: SmtpProtocol, longest_wait: float, name: str) -> None:
+        self._protocol, self._name = protocol, name
         self._seconds = {stage: min(longest_wait, most) for stage, most in _TIMEOUTS.items()}
         self._block_seconds = min(longest_wait, _BLOCK_SECONDS)
         self._ahead: Mail | None = None
@@ -72,12 +73,15 @@ class SmtpConnection:
         self.extensions: dict[str, str] = {}
 
     @classmethod
-    async def open(cls, relay: Relay, *, longest_wait: float = 600) -> Self:
+    async def open(
+        cls, relay: Relay, *, longest_wait: float = 600, name: str | None = None
+    ) -> Self:
         """Connect, send EHLO, encrypt and authenticate; raises Rejected or Unanswered.
 
-        `longest_wait` shortens the limits of RFC 5321, in seconds.
+        `longest_wait` shortens the limits of RFC 5321, in seconds. `name` is what we call
+        ourselves; without one, as the machine is called.
         """
-        context = ssl.create_default_context() if relay.security != "none" else None
+        context = tls_context() if relay.security != "none" else None
         implicit = context if relay.security == "tls" else None
         try:
             async with asyncio.timeout(min(longest_wait, _TIMEOUTS["connect"])):
@@ -86,7 +90,7 @@ class SmtpConnection:
                 )
         except (OSError, TimeoutError) as error:
             raise _unreached(error) from error
-        connection = cls(protocol, longest_wait)
+        connection = cls(protocol, longest_wait, name or _OUR_NAME)
         try:
             await connection._greet(relay, context if relay.security == "starttls" else None)
         except BaseException:
@@ -189,9 +193,9 @@ class SmtpConnection:
         self._protocol.connection_made(transport)
 
     async def _hello(self) -> None:
-        reply = await self._command("connect", f"EHLO {_OUR_NAME}")
+        reply = await self._command("connect", f"EHLO {self._name}")
         if not reply.positive:
-            reply = self._expect("connect", await self._command("connect", f"HELO {_OUR_NAME}"))
+            reply = self._expect("connect", await self._command("connect", f"HELO {self._name}"))
         lines = (line.partition(" ") for line in reply.text.splitlines()[1:])
         self.extensions = {keyword.upper(): rest for keyword, _, rest in lines}
 
@@ -279,3 +283,9 @@ def _unreached(error: Exception) -> Unanswered:
 
 def _base64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
+
+
+@cache
+def tls_context() -> ssl.SSLContext:
+    """Return what verifies certificates; the authorities of the machine are read once."""
+    return ssl.create_default_context()

@@ -97,7 +97,9 @@ elseif whole > 0 then
 end
 if cost == 0 then return {live, before, 0, 0, 0, granted} end
 
-local start = math.max(tonumber(redis.call('GET', KEYS[2]) or 0), known, now - slice)
+local kept = tonumber(redis.call('GET', KEYS[2]) or 0)
+if kept ~= kept then kept = 0 end
+local start = math.max(kept, known, now - slice)
 start = math.min(start + spent * cost, now + 60000000 + live * math.max(cost, slice))
 local permits = 0
 if step == 'take' then permits = math.max(1, math.floor(slice / cost / live)) end

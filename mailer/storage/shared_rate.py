@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple, cast
 
+from redis import RedisError
+
 from mailer.storage.queues import quick_connection
 
 _KEY = "mailer:adaptive-rate"
+_SLOWEST, _FASTEST = 0.001, 1_000_000.0
+_NOT_OURS = "Redis holds a rate that is not ours."
 _KEPT_SECONDS = 600
 """How long a rate outlives the processes that keep to it."""
 
@@ -92,6 +96,12 @@ class SharedAdaptiveRate:
     ) -> SharedRate:
         arguments: list[int | str] = [int(sets), rate, *told, _KEPT_SECONDS, int(rising)]
         found = self._script(keys=[_KEY], args=arguments)
-        *counts, kept = cast("list[int | bytes]", found)
-        *answers, slow_starts, rises = map(int, counts)
-        return SharedRate(Answers(*answers), slow_starts, rises > 0, float(kept) or None)
+        try:
+            *counts, text = cast("list[int | bytes]", found)
+            *answers, slow_starts, rises = map(int, counts)
+            others, kept = Answers(*answers), float(text) or None
+        except (ValueError, TypeError):
+            raise RedisError(_NOT_OURS) from None
+        if min(others) < 0 or not (kept is None or _SLOWEST <= kept <= _FASTEST):
+            raise RedisError(_NOT_OURS)
+        return SharedRate(others, slow_starts, rises > 0, kept)

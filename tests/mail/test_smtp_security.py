@@ -6,11 +6,12 @@ import asyncio
 import base64
 import ssl
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from mailer.mail.smtp import SmtpConnection
+from mailer.mail.smtp import SmtpConnection, tls_context
 from mailer.mail.smtp_protocol import Rejected, Unanswered
 from tests.mail.lines import Lines, speaking
 
@@ -48,9 +49,12 @@ def server_side(certificate: Path) -> ssl.SSLContext:
 
 
 @pytest.fixture
-def trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let the machine trust that certificate, as it trusts an authority."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    tls_context.cache_clear()
+    yield
+    tls_context.cache_clear()
 
 
 async def greeted(server: Lines, security: str = "none", user: str | None = None) -> list[str]:
@@ -176,3 +180,13 @@ def test_a_login_that_is_refused_says_so(reply: bytes) -> None:
             assert problem.value.stage == "auth"
 
     asyncio.run(work())
+
+
+def test_we_call_ourselves_as_we_are_told() -> None:
+    async def work() -> list[str]:
+        async with speaking() as server:
+            connection = await SmtpConnection.open(server.relay(), name="post.example.org")
+            await connection.quit()
+            return server.heard
+
+    assert asyncio.run(work())[0] == "EHLO post.example.org"

@@ -191,7 +191,9 @@ class Delivery:
         self._waits()
         try:
             self.connection = await SmtpConnection.open(
-                settings.relay, longest_wait=settings.smtp_timeout_seconds
+                settings.relay,
+                longest_wait=settings.smtp_timeout_seconds,
+                name=settings.ehlo_name,
             )
         except Rejected as refusal:
             self._answered("connect", refusal.reply)
