@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import delete, update
 
 from mailer.config import TEMPLATES
 from mailer.domain import publishers
+from mailer.domain.followers import follower_csv
 from mailer.mail import composer
 from mailer.mail.composer import Composer
 from mailer.storage.database import transaction
-from mailer.storage.models import ComposedLetter, Release
+from mailer.storage.models import ComposedLetter, Publisher, Release
 from tests.fanout.press_room import FOLLOWERS, SendingRoom
 from tests.support.composers import NoComposer, poisoned
 from tests.support.press_room import SLUG
@@ -98,10 +100,49 @@ def test_a_release_that_harms_what_composes_it_is_paused_and_others_go_on(
 
 def test_a_row_that_cannot_be_read_pauses_its_release_alone(room: SendingRoom) -> None:
     poison, good = room.publish(), room.publish(title="Skuta er borte")
-    with transaction() as session:
-        session.execute(delete(ComposedLetter).where(ComposedLetter.release_id == poison))
-        session.execute(update(Release).where(Release.id == poison).values(content={"title": 1}))
+    unreadable(poison)
     room.drain()
     assert room.receipt(good).accepted == len(FOLLOWERS)
     assert room.receipt(poison).state == "paused"
     assert room.uncertain(poison) == set()
+
+
+def test_poison_among_twenty_press_rooms_harms_nobody_else(
+    empty_room: SendingRoom, fragile: Composer
+) -> None:
+    empty_room.adjust(connections=8)
+    poisons = [*(f"<p>late-{word}</p>" for word in DEADLY), None]
+    rooms = [replace(empty_room, publisher=publisher) for publisher in twenty()]
+    for number, one in enumerate(rooms):
+        people = [f"{name}{number}@example{one}.net" for name in "abcde" for one in range(2)]
+        follower_csv.import_followers(
+            one.publisher.slug, ["address", *people], locales=("nb", "nn", "en")
+        )
+    releases = [one.publish() for one in rooms]
+    for release_id, poison in zip(releases, poisons, strict=False):
+        if poison is None:
+            unreadable(release_id)
+        else:
+            put_into_the_row(release_id, poison)
+    empty_room.drain()
+    found = [one.receipt(release_id) for one, release_id in zip(rooms, releases, strict=True)]
+    assert [one.state for one in found] == ["paused"] * 5 + ["done"] * 15
+    assert [one.accepted for one in found] == [0] * 5 + [10] * 15
+    assert {one.uncertain for one in found} == {0}
+    assert set(empty_room.received().values()) == {1}
+
+
+def twenty() -> list[Publisher]:
+    """Open twenty press rooms."""
+    for number in range(20):
+        draft = publishers.PublisherDraft(f"avis-{number}", "Avis", "presse@example.org", "nb")
+        publishers.add(draft)
+    return [publishers.find(f"avis-{number}") for number in range(20)]
+
+
+def unreadable(release_id: int) -> None:
+    """Put what is no release into its row."""
+    with transaction() as session:
+        session.execute(delete(ComposedLetter).where(ComposedLetter.release_id == release_id))
+        made = update(Release).where(Release.id == release_id).values(content={"title": 1})
+        session.execute(made)
