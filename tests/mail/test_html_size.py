@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 
@@ -14,7 +15,10 @@ from mailer.domain.releases.release_body import ReleaseBody
 from mailer.errors import InvalidInput
 from mailer.mail.html.limits import DEPTH, ELEMENTS, EMBEDDED
 from mailer.mail.html.sanitize import KEPT, clean, depth
+from tests.service import ROOT
 from tests.support.releases import release
+
+SEED = ROOT.parent / "shared" / "seed" / "release.json"
 
 NAMES = (*sorted(KEPT), "div", "font", "center", "section", "menu", "button", "object", "x", "h1")
 OTHERS = ("x", "<!--</b>-->", "<a title='</b>'>", "<img alt='<b>'>", "</bloc\u212aquote>")
@@ -132,3 +136,36 @@ def test_what_makes_a_letter_that_is_too_large_is_refused_before_it_is_published
 )
 def test_what_people_write_is_accepted(html: str) -> None:
     assert said(html) == ""
+
+
+PASTED = {
+    "Word": """<p class="MsoNormal" style="margin-bottom:0cm"><span lang="NO-BOK" style="font-size:
+12.0pt;mso-fareast-language:NO-BOK">Kommunen <b style="mso-bidi-font-weight:normal">vedtok</b> i dag
+<o:p></o:p></span></p><!--[if !supportLists]--><p class=MsoListParagraph><span>·<span>&nbsp;</span>
+</span>Et punkt<o:p></o:p></p><!--[endif]-->""",
+    "Google Docs": """<b style="font-weight:normal;" id="docs-internal-guid-1"><p dir="ltr"><span
+style="font-size:11pt">Kommunen vedtok i dag</span></p><br><ul><li dir="ltr" style="list-style:disc">
+<p dir="ltr" role="presentation"><span>Et punkt</span></p></li></ul></b>""",
+    "Outlook": """<div><div><div><p class=MsoNormal>Hei<o:p></o:p></p></div></div><blockquote><table
+border=0><tr><td><font face=Arial size=2>Sitert</font></td></tr></table></blockquote></div>""",
+    "Gutenberg": """<!-- wp:paragraph --><p>Kommunen vedtok i dag</p><!-- /wp:paragraph --><!-- wp:image
+{"id":7} --><figure class="wp-block-image"><img src="https://a.example/7.jpg" alt="Havna"/><figcaption>
+Havna</figcaption></figure><!-- /wp:image -->""",
+    "TinyMCE": """<p>Kommunen&nbsp;vedtok <strong>i dag</strong></p><p>&nbsp;</p><ol><li>Et</li><li>To
+<ul><li>To a</li></ul></li></ol><table style="width:100%"><tbody><tr><td>1</td><td>2</td></tr></tbody>
+</table>""",
+}
+
+
+@pytest.mark.parametrize("pasted", PASTED.values(), ids=PASTED)
+@pytest.mark.parametrize("times", [1, 20, 300])
+def test_what_editors_write_is_accepted_and_composed(pasted: str, times: int) -> None:
+    body = ReleaseBody.read(release(body_html=pasted * times))
+    assert preview(EXAMPLE_ROOM, EXAMPLE_URL, body).letters
+
+
+def test_a_release_of_twenty_times_the_usual_length_is_accepted_and_composed() -> None:
+    usual = release(body_html="<p>Bøttene er fulle, og folk plukker ennå.</p>" * 40)
+    given = json.loads(SEED.read_text(encoding="utf-8")) if SEED.exists() else usual
+    body = ReleaseBody.read({**given, "body_html": given["body_html"] * 20})
+    assert preview(EXAMPLE_ROOM, EXAMPLE_URL, body).letters

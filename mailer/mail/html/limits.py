@@ -14,15 +14,14 @@ and what inlines styles overflows its stack at some ten thousand."""
 LARGEST = 2_000_000
 """How many characters it may have once it is cleaned, where a `<` has become `&lt;`."""
 
-_TAG = re.compile(r"<(/?)([a-z][a-z0-9]*)")
+_TAG = re.compile(r"<(/?)([a-z][^\t\n\f\r />]*)")
 _VOID = frozenset(
     {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source"}
     | {"track", "wbr"}
 )
 # Their end is implied by the next of their kind, so that many of them need not be in one another.
 _IMPLIED = frozenset(
-    {"p", "li", "dd", "dt", "tr", "td", "th", "thead", "tbody", "tfoot", "colgroup", "option"}
-    | {"optgroup", "rp", "rt"}
+    {"p", "li", "dd", "dt", "tr", "td", "th", "thead", "tbody", "tfoot", "colgroup"}
 )
 # What of these is left open at the end of a block is opened again in the next one (WHATWG HTML,
 # 13.2.4.3), so a parser makes more elements of them than there are tags.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from functools import lru_cache
 from html.parser import HTMLParser
 
 WIDTH = 72
@@ -28,6 +29,7 @@ def wrap(text: str, indent: str = "", bullet: str | None = None) -> str:
     )
 
 
+@lru_cache(maxsize=1)
 def plain_text(html: str) -> str:
     """Return paragraphs of at most 72 columns, then the links they refer to by number.
 
