@@ -144,16 +144,16 @@ PASTED = {
 <o:p></o:p></span></p><!--[if !supportLists]--><p class=MsoListParagraph><span>·<span>&nbsp;</span>
 </span>Et punkt<o:p></o:p></p><!--[endif]-->""",
     "Google Docs": """<b style="font-weight:normal;" id="docs-internal-guid-1"><p dir="ltr"><span
-style="font-size:11pt">Kommunen vedtok i dag</span></p><br><ul><li dir="ltr" style="list-style:disc">
+style="font-size:11pt">Kommunen vedtok i dag</span></p><br><ul><li dir="ltr" style="x">
 <p dir="ltr" role="presentation"><span>Et punkt</span></p></li></ul></b>""",
     "Outlook": """<div><div><div><p class=MsoNormal>Hei<o:p></o:p></p></div></div><blockquote><table
 border=0><tr><td><font face=Arial size=2>Sitert</font></td></tr></table></blockquote></div>""",
-    "Gutenberg": """<!-- wp:paragraph --><p>Kommunen vedtok i dag</p><!-- /wp:paragraph --><!-- wp:image
-{"id":7} --><figure class="wp-block-image"><img src="https://a.example/7.jpg" alt="Havna"/><figcaption>
-Havna</figcaption></figure><!-- /wp:image -->""",
-    "TinyMCE": """<p>Kommunen&nbsp;vedtok <strong>i dag</strong></p><p>&nbsp;</p><ol><li>Et</li><li>To
-<ul><li>To a</li></ul></li></ol><table style="width:100%"><tbody><tr><td>1</td><td>2</td></tr></tbody>
-</table>""",
+    "Gutenberg": """<!-- wp:paragraph --><p>Kommunen vedtok i dag</p><!-- /wp:paragraph --><!--
+wp:image {"id":7} --><figure class="wp-block-image"><img src="https://a.example/7.jpg"
+alt="Havna"/><figcaption>Havna</figcaption></figure><!-- /wp:image -->""",
+    "TinyMCE": """<p>Kommunen&nbsp;vedtok <strong>i dag</strong></p><p>&nbsp;</p><ol><li>Et</li>
+<li>To<ul><li>To a</li></ul></li></ol><table style="width:100%"><tbody><tr><td>1</td><td>2</td></tr>
+</tbody></table>""",
 }
 
 
