@@ -35,18 +35,14 @@ TEMPLATES = _folder("templates")
 MIGRATIONS = _folder("migrations")
 
 
-def _database_url(url: str) -> str:
-    url_parts(url)
-    if not url.startswith(("sqlite:///", "postgresql+psycopg://")):
-        raise ValueError("must begin with sqlite:/// or postgresql+psycopg://")
-    return url
+def _begins(*beginnings: str) -> AfterValidator:
+    def checked(url: str) -> str:
+        url_parts(url)
+        if not url.startswith(beginnings):
+            raise ValueError(f"must begin with {' or '.join(beginnings)}")
+        return url
 
-
-def _redis_url(url: str) -> str:
-    url_parts(url)
-    if not url.startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("must begin with redis://, rediss:// or unix://")
-    return url
+    return AfterValidator(checked)
 
 
 def _base_url(url: str) -> str:
@@ -90,179 +86,84 @@ def _command(line: str) -> str:
 class Settings(BaseModel):
     """The settings, from environment variables; docs/settings.md repeats each description."""
 
-    model_config = ConfigDict(frozen=True, populate_by_name=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True,
+        populate_by_name=True,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+        alias_generator=lambda name: f"MAILER_{name.upper()}",
+    )
 
-    database_url: Annotated[str, AfterValidator(_database_url)] = Field(
-        alias="DATABASE_URL",
-        repr=False,
-        description="sqlite:///path for one machine, or postgresql+psycopg://user@host/name.",
+    database_url: Annotated[str, _begins("sqlite:///", "postgresql+psycopg://")] = Field(
+        repr=False, alias="DATABASE_URL"
     )
-    redis_url: Annotated[str, AfterValidator(_redis_url)] | None = Field(
-        default=None,
-        alias="REDIS_URL",
-        repr=False,
-        description="Where wake-up jobs are queued; without it, workers look for work every "
-        "second.",
+    """sqlite:///path for one machine, or postgresql+psycopg://user@host/name."""
+    redis_url: Annotated[str, _begins("redis://", "rediss://", "unix://")] | None = Field(
+        None, repr=False, alias="REDIS_URL"
     )
+    """Where wake-up jobs are queued; without it, workers look for work every second."""
     relay: Annotated[
         Relay, BeforeValidator(lambda url: Relay.from_url(url) if isinstance(url, str) else url)
-    ] = Field(
-        alias="SMTP_URL",
-        description="The SMTP server: smtp:// or smtps://, user, password, ?starttls=require.",
-    )
-    base_url: Annotated[str, AfterValidator(_base_url)] = Field(
-        alias="BASE_URL",
-        description="The address of the web process as visitors see it; https, but on loopback.",
-    )
+    ] = Field(alias="SMTP_URL")
+    """The SMTP server: smtp:// or smtps://, user, password, ?starttls=require."""
+    base_url: Annotated[str, AfterValidator(_base_url)] = Field(alias="BASE_URL")
+    """The address of the web process as visitors see it; https, but on loopback."""
     secret_keys: Annotated[tuple[str, ...], BeforeValidator(_keys), AfterValidator(_strong)] = (
-        Field(
-            alias="SECRET_KEYS",
-            repr=False,
-            description="Sign every link, newest first. Keep old ones: unsubscribe links are "
-            "verified by every key ever used, for ever.",
-        )
+        Field(repr=False, alias="SECRET_KEYS")
     )
-    connections: int = Field(
-        default=16,
-        ge=1,
-        le=256,
-        alias="MAILER_CONNECTIONS",
-        description="SMTP connections a worker process holds open while a release goes out.",
-    )
-    lease_seconds: int = Field(
-        default=60,
-        ge=2,
-        le=3600,
-        alias="MAILER_LEASE_SECONDS",
-        description="How long a worker keeps a batch without renewing its lease.",
-    )
-    retry_seconds: int = Field(
-        default=300,
-        ge=1,
-        le=86_400,
-        alias="MAILER_RETRY_SECONDS",
-        description="The first wait after a temporary refusal; each further one doubles.",
-    )
-    smtp_timeout_seconds: int = Field(
-        default=600,
-        ge=1,
-        le=600,
-        alias="MAILER_SMTP_TIMEOUT_SECONDS",
-        description="The longest wait for any SMTP reply, below the limits of RFC 5321.",
-    )
-    follows_a_minute: int = Field(
-        default=10,
-        ge=1,
-        le=100_000,
-        alias="MAILER_FOLLOWS_A_MINUTE",
-        description="Sign-ups from one address (IPv4) or /64 (IPv6) in a minute whose letters "
-        "leave at once; ten times as many from its /24 or /48. Another 200 wait for their turn.",
-    )
-    follows_a_minute_in_all: int = Field(
-        default=600,
-        ge=1,
-        le=1_000_000,
-        alias="MAILER_FOLLOWS_A_MINUTE_IN_ALL",
-        description="Sign-ups taken from everywhere in a minute.",
-    )
-    follows_an_hour_for_address: int = Field(
-        default=20,
-        ge=1,
-        le=100_000,
-        alias="MAILER_FOLLOWS_AN_HOUR_FOR_ADDRESS",
-        description="Sign-ups of one mailbox in an hour that are looked at; it gets two letters.",
-    )
-    follows_an_hour_for_domain: int = Field(
-        default=20,
-        ge=1,
-        le=1_000_000,
-        alias="MAILER_FOLLOWS_AN_HOUR_FOR_DOMAIN",
-        description="Sign-ups in an hour with addresses of one mail domain that are not confirmed "
-        "yet; none for large mail providers and for the press room's own domain.",
-    )
-    follows_an_hour_for_press_room: int = Field(
-        default=5_000,
-        ge=1,
-        le=1_000_000,
-        alias="MAILER_FOLLOWS_AN_HOUR_FOR_PRESS_ROOM",
-        description="Sign-ups for one press room in an hour.",
-    )
-    smtputf8: bool = Field(
-        default=True,
-        alias="MAILER_SMTPUTF8",
-        description="Whether the relay reaches addresses with letters beyond ASCII before the @.",
-    )
-    dkim_keys: Annotated[tuple[DkimKey, ...], BeforeValidator(read_dkim_keys)] = Field(
-        default=(),
-        alias="MAILER_DKIM_KEYS",
-        description="The keys that sign letters, each as domain:selector:/path/to/private.pem, "
-        "comma-separated; all keys of a sender's domain sign.",
-    )
-    mail_domain: Annotated[str, AfterValidator(domain_name)] | None = Field(
-        default=None,
-        alias="MAILER_MAIL_DOMAIN",
-        description="The domain whose mail reaches `mailer inbound`: bounces go there, and "
-        "followers can leave by mail. Without it, bounces go to the press room.",
-    )
-    erasure_key: Annotated[str, AfterValidator(_strong_key)] | None = Field(
-        default=None,
-        alias="MAILER_ERASURE_KEY",
-        repr=False,
-        description="Hashes the addresses of erased subscribers, so that no import brings them "
-        "back; never change it. Without it, no subscriber can be erased on request.",
-    )
-    keep_ended_days: int = Field(
-        default=730,
-        ge=1,
-        le=36_500,
-        alias="MAILER_KEEP_ENDED_DAYS",
-        description="How long a subscriber is kept after their last subscription has ended.",
-    )
-    sweep_seconds: int = Field(
-        default=10,
-        ge=1,
-        le=60,
-        alias="MAILER_SWEEP_SECONDS",
-        description="How many seconds pass between two searches for lost and overdue work.",
-    )
-    messages_a_second: float | None = Field(
-        default=None,
-        ge=0.001,
-        le=100_000,
-        alias="MAILER_MESSAGES_A_SECOND",
-        description="How many messages all processes together may send in a second, such as 50 "
-        "or 0.5; without it, as many as the relay takes.",
-    )
-    relay_connections: int | None = Field(
-        default=None,
-        ge=1,
-        le=100_000,
-        alias="MAILER_RELAY_CONNECTIONS",
-        description="How many SMTP connections all processes together may hold; without it, each "
-        "holds as many as MAILER_CONNECTIONS says.",
-    )
-    ehlo_name: Annotated[str, AfterValidator(domain_name)] | None = Field(
-        default=None,
-        alias="MAILER_EHLO_NAME",
-        description="What we call ourselves to the relay (EHLO): a name that leads to our address "
-        "in DNS. Without it, as the machine is called.",
-    )
-    trusted_proxies: int = Field(
-        default=0,
-        ge=0,
-        le=10,
-        alias="MAILER_TRUSTED_PROXIES",
-        description="How many proxies in front of the web process are trusted with the visitor's "
-        "address and scheme.",
-    )
-    alert_command: Annotated[str, AfterValidator(_command)] | None = Field(
-        default=None,
-        alias="MAILER_ALERT_COMMAND",
-        repr=False,
-        description="A command that is told on standard input, in one English sentence, what "
-        "needs the operator, such as a release that paused itself; run without a shell, once for "
-        "each cause, for at most 10 seconds.",
-    )
+    """Sign every link, newest first. Keep old ones: unsubscribe links are verified by every key
+    ever used, for ever."""
+    connections: int = Field(16, ge=1, le=256)
+    """SMTP connections a worker process holds open while a release goes out."""
+    lease_seconds: int = Field(60, ge=2, le=3600)
+    """How long a worker keeps a batch without renewing its lease."""
+    retry_seconds: int = Field(300, ge=1, le=86_400)
+    """The first wait after a temporary refusal; each further one doubles."""
+    smtp_timeout_seconds: int = Field(600, ge=1, le=600)
+    """The longest wait for any SMTP reply, below the limits of RFC 5321."""
+    follows_a_minute: int = Field(10, ge=1, le=100_000)
+    """Sign-ups from one address (IPv4) or /64 (IPv6) in a minute whose letters leave at once; ten
+    times as many from its /24 or /48. Another 200 wait for their turn."""
+    follows_a_minute_in_all: int = Field(600, ge=1, le=1_000_000)
+    """Sign-ups taken from everywhere in a minute."""
+    follows_an_hour_for_address: int = Field(20, ge=1, le=100_000)
+    """Sign-ups of one mailbox in an hour that are looked at; it gets two letters."""
+    follows_an_hour_for_domain: int = Field(20, ge=1, le=1_000_000)
+    """Sign-ups in an hour with addresses of one mail domain that are not confirmed yet; none for
+    large mail providers and for the press room's own domain."""
+    follows_an_hour_for_press_room: int = Field(5_000, ge=1, le=1_000_000)
+    """Sign-ups for one press room in an hour."""
+    smtputf8: bool = True
+    """Whether the relay reaches addresses with letters beyond ASCII before the @."""
+    dkim_keys: Annotated[tuple[DkimKey, ...], BeforeValidator(read_dkim_keys)] = ()
+    """The keys that sign letters, each as domain:selector:/path/to/private.pem, comma-separated;
+    all keys of a sender's domain sign."""
+    mail_domain: Annotated[str, AfterValidator(domain_name)] | None = None
+    """The domain whose mail reaches `mailer inbound`: bounces go there, and followers can leave by
+    mail. Without it, bounces go to the press room."""
+    erasure_key: Annotated[str, AfterValidator(_strong_key)] | None = Field(None, repr=False)
+    """Hashes the addresses of erased subscribers, so that no import brings them back; never change
+    it. Without it, no subscriber can be erased on request."""
+    keep_ended_days: int = Field(730, ge=1, le=36_500)
+    """How long a subscriber is kept after their last subscription has ended."""
+    sweep_seconds: int = Field(10, ge=1, le=60)
+    """How many seconds pass between two searches for lost and overdue work."""
+    messages_a_second: float | None = Field(None, ge=0.001, le=100_000)
+    """How many messages all processes together may send in a second, such as 50 or 0.5; without it,
+    as many as the relay takes."""
+    relay_connections: int | None = Field(None, ge=1, le=100_000)
+    """How many SMTP connections all processes together may hold; without it, each holds as many as
+    MAILER_CONNECTIONS says."""
+    ehlo_name: Annotated[str, AfterValidator(domain_name)] | None = None
+    """What we call ourselves to the relay (EHLO): a name that leads to our address in DNS. Without
+    it, as the machine is called."""
+    trusted_proxies: int = Field(0, ge=0, le=10)
+    """How many proxies in front of the web process are trusted with the visitor's address and
+    scheme."""
+    alert_command: Annotated[str, AfterValidator(_command)] | None = Field(None, repr=False)
+    """A command that is told on standard input, in one English sentence, what needs the operator,
+    such as a release that paused itself; run without a shell, once for each cause, for at most 10
+    seconds."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:

@@ -226,7 +226,7 @@ def test_job_names_are_the_contract_with_workers_of_the_version_before() -> None
 def test_every_setting_has_a_name_and_a_sentence() -> None:
     for setting in Settings.model_fields.values():
         assert re.fullmatch(r"(MAILER_)?[A-Z0-9_]+", setting.alias or "")
-        assert re.fullmatch(r"[^|\n]+\.", setting.description or ""), setting.alias
+        assert re.fullmatch(r"[^|]+\.", setting.description or ""), setting.alias
 
 
 def test_every_setting_is_documented_as_it_is() -> None:
@@ -237,7 +237,7 @@ def test_every_setting_is_documented_as_it_is() -> None:
         (
             setting.alias,
             "required" if setting.is_required() else str(setting.default),
-            setting.description,
+            " ".join((setting.description or "").split()),
         )
         for setting in Settings.model_fields.values()
     ]

@@ -137,26 +137,16 @@ def count_recipients(session: Session, release_id: int) -> Receipt:
 
 
 def _balance(state: str, sums: dict[str, int], reasons: dict[str, dict[str, int]]) -> Receipt:
-    handled = sums["position"]
-    by_kind = {kind: sums.get(kind, 0) for kind in ("refused", "skipped", "deferred")}
-    waiting = sums["release"] - handled
+    refused, skipped, deferred = (sums.get(kind, 0) for kind in ("refused", "skipped", "deferred"))
+    accepted = sums["position"] - refused - skipped - deferred
+    waiting = sums["release"] - sums["position"]
     if state == "stopped" and waiting:
         # Recipients not yet tried at a stop get no outcome; they are counted from the batches.
         stopped = reasons.setdefault("skipped", {})
         stopped["stopped"] = stopped.get("stopped", 0) + waiting
-        by_kind["skipped"] += waiting
-        waiting = 0
-    return Receipt(
-        state=state,
-        total=sums["release"],
-        accepted=handled - sum(sums.get(kind, 0) for kind in ("refused", "skipped", "deferred")),
-        refused=by_kind["refused"],
-        skipped=by_kind["skipped"],
-        deferred=by_kind["deferred"],
-        waiting=waiting,
-        uncertain=sums.get("uncertain", 0),
-        reasons=reasons,
-    )
+        skipped, waiting = skipped + waiting, 0
+    counts = (sums["release"], accepted, refused, skipped, deferred, waiting)
+    return Receipt(state, *counts, sums.get("uncertain", 0), reasons)
 
 
 def recipient(publisher: Publisher, release_id: int, address: str) -> dict[str, Any]:

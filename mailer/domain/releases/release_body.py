@@ -19,6 +19,7 @@ from pydantic import (
     Field,
     StrictBool,
     StrictInt,
+    TypeAdapter,
     ValidationError,
     ValidationInfo,
 )
@@ -32,6 +33,7 @@ from mailer.mail.html import limits, sanitize
 _UNSEEN = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u2028\u2029")
 
 _YEARS = range(1970, 2200)
+_STORY = TypeAdapter(content.Story)
 _OF_ROW = object()
 """The context of validation where the HTML was sanitised before it was stored."""
 
@@ -218,23 +220,8 @@ class ReleaseBody(_Part):
         self, published_at: datetime, latest: tuple[content.Headline, ...] = ()
     ) -> content.Story:
         """Return what letters need of a release, as plain values."""
-        return content.Story(
-            language=self.language,
-            title=self.title,
-            lead=self.lead,
-            body_html=self.body_html,
-            image=content.Image(**self.image.model_dump()) if self.image else None,
-            images=tuple(content.Image(**image.model_dump()) for image in self.images),
-            source=content.Source(**self.source.model_dump()) if self.source else None,
-            keywords=self.keywords,
-            contacts=tuple(content.Contact(**contact.model_dump()) for contact in self.contacts),
-            documents=tuple(
-                content.Document(**document.model_dump()) for document in self.documents
-            ),
-            web_url=self.web_url,
-            published_at=published_at,
-            latest=latest,
-        )
+        shown = self.model_dump() | {"published_at": published_at, "latest": latest}
+        return _STORY.validate_python(shown)
 
     def published(self, fallback: datetime) -> datetime:
         """Return the moment of publication, or the fallback if the body names none."""

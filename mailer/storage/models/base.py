@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, MetaData
+from sqlalchemy import JSON, Index, MetaData, text
 from sqlalchemy.orm import DeclarativeBase
 
 from mailer.storage.types import Instant
@@ -28,3 +28,9 @@ class Base(DeclarativeBase):
         dict[str, Any]: JSON,
         list[dict[str, Any]]: JSON(none_as_null=True),
     }
+
+
+def partial_index(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    """Return an index of the rows for which a condition holds, in both databases."""
+    rows = text(where)
+    return Index(name, *columns, unique=unique, postgresql_where=rows, sqlite_where=rows)

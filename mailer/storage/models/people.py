@@ -11,11 +11,10 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     String,
-    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from mailer.storage.models.base import Base
+from mailer.storage.models.base import Base, partial_index
 from mailer.storage.types import Id
 
 
@@ -88,21 +87,19 @@ class Subscription(Base):
     """No release is sent until then; those published in the pause are not sent later either."""
 
     __table_args__ = (
-        Index(
+        partial_index(
             "uq_subscriptions_open",
             "subscriber_id",
             "publisher_id",
+            where="ended_at IS NULL",
             unique=True,
-            postgresql_where=text("ended_at IS NULL"),
-            sqlite_where=text("ended_at IS NULL"),
         ),
         Index("ix_subscriptions_subscriber_id", "subscriber_id"),
-        Index(
+        partial_index(
             "ix_subscriptions_audience",
             "publisher_id",
             "id",
-            postgresql_where=text("confirmed_at IS NOT NULL AND ended_at IS NULL"),
-            sqlite_where=text("confirmed_at IS NOT NULL AND ended_at IS NULL"),
+            where="confirmed_at IS NOT NULL AND ended_at IS NULL",
         ),
         CheckConstraint("(ended_at IS NULL) = (ended_reason IS NULL)", name="ended"),
     )
@@ -175,10 +172,5 @@ class OutboxMessage(Base):
             "(kind = 'notice') = (release_id IS NOT NULL AND subscription_id IS NULL)",
             name="about",
         ),
-        Index(
-            "ix_outbox_open",
-            "id",
-            postgresql_where=text("finished_at IS NULL"),
-            sqlite_where=text("finished_at IS NULL"),
-        ),
+        partial_index("ix_outbox_open", "id", where="finished_at IS NULL"),
     )

@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from mailer.storage.models.base import Base
+from mailer.storage.models.base import Base, partial_index
 from mailer.storage.models.people import Publisher
 from mailer.storage.types import Id, PackedIds
 
@@ -75,12 +75,7 @@ class Release(Base):
         ),
         Index("uq_releases_replaces_id", "replaces_id", unique=True),
         Index("ix_releases_archive", "publisher_id", "published_at", "id"),
-        Index(
-            "ix_releases_unfinished",
-            "state",
-            postgresql_where=text("finished_at IS NULL"),
-            sqlite_where=text("finished_at IS NULL"),
-        ),
+        partial_index("ix_releases_unfinished", "state", where="finished_at IS NULL"),
     )
 
 
@@ -175,24 +170,9 @@ class Outcome(Base):
     __table_args__ = (
         CheckConstraint("kind IN ('deferred', 'refused', 'skipped')", name="kind"),
         CheckConstraint("letter IN ('release', 'correction', 'retraction')", name="letter"),
-        Index(
-            "ix_outcomes_deferred",
-            "next_at",
-            postgresql_where=text("kind = 'deferred'"),
-            sqlite_where=text("kind = 'deferred'"),
-        ),
-        Index(
-            "ix_outcomes_doubted",
-            "release_id",
-            postgresql_where=text("doubted_at IS NOT NULL"),
-            sqlite_where=text("doubted_at IS NOT NULL"),
-        ),
-        Index(
-            "ix_outcomes_refused",
-            "subscription_id",
-            postgresql_where=text("kind = 'refused'"),
-            sqlite_where=text("kind = 'refused'"),
-        ),
+        partial_index("ix_outcomes_deferred", "next_at", where="kind = 'deferred'"),
+        partial_index("ix_outcomes_doubted", "release_id", where="doubted_at IS NOT NULL"),
+        partial_index("ix_outcomes_refused", "subscription_id", where="kind = 'refused'"),
     )
 
 
