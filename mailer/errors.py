@@ -13,6 +13,7 @@ MailerError
 ├── UnknownMailbox           an address at our domain that this service did not sign
 ├── UnusableMessage          an inbound message that cannot be read
 ├── Busy                     there is too much to do now; it may be asked again
+│   └── Killed               what worked was killed from outside
 ├── Unauthorized             no API key, or an unknown one
 └── Forbidden                a known API key that may not do this
 
@@ -113,6 +114,10 @@ class Busy(MailerError):
 
     def __init__(self) -> None:
         super().__init__("There is too much to do just now. Try again in a few seconds.")
+
+
+class Killed(Busy):
+    """What worked was killed from outside, as on a machine that has too much to do."""
 
 
 class Unauthorized(MailerError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -19,7 +20,7 @@ from mailer.domain.releases import composition
 from mailer.domain.releases.composition import ReleaseVersions
 from mailer.domain.tokens import Tokens
 from mailer.domain.verp import ReturnPaths
-from mailer.errors import MailerError
+from mailer.errors import Busy, Killed, NotComposed
 from mailer.fanout.database_thread import DatabaseThread
 from mailer.mail import composer
 from mailer.mail.compose import LetterRequest
@@ -32,6 +33,9 @@ from mailer.mail.smtp import Mail
 from mailer.storage.models import Publisher, Release, ReleaseKind
 
 _MESSAGE_ID_OCTETS = 20
+_TRIES = 2
+
+log = logging.getLogger(__name__)
 
 
 class MessageIds:
@@ -94,7 +98,7 @@ class LetterComposer:
     ) -> ReleaseLetter:
         """Return a letter of a release in a locale, made the first time it is asked for.
 
-        Raises NotComposed and Busy; it is made again then, when it is asked for again.
+        Raises NotComposed and Killed; it is made again then, when it is asked for again.
         """
         key = (release_id, kind, locale)
         if key not in self._letters:
@@ -103,7 +107,7 @@ class LetterComposer:
             )
         try:
             return await asyncio.shield(self._letters[key])
-        except MailerError:
+        except Exception:
             self._letters.pop(key, None)
             raise
 
@@ -157,16 +161,23 @@ async def _letters(
 ) -> dict[str, dict[str, Any]]:
     """Return the letters of a request as they are kept; else they are composed, and kept.
 
-    A busy machine may kill once what composes, so it is tried twice.
+    A busy machine may kill once what composes, so it is tried twice; while others are composed, it
+    waits. Raises NotComposed and Killed.
     """
     digest = composer.shared.sha256(request)
     found = partial(composition.kept, release_id=release_id, digest=digest)
     if letters := await database.run_in_session(found):
         return letters
-    try:
-        letters = await asyncio.to_thread(composer.shared.letters, request)
-    except MailerError:
-        letters = await asyncio.to_thread(composer.shared.letters, request)
+    tries = 0
+    while not letters:
+        try:
+            letters = await asyncio.to_thread(composer.shared.letters, request)
+        except (NotComposed, Killed):
+            tries += 1
+            if tries == _TRIES:
+                raise
+        except Busy:
+            log.warning("Letters of release %d wait to be composed.", release_id)
     keep = partial(composition.keep, release_id=release_id, letters={digest: letters})
     await database.run_in_session(keep)
     return letters

@@ -14,7 +14,7 @@ from queue import Empty, LifoQueue
 from typing import Any
 
 from mailer.config import TEMPLATES
-from mailer.errors import Busy, MailerError, NotComposed
+from mailer.errors import Busy, Killed, MailerError, NotComposed
 from mailer.mail.compose import DIED, MADE, WORKS, LetterRequest, Made, Work
 from mailer.mail.html.reader import ReadBody
 
@@ -107,7 +107,7 @@ class _Program:
         # The group: the program itself waits for the process that it has forked.
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        raise NotComposed if self.close() == DIED else Busy
+        raise NotComposed if self.close() == DIED else Killed
 
     def close(self) -> int:
         """Let the program end, and return its exit code."""

@@ -46,8 +46,13 @@ def test_a_release_that_harms_what_composes_it_is_refused_and_others_go_on(
     room: PressRoom, fragile: Composer, word: str, path: str
 ) -> None:
     body = release(reference="poison", body_html=f"<p>{word}</p>")
-    told = problem(room.call("POST", f"{RELEASES}{path}", json=body), 422)
-    assert [one["field"] for one in told["errors"]] == ["body_html"]
+    answer = room.call("POST", f"{RELEASES}{path}", json=body)
+    # On a machine that is busy enough, the clock ends a loop before its processor time does.
+    if answer.status_code == 503 and "loop" in word:
+        assert answer.headers["Retry-After"] == "5"
+    else:
+        told = problem(answer, 422)
+        assert [one["field"] for one in told["errors"]] == ["body_html"]
     assert room.count(Release) == 0
     assert room.post_release(reference="good").status_code == 202
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -11,12 +15,14 @@ from sqlalchemy import delete, update
 from mailer.config import TEMPLATES
 from mailer.domain import publishers
 from mailer.domain.followers import follower_csv
+from mailer.errors import Killed
 from mailer.mail import composer
 from mailer.mail.composer import Composer
 from mailer.storage.database import transaction
 from mailer.storage.models import ComposedLetter, Publisher, Release
 from tests.fanout.press_room import FOLLOWERS, SendingRoom
-from tests.support.composers import NoComposer, poisoned
+from tests.processes import eventually
+from tests.support.composers import NoComposer, forked, poisoned
 from tests.support.press_room import SLUG
 
 DEADLY = ("abort", "loop", "memory", "exception")
@@ -96,6 +102,25 @@ def test_a_release_that_harms_what_composes_it_is_paused_and_others_go_on(
     room.drain()
     assert room.receipt(poison).accepted == len(FOLLOWERS)
     assert room.received() == dict.fromkeys(FOLLOWERS, 2)
+
+
+def test_who_waits_for_others_to_be_composed_is_not_paused(
+    room: SendingRoom, fragile: Composer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release_id = room.publish()
+    put_into_the_row(release_id, "<p>Skuta ligger ved kai.</p>")
+    monkeypatch.setattr(composer, "_WAIT_SECONDS", 0.1)
+    with ThreadPoolExecutor(2) as others:
+        slow = [others.submit(fragile.read, "<p>sleep</p>") for _ in range(2)]
+        children = eventually(lambda: forked() if len(forked()) == 2 else [], "two are composed")
+        with room.draining():
+            eventually(lambda: room.receipt(release_id).total, "it is frozen")
+            time.sleep(1)  # as long as it waits, nothing can be seen of that
+            assert room.receipt(release_id).state == "sending"
+            for child in children:
+                os.kill(child, signal.SIGKILL)
+        assert [type(one.exception()) for one in slow] == [Killed, Killed]
+    assert room.receipt(release_id).accepted == len(FOLLOWERS)
 
 
 def test_a_row_that_cannot_be_read_pauses_its_release_alone(room: SendingRoom) -> None:

@@ -104,7 +104,10 @@ def test_deep_html_is_refused_with_the_limit(html: str) -> None:
         # A parser opens these again in each paragraph.
         ("".join(f"<i lang={n}>" for n in range(200)) + "<p>x" * 300, "40,000 elements"),
         ("<iframe src=https://a.example/></iframe>" * (EMBEDDED + 1), "films, players and frames"),
-        ("<" * 1_048_576, "characters once it is cleaned"),
+        ("<" * 1_048_576, "character references"),
+        ("&lt;" * 60_001, "character references"),
+        ("x>" * 60_001, "character references"),
+        ("x\N{NO-BREAK SPACE}" * 400_000, "character references"),
     ],
     ids=lambda value: value[:30],
 )

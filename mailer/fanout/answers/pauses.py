@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from mailer.domain.releases.lifecycle import pause
 from mailer.domain.releases.receipts import count_recipients
-from mailer.errors import Busy, NotComposed
+from mailer.errors import Killed, NotComposed
 from mailer.fanout.answers import backoff
 from mailer.fanout.outcomes import ATTEMPTS_AT_MOST, Progress, close_exhausted, note_uncertain
 from mailer.fanout.statements import COUNT_DOUBTED, execute
@@ -44,7 +44,7 @@ _MEND = "Nobody was given up for it. Mend that, then resume the release."
 
 def sentence_about(error: Exception) -> str:
     """Return why a release is paused of which a batch broke."""
-    if isinstance(error, (NotComposed, Busy)):
+    if isinstance(error, (NotComposed, Killed)):
         return (
             "The letter of this release could not be composed, twice: it takes too long, too much "
             "memory, or breaks what composes it. Correct the release, or resume it to try again."

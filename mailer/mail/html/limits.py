@@ -11,8 +11,9 @@ ELEMENTS, DEPTH, DEPTH_GIVEN, EMBEDDED = 40_000, 100, 400, 400
 it is given, and how many films and the like. A parser's time grows with the square of the depth,
 and what inlines styles overflows its stack at some ten thousand."""
 
-LARGEST = 2_000_000
-"""How many characters it may have once it is cleaned, where a `<` has become `&lt;`."""
+REFERENCES = 60_000
+"""How many characters are references such as `&nbsp;`, or become one when it is cleaned: a parser
+takes ten microseconds for each, each time."""
 
 _TAG = re.compile(r"<(/?)([a-z][^\t\n\f\r />]*)")
 _VOID = frozenset(
@@ -23,6 +24,7 @@ _VOID = frozenset(
 _IMPLIED = frozenset(
     {"p", "li", "dd", "dt", "tr", "td", "th", "thead", "tbody", "tfoot", "colgroup"}
 )
+_UNCOUNTED = _VOID | _IMPLIED
 # What of these is left open at the end of a block is opened again in the next one (WHATWG HTML,
 # 13.2.4.3), so a parser makes more elements of them than there are tags.
 _FORMATTING = frozenset(
@@ -59,7 +61,9 @@ class _Reader:
 
     def read(self, end: str, name: str) -> None:
         """Count one tag."""
-        self.elements += not end
+        # A parser looks for the beginning of an end that has none among all that is open.
+        ends_nothing = end and name not in _UNCOUNTED and not self._levels[-1].open[name]
+        self.elements += not end or bool(ends_nothing)
         self.embedded += name in _EMBEDDED and not end
         if name not in _FORMATTING:
             self.elements += self._levels[-1].formatting
@@ -67,7 +71,7 @@ class _Reader:
             self._table(end)
         elif name in _ROWS and len(self._levels) > 1:
             self._levels[-1] = _Level(in_cell=name in _CELLS and not end)
-        elif name not in _VOID | _IMPLIED:
+        elif name not in _UNCOUNTED:
             self._nest(end, name)
         depth = sum(_TABLE_DEPTH + level.open.total() for level in self._levels)
         self.deepest = max(self.deepest, depth)
@@ -90,12 +94,13 @@ class _Reader:
 
 def excess(html: str) -> str | None:
     """Return a sentence that says of what there is too much in HTML as it is given, or None."""
-    reader = _Reader()
-    for end, name in _TAG.findall(html.lower()):
+    reader, tags = _Reader(), _TAG.findall(html.lower())
+    for end, name in tags:
         reader.read(end, name)
         if reader.deepest > DEPTH_GIVEN:
             break
     for number, most, of_what in (
+        (_references(html, tags=len(tags)), REFERENCES, "character references"),
         (reader.elements, ELEMENTS, "elements"),
         (reader.deepest, DEPTH_GIVEN, "elements in one another"),
         (reader.embedded, EMBEDDED, "films, players and frames"),
@@ -103,3 +108,9 @@ def excess(html: str) -> str | None:
         if number > most:
             return f"The HTML has more than {most:,} {of_what}."
     return None
+
+
+def _references(html: str, *, tags: int) -> int:
+    """Count what is a reference, or becomes one when the HTML is cleaned."""
+    less, greater = html.count("<"), html.count(">")
+    return html.count("&") + html.count("\N{NO-BREAK SPACE}") + max(0, greater - less) + less - tags

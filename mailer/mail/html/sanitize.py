@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 
 import nh3
 
-from mailer.mail.html.limits import DEPTH, LARGEST
+from mailer.mail.html.limits import DEPTH
 
 KEPT: dict[str, set[str]] = {
     "p": set(),
@@ -74,14 +74,13 @@ _EVENT = re.compile(r' on[^\s=]*="')
 
 def accepted(html: str) -> str:
     """Return what is kept of HTML as it is given; raises ValueError with a sentence."""
-    html = linked(html)
-    if found := refused(html):
+    # At first, since what is well formed costs the next parsers little.
+    html = linked(well_formed(html))
+    if found := _found(html):
         raise ValueError(f"A release may not hold {', '.join(found)}.")
     kept = clean(html)
     if depth(kept) > DEPTH:
         raise ValueError(f"The HTML has more than {DEPTH} elements in one another.")
-    if len(kept) > LARGEST:
-        raise ValueError(f"The HTML has more than {LARGEST:,} characters once it is cleaned.")
     if not kept:
         raise ValueError("This may not be empty.")
     # A reference such as &#1; becomes a control character only when HTML is parsed.
@@ -107,8 +106,12 @@ def depth(html: str) -> int:
 
 def refused(html: str) -> list[str]:
     """Return what a release may not contain, such as `<script>`, each once, in order."""
+    return _found(well_formed(html))
+
+
+def _found(html: str) -> list[str]:
     finder = _Finder()
-    finder.feed(well_formed(html))
+    finder.feed(html)
     finder.close()
     return list(dict.fromkeys(finder.found))
 
@@ -133,7 +136,8 @@ def well_formed(html: str) -> str:
 def clean(html: str) -> str:
     """Return well-formed HTML of KEPT elements; links lead to the web, to mail or to a phone."""
     # Dropping an element may leave nesting that no parser produces: paragraphs in a paragraph.
-    return _kept(_kept(html)).strip()
+    kept = _kept(html)
+    return (kept if kept == html else _kept(kept)).strip()
 
 
 def _kept(html: str) -> str:
