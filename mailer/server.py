@@ -40,7 +40,8 @@ class WebWorker(Worker):
         # It would say at each burst how many requests wait.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
         dispatcher = self._serve(channels)
-        while self.alive:
+        # Without the process that started it, nothing would ever stop this one.
+        while self.alive and os.getppid() == self.ppid:
             self._look(channels)
         for server in _servers(channels):
             server.del_channel()
@@ -49,7 +50,7 @@ class WebWorker(Worker):
             self._look(channels)
             for one in _channels(channels):
                 one.will_close |= one.is_idle
-        dispatcher.shutdown(timeout=0)
+        dispatcher.shutdown(timeout=1)
 
     def _serve(self, channels: dict[int, Any]) -> Any:
         """Add servers to the channels, and return what they give requests to."""

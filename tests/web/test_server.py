@@ -16,7 +16,7 @@ import pytest
 
 from mailer.server import CONNECTIONS_OF_A_NETWORK
 from tests.conftest import Databases
-from tests.processes import eventually
+from tests.processes import alive, eventually
 from tests.service import Service, contract
 from tests.support.press_room import SLUG, open_press_room
 
@@ -158,6 +158,22 @@ def test_no_link_leads_where_a_header_says(web: Service, name: str, path: str) -
     assert page(f"{name}: //evil.example\r\n") == page("")
 
 
+def test_the_processes_end_with_the_one_that_started_them(
+    databases: Databases, tmp_path: Path
+) -> None:
+    with databases.fresh("sqlite") as url:
+        environment = contract(database_url=url, redis_url="", smtp_url="smtp://127.0.0.1:9")
+        service = Service(environment, tmp_path)
+        try:
+            service.start("web")
+            children = service.processes["web"].children
+            assert children
+            service.kill("web", signal.SIGKILL)
+            eventually(lambda: not any(map(alive, children)), "they have ended")
+        finally:
+            service.abandon()
+
+
 def test_a_request_that_has_begun_is_answered_before_the_end(
     databases: Databases, tmp_path: Path
 ) -> None:
@@ -170,6 +186,12 @@ def test_a_request_that_has_begun_is_answered_before_the_end(
             closing(connect(service)) as connection,
             closing(connect(service)) as idle,
         ):
+            for one in (connection, idle):
+                # So that they have been accepted, and are more than a wish.
+                one.sendall(f"{HEAD}\r\n".encode())
+                page = b""
+                while b"</html>" not in page:
+                    page += one.recv(65536)
             connection.sendall(HEAD.encode())
             service.processes["web"].signal(signal.SIGTERM)
             eventually(lambda: is_closed(idle), "whoever sends nothing is closed")
