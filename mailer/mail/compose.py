@@ -1,22 +1,25 @@
 """The program that reads and composes what comes from outside, within limits.
 
 `python -P -s -m mailer.mail.compose TEMPLATES` has one thread, and forks a process for each line
-that it is given: a Work as JSON, which that process answers with a line, a Made as JSON. When such
-a process dies, whatever was in its memory is gone, and the program ends with DIED, or with KILLED
-if somebody killed it. `mail.composer` starts the program.
+that it is given, ahead of it: a Work as JSON, which that process answers with a line, a Made as
+JSON. When such a process dies, whatever was in its memory is gone, and the program ends with DIED,
+or with KILLED if somebody killed it. `mail.composer` starts the program.
 """
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import resource
 import signal
 import sys
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from pydantic import TypeAdapter
 
@@ -26,10 +29,13 @@ from mailer.mail.html.sanitize import accepted
 from mailer.mail.letters import Letters, preload
 from mailer.mail.locales import available
 
-DIED, KILLED = 3, 4
+DIED, KILLED, OVER = 3, 4, 5
 
 _PROCESSOR_SECONDS = 4
 _MEMORY_OCTETS = 512 * 1024 * 1024
+_PR_SET_PDEATHSIG = 1
+_AHEAD = 2
+"""Processes that wait for works: a release is read and then composed, each by a fresh one."""
 _LARGEST_LETTER = 4_000_000
 """Octets of a whole message, of which most relays take ten million and many five."""
 
@@ -68,6 +74,14 @@ class Made:
     """By locale: the composed message as plain JSON values."""
 
 
+_EXAMPLE = LetterRequest(
+    kind="release",
+    press_room=PressRoom("Å", "a@example.org", "en", "https://a.example/", None, "a.example"),
+    links=Links.under("https://a.example"),
+    story=Story(
+        "nb", "Å", "<p>Å</p>", None, None, (), (), (), None, datetime(2026, 1, 1, tzinfo=UTC)
+    ),
+)
 WORKS, MADE = TypeAdapter(Work), TypeAdapter(Made)
 _REQUESTS = TypeAdapter(LetterRequest)
 
@@ -111,10 +125,20 @@ def _limit() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY_OCTETS, _MEMORY_OCTETS))
 
 
-def _answer(line: bytes, templates: Path) -> None:
-    """Work in a process of its own, and end it; an error is named without what it says."""
+def _fork(templates: Path) -> int:
+    return os.fork() or _answer(templates)
+
+
+def _answer(templates: Path) -> NoReturn:
+    """Wait for a work in this process, do it, and end; an error is named without its text."""
     try:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         _limit()
+        # Whatever a process writes to is copied first: this way, before it has to hurry.
+        make(Work(request=_EXAMPLE), templates)
+        line = sys.stdin.buffer.readline()
+        if not line:
+            os._exit(OVER)
         made = MADE.dump_json(make(WORKS.validate_json(line), templates))
         sys.stdout.buffer.write(made + b"\n")
         sys.stdout.buffer.flush()
@@ -127,13 +151,22 @@ def _answer(line: bytes, templates: Path) -> None:
 def main(templates: Path) -> None:
     """Answer each line of standard input until its end, or until a process dies."""
     preload(templates)
-    for line in sys.stdin.buffer:
-        process = os.fork()
-        if not process:
-            _answer(line, templates)
-        _, status = os.waitpid(process, 0)
+    # What libraries do at first is done here, once, and no process scans for garbage what is.
+    make(Work(html="<p>&nbsp;</p>", request=_EXAMPLE), templates)
+    gc.freeze()
+    waiting = {_fork(templates) for _ in range(_AHEAD)}
+    while True:
+        process, status = os.wait()
+        waiting.remove(process)
         if status:
-            sys.exit(KILLED if os.WTERMSIG(status) == signal.SIGKILL else DIED)
+            break
+        waiting.add(_fork(templates))
+    for process in waiting:
+        # They hold the other end of what is read from.
+        os.kill(process, signal.SIGKILL)
+    if os.WIFSIGNALED(status):
+        sys.exit(KILLED if os.WTERMSIG(status) == signal.SIGKILL else DIED)
+    sys.exit(0 if os.WEXITSTATUS(status) == OVER else DIED)
 
 
 if __name__ == "__main__":

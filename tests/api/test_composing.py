@@ -16,7 +16,7 @@ from mailer.storage.database import db
 from mailer.storage.models import ComposedLetter, Release
 from tests.api.problems import problem
 from tests.processes import eventually
-from tests.support.composers import forked, poisoned
+from tests.support.composers import poisoned, sleeping
 from tests.support.press_room import PressRoom
 from tests.support.publishing_system import RELEASES
 from tests.support.releases import release
@@ -64,7 +64,7 @@ def test_if_what_composes_is_killed_nothing_is_written_and_the_caller_may_ask_ag
 ) -> None:
     with ThreadPoolExecutor(1) as caller:
         calling = caller.submit(room.post_release, body_html=f"<p>{word}</p>")
-        [child] = eventually(forked, "it is being composed")
+        [child] = eventually(sleeping, "it is being composed")
         with room.app.app_context(), db.engine.connect() as connection:
             idle = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'"
             assert connection.execute(text(idle)).scalar() == 0
@@ -81,7 +81,7 @@ def test_what_takes_too_long_by_the_clock_is_given_up(
 ) -> None:
     monkeypatch.setattr(composer, "_ANSWER_SECONDS", 1.0)
     problem(room.post_release(body_html="<p>sleep</p>"), 503)
-    assert not forked()
+    assert not sleeping()
 
 
 def test_at_most_two_are_composed_at_once_and_the_third_waits(
@@ -90,7 +90,7 @@ def test_at_most_two_are_composed_at_once_and_the_third_waits(
     monkeypatch.setattr(composer, "_WAIT_SECONDS", 0.1)
     with ThreadPoolExecutor(2) as callers:
         slow = [callers.submit(room.post_release, body_html="<p>sleep</p>") for _ in range(2)]
-        children = eventually(lambda: two(forked()), "two are being composed")
+        children = eventually(lambda: two(sleeping()), "two are being composed")
         problem(room.post_release(reference="third"), 503)
         for child in children:
             os.kill(child, signal.SIGKILL)

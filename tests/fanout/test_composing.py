@@ -22,7 +22,7 @@ from mailer.storage.database import transaction
 from mailer.storage.models import ComposedLetter, Publisher, Release
 from tests.fanout.press_room import FOLLOWERS, SendingRoom
 from tests.processes import eventually
-from tests.support.composers import NoComposer, forked, poisoned
+from tests.support.composers import NoComposer, poisoned, sleeping
 from tests.support.press_room import SLUG
 
 DEADLY = ("abort", "loop", "memory", "exception")
@@ -112,7 +112,9 @@ def test_who_waits_for_others_to_be_composed_is_not_paused(
     monkeypatch.setattr(composer, "_WAIT_SECONDS", 0.1)
     with ThreadPoolExecutor(2) as others:
         slow = [others.submit(fragile.read, "<p>sleep</p>") for _ in range(2)]
-        children = eventually(lambda: forked() if len(forked()) == 2 else [], "two are composed")
+        children = eventually(
+            lambda: sleeping() if len(sleeping()) == 2 else [], "two are composed"
+        )
         with room.draining():
             eventually(lambda: room.receipt(release_id).total, "it is frozen")
             time.sleep(1)  # as long as it waits, nothing can be seen of that

@@ -10,6 +10,7 @@ from mailer.errors import NotComposed
 from mailer.mail import composer
 from mailer.mail.compose import Made, Work, make
 from mailer.mail.composer import Composer
+from tests.support.poisoned_compose import SLEEPING
 
 
 class ComposerHere(Composer):
@@ -39,14 +40,14 @@ class NoComposer(Composer):
         raise AssertionError("this was composed already")
 
 
-def forked() -> list[int]:
-    """Return the processes that poisoned programs have forked, each for what it composes now."""
-    programs = _children(os.getpid(), "poisoned_compose")
-    return [child for program in programs for child in _children(program)]
+def sleeping() -> list[int]:
+    """Return the processes of poisoned programs that sleep over what they were given."""
+    programs = _children(os.getpid(), "-f", "poisoned_compose")
+    return [child for program in programs for child in _children(program, "-x", SLEEPING)]
 
 
-def _children(pid: int, word: str = "") -> list[int]:
+def _children(pid: int, how: str, word: str) -> list[int]:
     found = subprocess.run(
-        ["pgrep", "-P", str(pid), "-f", word], capture_output=True, text=True, check=False
+        ["pgrep", "-P", str(pid), how, word], capture_output=True, text=True, check=False
     )
     return [int(line) for line in found.stdout.split()]

@@ -15,6 +15,9 @@ from pathlib import Path
 from mailer.mail import compose, letters
 from mailer.mail.html import plaintext, sanitize
 
+SLEEPING = "sleeping"
+"""What a process that sleeps is called."""
+
 
 def _loop() -> None:
     while True:
@@ -27,6 +30,11 @@ def _eat() -> None:
         eaten.append(eaten[-1] * 2)
 
 
+def _sleep() -> None:
+    Path("/proc/self/comm").write_text(SLEEPING)
+    time.sleep(600)
+
+
 def _raise() -> None:
     raise RuntimeError("kari@example.org")
 
@@ -36,7 +44,7 @@ POISONS: dict[str, Callable[[], object]] = {
     "loop": _loop,
     "memory": _eat,
     "exception": _raise,
-    "sleep": lambda: time.sleep(600),
+    "sleep": _sleep,
 }
 """What a word does. The last is slow without work, as on a machine that is too busy."""
 
@@ -49,8 +57,7 @@ def poison(html: str, prefix: str = "") -> str:
     return html
 
 
-vars(compose).update(accepted=lambda html: sanitize.accepted(poison(html)))
-vars(letters).update(plain_text=lambda html: plaintext.plain_text(poison(html, "late-")))
-
 if __name__ == "__main__":
+    vars(compose).update(accepted=lambda html: sanitize.accepted(poison(html)))
+    vars(letters).update(plain_text=lambda html: plaintext.plain_text(poison(html, "late-")))
     compose.main(Path(sys.argv[1]))

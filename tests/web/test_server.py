@@ -112,7 +112,7 @@ def test_one_network_has_so_many_connections_and_another_one_its_own(web: Servic
     processes = 2
     with ExitStack() as open_connections:
         held = [
-            open_connections.enter_context(closing(connect(web, "127.0.0.9")))
+            open_connections.enter_context(closing(connect(web, "127.2.0.9")))
             for _ in range(processes * CONNECTIONS_OF_A_NETWORK + 50)
         ]
         eventually(lambda: sum(map(is_closed, held)) >= 50, "the fifty are closed")
