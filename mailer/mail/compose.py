@@ -125,18 +125,23 @@ def _limit() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY_OCTETS, _MEMORY_OCTETS))
 
 
-def _fork(templates: Path) -> int:
-    return os.fork() or _answer(templates)
+def _fork(templates: Path, turn: tuple[int, int]) -> int:
+    return os.fork() or _answer(templates, turn)
 
 
-def _answer(templates: Path) -> NoReturn:
-    """Wait for a work in this process, do it, and end; an error is named without its text."""
+def _answer(templates: Path, turn: tuple[int, int]) -> NoReturn:
+    """Wait for a work in this process, do it, and end; an error is named without its text.
+
+    `turn` is a pipe that holds one octet: who has taken it reads a whole line.
+    """
     try:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         _limit()
         # Whatever a process writes to is copied first: this way, before it has to hurry.
         make(Work(request=_EXAMPLE), templates)
+        os.read(turn[0], 1)
         line = sys.stdin.buffer.readline()
+        os.write(turn[1], b".")
         if not line:
             os._exit(OVER)
         made = MADE.dump_json(make(WORKS.validate_json(line), templates))
@@ -154,13 +159,15 @@ def main(templates: Path) -> None:
     # What libraries do at first is done here, once, and no process scans for garbage what is.
     make(Work(html="<p>&nbsp;</p>", request=_EXAMPLE), templates)
     gc.freeze()
-    waiting = {_fork(templates) for _ in range(_AHEAD)}
+    turn = os.pipe()
+    os.write(turn[1], b".")
+    waiting = {_fork(templates, turn) for _ in range(_AHEAD)}
     while True:
         process, status = os.wait()
         waiting.remove(process)
         if status:
             break
-        waiting.add(_fork(templates))
+        waiting.add(_fork(templates, turn))
     for process in waiting:
         # They hold the other end of what is read from.
         os.kill(process, signal.SIGKILL)
