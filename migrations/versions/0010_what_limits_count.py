@@ -25,5 +25,5 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sign_ups")),
     )
-    op.create_index(op.f("ix_sign_ups_mailbox"), "sign_ups", ["mailbox"])
-    op.create_index(op.f("ix_sign_ups_domain"), "sign_ups", ["domain"])
+    op.create_index(op.f("ix_sign_ups_mailbox"), "sign_ups", ["mailbox", "at"])
+    op.create_index(op.f("ix_sign_ups_domain"), "sign_ups", ["domain", "at"])

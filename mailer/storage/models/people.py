@@ -131,9 +131,14 @@ class SignUp(Base):
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     publisher_id: Mapped[int] = mapped_column(ForeignKey(Publisher.id))
-    mailbox: Mapped[str] = mapped_column(String(32), index=True)
-    domain: Mapped[str | None] = mapped_column(String(32), index=True)
+    mailbox: Mapped[str] = mapped_column(String(32))
+    domain: Mapped[str | None] = mapped_column(String(32))
     at: Mapped[datetime]
+
+    __table_args__ = (
+        Index("ix_sign_ups_mailbox", "mailbox", "at"),
+        Index("ix_sign_ups_domain", "domain", "at"),
+    )
 
 
 class Erased(Base):
