@@ -1,7 +1,7 @@
 """The web server: a worker of gunicorn in which waitress reads each request whole.
 
 One thread reads all connections, and another one sees a request only when its body has come, so
-that slow connections hold up nobody. Here are their deadlines, and how many a network may have.
+that a slow connection holds up no other. Here are their deadlines, and how many a network may have.
 """
 
 from __future__ import annotations

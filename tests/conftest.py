@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
+from mailer.mail import composer
+from mailer.mail.composer import Composer
 from tests.browsers import chromium
 from tests.canary import Canary, canary
 from tests.relay import Relay
 from tests.servers import PostgreSQL, Redis
 from tests.service import Service, contract
-from tests.support.composers import compose_here
+from tests.support.composers import compose_here, poisoned
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -318,3 +320,13 @@ def page(browser: Browser) -> Iterator[Page]:
     """A page in a browser context of its own."""
     with browser.new_context() as context:
         yield context.new_page()
+
+
+@pytest.fixture
+def fragile(monkeypatch: pytest.MonkeyPatch) -> Iterator[Composer]:
+    """The composer of this process, which some words harm."""
+    with monkeypatch.context() as patched:
+        broken = poisoned()
+        patched.setattr(composer, "shared", broken)
+        yield broken
+    broken.close()

@@ -3,7 +3,7 @@
 `python -P -s -m mailer.mail.compose TEMPLATES` has one thread, and forks a process for each line
 that it is given, ahead of it: a Work as JSON, which that process answers with a line, a Made as
 JSON. When such a process dies, whatever was in its memory is gone, and the program ends with DIED,
-or with KILLED if somebody killed it. `mail.composer` starts the program.
+or with KILLED if that process was killed from outside. `mail.composer` starts the program.
 """
 
 from __future__ import annotations

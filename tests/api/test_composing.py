@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -16,7 +15,7 @@ from mailer.storage.database import db
 from mailer.storage.models import ComposedLetter, Release
 from tests.api.problems import problem
 from tests.processes import eventually
-from tests.support.composers import poisoned, sleeping
+from tests.support.composers import sleeping
 from tests.support.press_room import PressRoom
 from tests.support.publishing_system import RELEASES
 from tests.support.releases import release
@@ -28,16 +27,6 @@ DEADLY = ("abort", "loop", "memory", "exception")
 def database_kind(request: pytest.FixtureRequest) -> str:
     """Both kinds, unless a test names one."""
     return str(getattr(request, "param", "sqlite"))
-
-
-@pytest.fixture
-def fragile(monkeypatch: pytest.MonkeyPatch) -> Iterator[Composer]:
-    """The composer of this process, which some words harm."""
-    with monkeypatch.context() as patched:
-        broken = poisoned()
-        patched.setattr(composer, "shared", broken)
-        yield broken
-    broken.close()
 
 
 @pytest.mark.parametrize("path", ["", "/preview"])

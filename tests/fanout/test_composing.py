@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -22,20 +21,10 @@ from mailer.storage.database import transaction
 from mailer.storage.models import ComposedLetter, Publisher, Release
 from tests.fanout.press_room import FOLLOWERS, SendingRoom
 from tests.processes import eventually
-from tests.support.composers import NoComposer, poisoned, sleeping
+from tests.support.composers import NoComposer, sleeping
 from tests.support.press_room import SLUG
 
 DEADLY = ("abort", "loop", "memory", "exception")
-
-
-@pytest.fixture
-def fragile(monkeypatch: pytest.MonkeyPatch) -> Iterator[Composer]:
-    """The composer of this process, which some words harm."""
-    with monkeypatch.context() as patched:
-        broken = poisoned()
-        patched.setattr(composer, "shared", broken)
-        yield broken
-    broken.close()
 
 
 def nothing_is_composed(monkeypatch: pytest.MonkeyPatch) -> None:
