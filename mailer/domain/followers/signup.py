@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
-from itertools import chain
 from typing import Any, Literal
 
 from sqlalchemy import (
@@ -18,16 +17,15 @@ from sqlalchemy import (
     ColumnElement,
     Executable,
     Select,
-    Subquery,
     bindparam,
     case,
     delete,
     func,
     select,
     text,
-    true,
 )
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from mailer.config import Settings
 from mailer.domain.outbox import new_message_id
@@ -71,11 +69,13 @@ _PROOF = (
 class _Statements:
     subscribe: Sequence[Executable]
     """The last of these returns the id of the subscription."""
-    count: Sequence[Executable]
-    """These return what the limits have counted before, of the mailbox here in this hour and of its
-    domain, and the id of what they write for this sign-up, unless one is reached."""
+    count: Executable
+    """This returns an id if no limit is reached."""
     queue_letter: Sequence[Executable]
-    """These take the id of the subscription, and that of what `count` has written."""
+    """These take the id of the subscription, once the sign-up is counted."""
+    reached: Executable
+    """This returns what limits have counted: sign-ups of the mailbox here in this hour, and of its
+    domain."""
 
 
 def ask_to_confirm(
@@ -102,12 +102,12 @@ def ask_to_confirm(
     for statement in before:
         connection.execute(statement, given)
     given |= _given({"subscription_id": connection.scalar(subscription, given)})
-    found = [connection.execute(statement, given).first() or (None,) for statement in made.count]
-    lately, of_the_domain, written = chain(*found)
-    given |= _given({"id": written})
-    for statement in made.queue_letter:
-        connection.execute(statement, given)
-    if written is not None or lately:
+    if connection.scalar(made.count, given) is not None:
+        for statement in made.queue_letter:
+            connection.execute(statement, given)
+        return "asked"
+    lately, of_the_domain = connection.execute(made.reached, given).one()
+    if lately:
         return "asked"
     return "too many" if of_the_domain >= settings.follows_an_hour_for_domain else "used up"
 
@@ -157,31 +157,31 @@ def digest(settings: Settings, name: str) -> str:
 def _statements(dialect_name: str) -> _Statements:
     person = _person(dialect_name)
     subscription = insert_into(dialect_name, Subscription)
-    count = _count(insert_into(dialect_name, SignUp))
+    count = _count(insert_into(dialect_name, SignUp)).returning(SignUp.id)
     letter = insert_into(dialect_name, OutboxMessage)
     proof = insert_into(dialect_name, Consent)
-    before = _counts()
-    looked_at = (before.c.lately_here, _of_the_domain())
+    counts = _counts()
+    reached = select(counts.lately_here, counts.of_the_domain)
     if dialect_name == "postgresql":
         # Two statements in one save round trips. Not all in one: sign-ups of the same mailbox are
         # visible only to a statement that begins after its lock is free.
         found = select(person.returning(Subscriber.id).cte("person").c.id)
-        counted = count.returning(SignUp.id).cte("counted")
-        written = _letter(letter, select(counted.c.id)).returning(OutboxMessage.id).cte("letter")
+        counted = select(count.cte("counted").c.id)
+        written = _letter(letter, counted.exists()).returning(OutboxMessage.id).cte("letter")
         proven = _proof(proof, select(written.c.id)).cte("proof")
-        both = before.outerjoin(counted, true())
-        answer = select(*looked_at, counted.c.id).select_from(both).add_cte(proven)
-        return _Statements([_subscription(subscription, found)], [answer], [])
+        return _Statements(
+            [_subscription(subscription, found)], counted.add_cte(proven), [], reached
+        )
     found = select(Subscriber.id).where(Subscriber.address == _one(Subscriber, "address"))
-    counted_before = select(SignUp.id).where(SignUp.id == _one(SignUp, "id"))
     queued = select(OutboxMessage.id).where(
         OutboxMessage.message_id == _one(OutboxMessage, "message_id"),
         OutboxMessage.subscription_id == _one(OutboxMessage, "subscription_id"),
     )
     return _Statements(
         [person, _subscription(subscription, found)],
-        [select(*looked_at), count.returning(SignUp.id)],
-        [_letter(letter, counted_before), _proof(proof, queued)],
+        count,
+        [_letter(letter), _proof(proof, queued)],
+        reached,
     )
 
 
@@ -221,45 +221,41 @@ def _subscription(insert: Upsert, person: Select[int]) -> Executable:
     )
 
 
-def _counts() -> Subquery:
-    """Count the sign-ups of a mailbox, in the database: a cache may lose its counts."""
+def _counts() -> ReadOnlyColumnCollection[str, Any]:
+    """Count the sign-ups of a mailbox and, if it has a limit, of its domain that are not confirmed.
+
+    They are counted in the database: a cache may lose its counts.
+    """
     here = SignUp.publisher_id == _one(SignUp, "publisher_id")
     lately = SignUp.at > bindparam("given_an_hour_ago")
-    counts = select(
-        func.count().label("today"),
-        func.count().filter(here).label("today_here"),
-        func.count().filter(here, lately).label("lately_here"),
-    )
+    of_the_domain = select(func.count()).where(SignUp.domain == _one(SignUp, "domain"), lately)
     theirs = SignUp.mailbox == _one(SignUp, "mailbox")
-    return counts.where(theirs, SignUp.at > bindparam("given_a_day_ago")).subquery()
-
-
-def _of_the_domain() -> ColumnElement[int]:
-    """Count the sign-ups of a mail domain that are not confirmed; of large ones there is none."""
     return (
-        select(func.count())
-        .where(SignUp.domain == _one(SignUp, "domain"), SignUp.at > bindparam("given_an_hour_ago"))
-        .scalar_subquery()
+        select(
+            func.count().label("today"),
+            func.count().filter(here).label("today_here"),
+            func.count().filter(here, lately).label("lately_here"),
+            of_the_domain.label("of_the_domain"),
+        )
+        .where(theirs, SignUp.at > bindparam("given_a_day_ago"))
+        .subquery()
+        .c
     )
 
 
 def _count(insert: Upsert) -> Upsert:
     """Insert what the limits count, unless one is reached."""
     counts = _counts()
-    most_today = case((counts.c.today_here > 0, A_DAY - OF_OTHER_ROOMS_A_DAY), else_=A_DAY)
-    counted = (
-        select(*_parameters(SignUp, _SIGN_UP))
-        .select_from(counts)
-        .where(
-            counts.c.lately_here < OF_A_ROOM_AN_HOUR,
-            counts.c.today < most_today,
-            _of_the_domain() < bindparam("given_of_a_domain"),
-        )
+    most_today = case((counts.today_here > 0, A_DAY - OF_OTHER_ROOMS_A_DAY), else_=A_DAY)
+    counted = select(*_parameters(SignUp, _SIGN_UP)).where(
+        counts.lately_here < OF_A_ROOM_AN_HOUR,
+        counts.today < most_today,
+        counts.of_the_domain < bindparam("given_of_a_domain"),
     )
     return insert.from_select(_SIGN_UP, counted)
 
 
-def _letter(insert: Upsert, counted: Select[int]) -> Upsert:
+def _letter(insert: Upsert, *conditions: ColumnElement[bool]) -> Upsert:
     """Insert the confirmation letter if one is due."""
     wanted = (
         select(*_parameters(OutboxMessage, _LETTER))
@@ -269,7 +265,7 @@ def _letter(insert: Upsert, counted: Select[int]) -> Upsert:
             Subscription.id == _one(OutboxMessage, "subscription_id"),
             Subscription.confirmed_at.is_(None),
             Subscriber.suppressed_at.is_(None),
-            counted.exists(),
+            *conditions,
         )
     )
     return insert.from_select(_LETTER, wanted)
