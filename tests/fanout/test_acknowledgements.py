@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
-from sqlalchemy import event
+from sqlalchemy import event, text
 
 from mailer.domain.releases.lifecycle import finish_if_complete
 from mailer.fanout.acknowledgements import FENCED, GO_ON, AcknowledgementWriter
@@ -160,6 +162,25 @@ def test_two_processes_that_finish_a_release_together_do_not_deadlock(
             finish_if_complete(session, taken.release_id)
 
     together(lambda: finish(first), lambda: finish(second))
+
+
+def test_a_process_that_ends_does_not_wait_for_a_database_that_hangs(
+    postgresql_room: SendingRoom,
+) -> None:
+    """A statement waits for ever, here for a lock that another session keeps."""
+    database = DatabaseThread(asyncio.Event())
+    lock = text("SELECT pg_advisory_xact_lock(1)")
+
+    async def hang() -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await database.run_statement(lambda connection: connection.execute(lock))
+
+    with ThreadPoolExecutor(1) as threads, db.engine.connect() as another:
+        another.execute(lock)
+        asyncio.run(hang())
+        ending = threads.submit(database.close)
+        ending.result(timeout=5)
 
 
 def test_everyone_gets_it_once_over_many_connections(empty_room: SendingRoom) -> None:

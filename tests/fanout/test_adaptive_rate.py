@@ -210,6 +210,16 @@ def test_a_relay_that_takes_twice_as_much_gets_it_five_minutes_later(
     assert sum(sender.accepted[500:620]) >= 0.85 * 2 * rate * 120
 
 
+@pytest.mark.parametrize("rate", [10, 20, 30, 100])
+def test_a_relay_that_was_taken_for_slower_than_it_is_gets_nearly_all_it_takes(rate: int) -> None:
+    """The first higher rate that it does not take shows how much it does."""
+    adaptive = AdaptiveRate()
+    adaptive.take_over(0.7 * rate, 0.0)
+    sender = Sender(Relay(rate, 1), adaptive=adaptive)
+    sender.run(until=60)
+    assert sum(sender.accepted[20:60]) >= 0.85 * rate * 40
+
+
 @pytest.mark.parametrize(("rate", "window"), [(20, 1), (20, 60), (500, 1)])
 def test_full_speed_comes_back_when_the_throttling_ends(rate: int, window: int) -> None:
     sender = Sender(Relay(rate, window), changes=[(100, 10**9)])
@@ -287,6 +297,15 @@ def test_a_slow_start_soon_holds_nothing_back() -> None:
     sender = Sender(Relay(10**9, 1), adaptive=adaptive)
     sender.run(until=20)
     assert adaptive.rate is None
+
+
+def test_a_relay_of_two_messages_a_second_that_takes_all_soon_gets_more() -> None:
+    """Ten seconds have the twenty answers that tell something; at less it takes a minute."""
+    adaptive = AdaptiveRate()
+    adaptive.take_over(2.0, 0.0)
+    sender = Sender(Relay(10**9, 1), adaptive=adaptive)
+    sender.run(until=30)
+    assert (adaptive.rate or FULL_SPEED) > 2
 
 
 @pytest.mark.parametrize("limit", [0.01, 0.5, 1])

@@ -86,6 +86,19 @@ def test_two_paused_releases_of_a_press_room_are_one_notice(room: SendingRoom) -
         assert f"mailer release resume {release_id}" in words(received)
 
 
+def test_a_release_that_the_operator_paused_in_the_database_is_listed_without_a_reason(
+    room: SendingRoom,
+) -> None:
+    by_hand = room.publish()
+    with transaction() as session:
+        session.get_one(Release, by_hand).state = "paused"
+    release_id = pause_by_refusals(room)
+    [received] = notices(room)
+    said = words(received)
+    assert f"Pressemelding {by_hand} Når årsaken er" in said
+    assert f"Pressemelding {release_id} The mail relay" in said
+
+
 def test_two_pauses_at_once_are_one_notice(room: SendingRoom) -> None:
     both = [room.publish(), room.publish()]
     together(*(lambda one=one: room.pause(one) for one in both))

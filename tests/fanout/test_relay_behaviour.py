@@ -225,6 +225,20 @@ def test_a_filter_that_cuts_every_letter_pauses_the_release(
     playing(script((ADA, "rcpt", first), ("", "dot", cut)), people(number), story)
 
 
+def test_a_filter_that_begins_midway_gets_twenty_letters_and_no_more(playing: Playing) -> None:
+    async def story(sending: Sending) -> None:
+        sending.relay.script = lambda stage, _recipient, _number: (
+            cut if stage == "dot" and len(sending.relay.taken) >= 50 else None
+        )
+        receipt = await sending.until_at_rest(1)
+        assert (receipt.state, receipt.accepted) == ("paused", 50)
+        # Each of the other connections may have written a dot already.
+        assert len(sending.room.uncertain(sending.release_id)) < 20 + 4
+
+    cut = Answer(None, closes=True, keeps=False)
+    playing(lambda *_: None, people(200), story, connections=4)
+
+
 def test_full_mailboxes_between_do_not_hide_a_filter_that_cuts_every_letter(
     playing: Playing,
 ) -> None:
@@ -377,6 +391,34 @@ def test_after_a_pause_two_recipients_a_connection_are_named_at_most(
         assert sending.receipt.waiting
 
     playing(answers, people(3_000), story, connections=4)
+
+
+def test_after_a_refused_sender_nobody_is_named_until_the_database_says_that_it_may(
+    playing: Playing,
+) -> None:
+    async def story(sending: Sending) -> None:
+        [worker] = sending.world.workers
+        refused: list[float] = []
+
+        def once(stage: Stage, _recipient: str, _number: int) -> Answer | None:
+            if stage != "mail" or refused or len(sending.relay.taken) < 50:
+                return None
+            refused.append(sending.world.clock.seconds)
+            worker.awake.clear()
+            return Answer("451 4.3.0 Later")
+
+        sending.relay.script = once
+        await asyncio.sleep(1)
+        sending.room.pause(sending.release_id)
+        worker.awake.set()
+        await asyncio.sleep(60)
+        assert refused
+        # The press officer is named later: the notice of the pause is for them.
+        followers = [at for at, one in sending.relay.named if one.startswith("follower")]
+        assert max(followers) == refused[0]
+        assert sending.receipt.waiting
+
+    playing(lambda *_: None, people(200), story, connections=1)
 
 
 def test_two_days_of_pause_make_nobody_expire(playing: Playing) -> None:

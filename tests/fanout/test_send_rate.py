@@ -251,6 +251,19 @@ def test_without_limits_a_permit_costs_nothing() -> None:
         send_rate.permit().send(None)
 
 
+def test_a_message_that_waits_for_its_turn_does_not_leave_when_the_process_does() -> None:
+    async def leave() -> bool:
+        shutdown = asyncio.Event()
+        seldom = environment(messages_a_second=SELDOM)
+        send_rate = SendRate(Settings.from_environment(seldom), shutdown)
+        waiting = asyncio.create_task(send_rate.permit())
+        await asyncio.sleep(0)
+        shutdown.set()
+        return await waiting
+
+    assert not asyncio.run(leave())
+
+
 def test_after_a_relay_backoff_even_the_first_message_waits() -> None:
     async def begin_slowly() -> bool:
         send_rate = paced()

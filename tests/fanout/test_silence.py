@@ -130,6 +130,22 @@ def test_a_fifth_who_are_silent_cost_their_share_of_the_connections(
     playing(answers, followers, story, connections=16, relay_connections=limit)
 
 
+def test_a_relay_that_is_silent_to_everybody_gets_no_more_connections(playing: Playing) -> None:
+    async def story(sending: Sending) -> None:
+        def watched(stage: Stage, _recipient: str, _number: int) -> Answer | None:
+            opened.append(len(sending.relay.open))
+            silent = stage == "rcpt" and len(sending.relay.taken) >= 50
+            return Answer(None) if silent else None
+
+        sending.relay.script = watched
+        await asyncio.sleep(IMPATIENT - 1)
+        assert len(sending.relay.taken) >= 50
+        assert max(opened) == 4
+
+    opened: list[int] = []
+    playing(lambda *_: None, people(200), story, connections=4)
+
+
 @pytest.mark.slow
 def test_neighbours_in_a_list_who_are_all_silent_hold_nobody_up_behind_them(
     playing: Playing,

@@ -126,6 +126,23 @@ def test_a_throttle_gets_nearly_what_it_takes_and_refuses_little(
     playing(throttled, followers, story, workers)
 
 
+def test_the_next_release_begins_at_the_rate_that_the_last_one_has_found(playing: Playing) -> None:
+    relay = Throttle("rcpt", TOO_MUCH, steady(20))
+
+    async def story(sending: Sending) -> None:
+        relay.watch(sending.world.clock)
+        receipt = await sending.until_at_rest(1)
+        assert (receipt.state, receipt.accepted) == ("done", 600)
+        relay.refused.clear()
+        sending.room.publish(reference="next")
+        accepted = len(sending.relay.taken)
+        await asyncio.sleep(10)
+        assert len(sending.relay.taken) - accepted >= 0.7 * 20 * 10
+        assert len(relay.refused) <= 0.05 * 20 * 10
+
+    playing(relay, people(600), story)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["mail", "rcpt", "dot"])
 @pytest.mark.parametrize("passed", [15, 30, 45])

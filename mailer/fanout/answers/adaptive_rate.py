@@ -66,7 +66,7 @@ class AdaptiveRate:
         self._series, self._before, self._return_to, self._needed = 0.0, 0.0, 0.0, 1
         # Of a rate that is held: the answers of this trial, its raises, and whether one failed.
         self._trial, self._raises, self._failed = AnswerCount(), 0, False
-        self._raise_at, self._wait = 0.0, _WAIT_SECONDS[0]
+        self._raise_at, self._wait, self._is_fast = 0.0, _WAIT_SECONDS[0], True
 
     def answered(
         self, now: float, *, accepted: int, throttled: int, number: int = 1, turns: int = 0
@@ -218,8 +218,8 @@ class AdaptiveRate:
     def _end_trial(self, now: float) -> None:
         """Judge a held rate by the last second, and after ten seconds by all of them."""
         count, trial, seconds = self._count, self._trial, now - self._trial.began
-        enough, fast = trial.answers + count.answers >= ENOUGH, (self.rate or inf) >= _FAST
-        over = seconds >= _TRIAL_SECONDS and enough if fast else seconds >= _MINUTE
+        enough = trial.answers + count.answers >= ENOUGH
+        over = seconds >= _TRIAL_SECONDS and enough if self._is_fast else seconds >= _MINUTE
         suddenly = count.is_mostly_throttled and not self._expected
         if count.answers < ENOUGH and not (over or suddenly):
             self._ends = now
@@ -243,17 +243,17 @@ class AdaptiveRate:
         """Wait longer before the next raise; after the first, what is accepted is known better."""
         if not self._failed:
             self._return_to = max(self._return_to, JUST_BELOW * accepted_rate)
-        least, longest = _WAIT_SECONDS if (self.rate or inf) >= _FAST else _SLOW_WAIT_SECONDS
+        least, longest = _WAIT_SECONDS if self._is_fast else _SLOW_WAIT_SECONDS
         self._wait, self._failed = min(2 * max(least, self._wait), longest), True
 
     def _raise(self, now: float) -> None:
         """Try a little more; after many that were good, double the rate each second."""
         rate, clean = self.rate or inf, not self._trial.throttled
         self._trial, self._raises = AnswerCount(now), self._raises + 1
-        first = _FIRST_RAISES if rate >= _FAST else _FIRST_SLOW_RAISES
+        first = _FIRST_RAISES if self._is_fast else _FIRST_SLOW_RAISES
         step, most = _LATER_RAISES if self._failed else first
         # A minute of ours is of two of the relay's.
-        if clean and (self._failed or rate >= _FAST):
+        if clean and (self._failed or self._is_fast):
             self._return_to = rate
         if self._raises <= most or not clean:
             self._enter("hold", step * rate, now)
@@ -270,7 +270,7 @@ class AdaptiveRate:
             # The relay has throttled: doubling each second would use up what it takes a minute.
             self._ends = now
         elif enough and count.exceeds(self._expected, _RISEN if sure else by + count.by_chance(by)):
-            self._failed = self._raises > 0
+            self._failed = bool(self._raises)
             self._experiment(now)
         elif count.booked + ENOUGH < rate * (now - count.began) / 2:
             # Less than half of it is used: the rate holds nothing back.
@@ -290,7 +290,7 @@ class AdaptiveRate:
         if rate >= self._highest:
             self.phase, self._limiter, self.rate, self._blocked = "full", None, None, False
             return
-        self.rate = rate
+        self.rate, self._is_fast = rate, rate >= _FAST
         self._limiter = self._limiter or RateLimiter(rate, now)
         self._limiter.rate = rate
 
