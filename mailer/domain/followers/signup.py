@@ -14,9 +14,11 @@ from typing import Any, Literal
 
 from sqlalchemy import (
     BindParameter,
+    Boolean,
     ColumnElement,
     Executable,
     Select,
+    and_,
     bindparam,
     case,
     delete,
@@ -25,7 +27,6 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.orm import Session
-from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from mailer.config import Settings
 from mailer.domain.outbox import new_message_id
@@ -70,12 +71,10 @@ class _Statements:
     subscribe: Sequence[Executable]
     """The last of these returns the id of the subscription."""
     count: Executable
-    """This returns an id if no limit is reached."""
+    """This returns how many sign-ups of the mailbox here in this hour, and of its domain, the
+    limits have counted before, and whether none of them is reached."""
     queue_letter: Sequence[Executable]
-    """These take the id of the subscription, once the sign-up is counted."""
-    reached: Executable
-    """This returns what limits have counted: sign-ups of the mailbox here in this hour, and of its
-    domain."""
+    """These take the id of the subscription, and whether no limit is reached."""
 
 
 def ask_to_confirm(
@@ -102,12 +101,11 @@ def ask_to_confirm(
     for statement in before:
         connection.execute(statement, given)
     given |= _given({"subscription_id": connection.scalar(subscription, given)})
-    if connection.scalar(made.count, given) is not None:
-        for statement in made.queue_letter:
-            connection.execute(statement, given)
-        return "asked"
-    lately, of_the_domain = connection.execute(made.reached, given).one()
-    if lately:
+    lately, of_the_domain, allowed = connection.execute(made.count, given).one()
+    given |= _given({"allowed": allowed})
+    for statement in made.queue_letter:
+        connection.execute(statement, given)
+    if allowed or lately:
         return "asked"
     return "too many" if of_the_domain >= settings.follows_an_hour_for_domain else "used up"
 
@@ -157,21 +155,21 @@ def digest(settings: Settings, name: str) -> str:
 def _statements(dialect_name: str) -> _Statements:
     person = _person(dialect_name)
     subscription = insert_into(dialect_name, Subscription)
-    count = _count(insert_into(dialect_name, SignUp)).returning(SignUp.id)
+    counted = insert_into(dialect_name, SignUp)
     letter = insert_into(dialect_name, OutboxMessage)
     proof = insert_into(dialect_name, Consent)
-    counts = _counts()
-    reached = select(counts.lately_here, counts.of_the_domain)
+    count = _count()
+    allowed: ColumnElement[bool] = bindparam("given_allowed", type_=Boolean)
     if dialect_name == "postgresql":
         # Two statements in one save round trips. Not all in one: sign-ups of the same mailbox are
         # visible only to a statement that begins after its lock is free.
         found = select(person.returning(Subscriber.id).cte("person").c.id)
-        counted = select(count.cte("counted").c.id)
-        written = _letter(letter, counted.exists()).returning(OutboxMessage.id).cte("letter")
+        counts = count.cte("counts")
+        allowed = select(counts.c.allowed).scalar_subquery()
+        written = _letter(letter, allowed).returning(OutboxMessage.id).cte("letter")
         proven = _proof(proof, select(written.c.id)).cte("proof")
-        return _Statements(
-            [_subscription(subscription, found)], counted.add_cte(proven), [], reached
-        )
+        answer = select(counts).add_cte(_counted(counted, allowed).cte("counted"), proven)
+        return _Statements([_subscription(subscription, found)], answer, [])
     found = select(Subscriber.id).where(Subscriber.address == _one(Subscriber, "address"))
     queued = select(OutboxMessage.id).where(
         OutboxMessage.message_id == _one(OutboxMessage, "message_id"),
@@ -180,8 +178,7 @@ def _statements(dialect_name: str) -> _Statements:
     return _Statements(
         [person, _subscription(subscription, found)],
         count,
-        [_letter(letter), _proof(proof, queued)],
-        reached,
+        [_counted(counted, allowed), _letter(letter, allowed), _proof(proof, queued)],
     )
 
 
@@ -221,7 +218,7 @@ def _subscription(insert: Upsert, person: Select[int]) -> Executable:
     )
 
 
-def _counts() -> ReadOnlyColumnCollection[str, Any]:
+def _count() -> Select[int, int, bool]:
     """Count the sign-ups of a mailbox and, if it has a limit, of its domain that are not confirmed.
 
     They are counted in the database: a cache may lose its counts.
@@ -230,7 +227,7 @@ def _counts() -> ReadOnlyColumnCollection[str, Any]:
     lately = SignUp.at > bindparam("given_an_hour_ago")
     of_the_domain = select(func.count()).where(SignUp.domain == _one(SignUp, "domain"), lately)
     theirs = SignUp.mailbox == _one(SignUp, "mailbox")
-    return (
+    counts = (
         select(
             func.count().label("today"),
             func.count().filter(here).label("today_here"),
@@ -241,21 +238,21 @@ def _counts() -> ReadOnlyColumnCollection[str, Any]:
         .subquery()
         .c
     )
-
-
-def _count(insert: Upsert) -> Upsert:
-    """Insert what the limits count, unless one is reached."""
-    counts = _counts()
     most_today = case((counts.today_here > 0, A_DAY - OF_OTHER_ROOMS_A_DAY), else_=A_DAY)
-    counted = select(*_parameters(SignUp, _SIGN_UP)).where(
+    allowed = and_(
         counts.lately_here < OF_A_ROOM_AN_HOUR,
         counts.today < most_today,
         counts.of_the_domain < bindparam("given_of_a_domain"),
     )
-    return insert.from_select(_SIGN_UP, counted)
+    return select(counts.lately_here, counts.of_the_domain, allowed.label("allowed"))
 
 
-def _letter(insert: Upsert, *conditions: ColumnElement[bool]) -> Upsert:
+def _counted(insert: Upsert, allowed: ColumnElement[bool]) -> Upsert:
+    """Insert what the limits count."""
+    return insert.from_select(_SIGN_UP, select(*_parameters(SignUp, _SIGN_UP)).where(allowed))
+
+
+def _letter(insert: Upsert, allowed: ColumnElement[bool]) -> Upsert:
     """Insert the confirmation letter if one is due."""
     wanted = (
         select(*_parameters(OutboxMessage, _LETTER))
@@ -265,7 +262,7 @@ def _letter(insert: Upsert, *conditions: ColumnElement[bool]) -> Upsert:
             Subscription.id == _one(OutboxMessage, "subscription_id"),
             Subscription.confirmed_at.is_(None),
             Subscriber.suppressed_at.is_(None),
-            *conditions,
+            allowed,
         )
     )
     return insert.from_select(_LETTER, wanted)
