@@ -27,6 +27,8 @@ CONNECTIONS_OF_A_NETWORK = 200
 _CONNECTIONS = 4_000
 _HEADER_OCTETS, _BODY_OCTETS = 32 * 1024, 4 * 1024 * 1024
 _LOOK_SECONDS = 1.0
+_LEFT_TO_OTHERS_SECONDS = 0.0001
+"""How much longer a process leaves a new connection to others for each that it has, up to ten."""
 
 
 class WebWorker(Worker):
@@ -73,6 +75,7 @@ class WebWorker(Worker):
         most = CONNECTIONS_OF_A_NETWORK if direct else _CONNECTIONS
         for server in _servers(channels):
             server.channel_class = partial(_Channel, most)
+            server.handle_accept = partial(_accept, server)
             dispatcher = server.task_dispatcher
         return dispatcher
 
@@ -82,6 +85,16 @@ class WebWorker(Worker):
         now = time.monotonic()
         for one in _channels(channels):
             one.will_close |= one.is_late(now)
+
+
+def _accept(server: Any) -> None:
+    """Accept a connection, unless a process with fewer of them has done so first.
+
+    All wait for the same socket, and without this the one that is awake would take every connection
+    of a burst.
+    """
+    time.sleep(_LEFT_TO_OTHERS_SECONDS * min(len(server.active_channels), 10))
+    BaseWSGIServer.handle_accept(server)
 
 
 class _Error(ErrorTask):
