@@ -19,9 +19,10 @@ from sqlalchemy.orm import Session
 
 from mailer.config import Settings
 from mailer.fanout.answers.pauses import RELAY_ACCEPTS_NOTHING, RELAY_REFUSES
-from mailer.storage.database import database_now, insert, transaction
+from mailer.storage.database import transaction
 from mailer.storage.models import Alert, OutboxMessage, Publisher, Release
 from mailer.storage.queues import has_worker
+from mailer.storage.sql import database_now, insert
 from mailer.storage.types import now
 
 _TIMEOUT_SECONDS = 10

@@ -13,9 +13,10 @@ from sqlalchemy import ColumnElement, Connection, bindparam, exists, insert, or_
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from mailer.storage.database import database_now, identity
+from mailer.storage.database import identity
 from mailer.storage.leases import Key, is_free, taken
 from mailer.storage.models import Batch, BatchMembers, Outcome, RelayState, Release, ReleaseKind
+from mailer.storage.sql import database_now
 
 LARGEST_BATCH = 1_000
 SMALL_RELEASE = 1_000

@@ -17,7 +17,7 @@ from mailer.fanout.batches import (
     add_batches,
     batch_size,
 )
-from mailer.storage.database import database_timestamp, identity
+from mailer.storage.database import identity
 from mailer.storage.models import (
     Batch,
     BatchMembers,
@@ -28,6 +28,7 @@ from mailer.storage.models import (
     Subscription,
     Uncertain,
 )
+from mailer.storage.sql import database_timestamp
 from mailer.storage.types import now
 
 _BATCHES_AN_INSERT = 64

@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 from mailer.domain.outbox import NO_NOTICES
 from mailer.fanout.answers.replies import Verdict
 from mailer.mail.content import PausedRelease
-from mailer.storage.database import database_now
 from mailer.storage.leases import Key, is_free, is_lost, taken
 from mailer.storage.models import OutboxMessage, Publisher, Release, Subscriber, Subscription
+from mailer.storage.sql import database_now
 from mailer.storage.types import now
 
 _WAITS = (1, 12, 48, 288)

@@ -23,9 +23,9 @@ from mailer.fanout.statements import (
     execute,
 )
 from mailer.mail.smtp_protocol import Reply
-from mailer.storage.database import database_now, insert
 from mailer.storage.leases import Key
 from mailer.storage.models import Outcome, ReleaseKind, Uncertain
+from mailer.storage.sql import database_now, insert
 from mailer.storage.types import now
 
 ATTEMPTS_AT_MOST = 18

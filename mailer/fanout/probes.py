@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 from mailer.fanout.answers import backoff
 from mailer.fanout.batches import FREE, MAY_BE_SENT, Claim, add_batches, claim_batch
 from mailer.fanout.outbox import messages_are_waiting
-from mailer.storage.database import database_now, identity
+from mailer.storage.database import identity
 from mailer.storage.models import Batch, Outcome, Release
+from mailer.storage.sql import database_now
 from mailer.storage.types import now
 
 _PROBED_BATCHES = 1_000

@@ -12,7 +12,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from mailer.storage.database import NOW, TIMESTAMP, driver
+from mailer.storage.database import driver
+from mailer.storage.sql import NOW, TIMESTAMP
 
 # This runs once for every few messages, so each database gets the statement that it runs fastest.
 # The state is a subquery: a plan that joined the releases might begin with all batches of each.

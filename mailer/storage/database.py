@@ -1,46 +1,29 @@
-"""The database: connections, transactions, and SQL that depends on the dialect."""
+"""The database: connections and transactions."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from select import POLLIN, poll
-from threading import Lock
 from typing import Any
-from typing import cast as typed
 
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import (
-    JSON,
-    BigInteger,
     Connection,
     Dialect,
     Engine,
     ExceptionContext,
-    FromClause,
-    Label,
     RootTransaction,
-    String,
-    Table,
-    bindparam,
-    cast,
-    column,
     event,
-    func,
-    select,
     text,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DisconnectionError, OperationalError
-from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
 
 from mailer.storage.models import Base
-from mailer.storage.types import Instant
 
 SQLITE_BUSY_MILLISECONDS = 30_000
 _POSTGRESQL_TIMEOUTS = {
@@ -55,24 +38,6 @@ _POSTGRESQL_TIMEOUTS = {
 }
 
 _READ_ONLY = "25006"
-
-NOW = {
-    "postgresql": "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)",
-    # unixepoch('subsec') is NULL before SQLite 3.42; 2440587.5 is 1970 as a Julian day.
-    "sqlite": "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
-}
-"""SQL for the time by the database's own clock, in milliseconds since 1970, by dialect."""
-
-TIMESTAMP = {
-    "postgresql": "clock_timestamp()",
-    # The text that SQLAlchemy writes for a datetime; it sorts in order of time.
-    "sqlite": "strftime('%Y-%m-%d %H:%M:%f', 'now')",
-}
-"""SQL for the present time as a value of an `Instant` column, by dialect."""
-
-Upsert = postgresql.Insert | sqlite.Insert
-
-_SQLITE_WRITE_LOCK = Lock()
 
 db = SQLAlchemy(metadata=Base.metadata)
 
@@ -118,15 +83,21 @@ def _session(*, writes: bool) -> Iterator[Session]:
 
 @contextmanager
 def _sqlite_write_lock(connection: Connection, *, writes: bool) -> Iterator[None]:
-    """Let the threads that call `transaction` write to SQLite one after another.
+    """Let the threads of all processes that call `transaction` write to SQLite one after another.
 
-    SQLite has no queue of writers: each sleeps between attempts, and seldom wakes in time.
+    SQLite has no queue of writers: each sleeps between attempts, and seldom wakes in time. So they
+    queue for a lock of the folder that the database is in.
     """
-    if writes and connection.dialect.name == "sqlite":
-        with _SQLITE_WRITE_LOCK:
-            yield
-    else:
+    path = connection.engine.url.database
+    if not (writes and connection.dialect.name == "sqlite" and path):
         yield
+        return
+    folder = os.open(Path(path).parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def begin(connection: Connection, *, writes: bool = True) -> RootTransaction:
@@ -228,58 +199,6 @@ def _begin_sqlite(connection: Connection) -> None:
     options = connection.get_execution_options()
     if connection.dialect.name == "sqlite" and "begin" in options:
         connection.exec_driver_sql(options["begin"])
-
-
-class database_now(FunctionElement[int]):  # noqa: N801 - reads as a SQL function
-    """SQL function: the time of execution by the database's clock, in milliseconds since 1970."""
-
-    type = BigInteger()
-    inherit_cache = True
-
-
-@compiles(database_now)
-def _now(_element: object, compiler: SQLCompiler, **_: Any) -> str:
-    return NOW[compiler.dialect.name]
-
-
-class database_timestamp(FunctionElement[datetime]):  # noqa: N801 - reads as a SQL function
-    """SQL function: the present time, by the clock that all machines share, as an `Instant`."""
-
-    type = Instant()
-    inherit_cache = True
-
-
-@compiles(database_timestamp)
-def _moment(_element: object, compiler: SQLCompiler, **_: Any) -> str:
-    return TIMESTAMP[compiler.dialect.name]
-
-
-def insert(session: Session, table: type[Base]) -> Upsert:
-    """Begin an INSERT that takes ON CONFLICT, in the dialect of the session's database."""
-    return insert_into(session.get_bind().dialect.name, table)
-
-
-def insert_into(dialect_name: str, table: type[Base]) -> Upsert:
-    """Begin an INSERT that takes ON CONFLICT in a dialect, for a statement that is built once."""
-    target = typed(Table, table.__table__)
-    if dialect_name == "postgresql":
-        return postgresql.insert(target)
-    return sqlite.insert(target)
-
-
-def json_rows(dialect_name: str, *names: str) -> FromClause:
-    """Return a table of integers from one bind parameter, `given`: a JSON list of objects.
-
-    The text of the statement is then the same for any number of rows.
-    """
-    rows = bindparam("given", type_=String)
-    if dialect_name == "postgresql":
-        columns = [column(name, BigInteger) for name in names]
-        table = func.json_to_recordset(cast(rows, JSON)).table_valued(*columns, name="given")
-        return table.render_derived(with_types=True)
-    each = func.json_each(rows).table_valued("value")
-    values = [func.json_extract(each.c.value, f"$.{name}", type_=BigInteger) for name in names]
-    return select(*map(Label, names, values)).subquery("given")
 
 
 def identity(connection: Connection) -> str:

@@ -14,8 +14,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, bindparam, or_, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from mailer.storage.database import database_now, json_rows
 from mailer.storage.models import Batch, OutboxMessage
+from mailer.storage.sql import database_now, json_rows
 
 Leased = type[Batch] | type[OutboxMessage]
 Key = tuple[int, int]

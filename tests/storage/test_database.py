@@ -18,15 +18,10 @@ from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.orm import Session
 
 from mailer.storage import database
-from mailer.storage.database import (
-    database_now,
-    db,
-    identity,
-    read_transaction,
-    transaction,
-)
+from mailer.storage.database import db, identity, read_transaction, transaction
 from mailer.storage.migrations import newest_migration, present_migration, upgrade
 from mailer.storage.models import ApiKey, Subscriber
+from mailer.storage.sql import database_now
 from tests.conftest import Databases
 from tests.support.press_room import ADA, KARI, OLA, open_press_room
 

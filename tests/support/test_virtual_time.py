@@ -12,7 +12,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
-from mailer.storage.database import NOW, TIMESTAMP
+from mailer.storage.sql import NOW, TIMESTAMP
 from tests.support.virtual_time import VirtualClock
 
 Asked = Callable[[VirtualClock, str], Any]

@@ -13,8 +13,9 @@ from sqlalchemy.orm import Session
 from mailer.config import Settings
 from mailer.errors import Misconfigured, NotFound
 from mailer.mail.addresses import canonical
-from mailer.storage.database import insert, transaction
+from mailer.storage.database import transaction
 from mailer.storage.models import Consent, Erased, OutboxMessage, Subscriber, Subscription
+from mailer.storage.sql import insert
 from mailer.storage.types import now
 
 _NO_KEY = "MAILER_ERASURE_KEY: is not set, and without it nobody can be kept forgotten."

@@ -16,8 +16,9 @@ from mailer.domain.followers.erasure import erased_addresses
 from mailer.domain.publishers import by_slug
 from mailer.errors import InvalidInput
 from mailer.mail.addresses import canonical
-from mailer.storage.database import insert, read_transaction, transaction
+from mailer.storage.database import read_transaction, transaction
 from mailer.storage.models import Consent, Publisher, Subscriber, Subscription
+from mailer.storage.sql import insert
 from mailer.storage.types import now
 
 COLUMNS = ("address", "confirmed_at", "locale")

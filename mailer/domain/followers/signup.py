@@ -31,7 +31,6 @@ from sqlalchemy.orm import Session
 from mailer.config import Settings
 from mailer.domain.outbox import new_message_id
 from mailer.mail.addresses import domain, folded, is_of_large_provider
-from mailer.storage.database import Upsert, insert_into
 from mailer.storage.models import (
     Base,
     Consent,
@@ -41,6 +40,7 @@ from mailer.storage.models import (
     Subscriber,
     Subscription,
 )
+from mailer.storage.sql import Upsert, insert_into
 from mailer.storage.types import now
 
 Values = dict[str, Any]

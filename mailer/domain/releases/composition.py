@@ -20,8 +20,9 @@ from mailer.domain.releases.release_body import ReleaseBody
 from mailer.mail import composer
 from mailer.mail.compose import LetterRequest
 from mailer.mail.content import Headline, Links, ReplacedVersion, Story
-from mailer.storage.database import insert, read_transaction
+from mailer.storage.database import read_transaction
 from mailer.storage.models import ComposedLetter, Publisher, Release
+from mailer.storage.sql import insert
 
 Letters = dict[str, dict[str, dict[str, Any]]]
 """Composed letters as plain JSON values, by the digest of what they are made of, and by locale."""

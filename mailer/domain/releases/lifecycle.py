@@ -23,9 +23,10 @@ from sqlalchemy.orm import Session
 from mailer.config import Settings
 from mailer.domain.outbox import queue_notice
 from mailer.errors import Conflict, NotFound
-from mailer.storage.database import database_now, identity, read_transaction, transaction
+from mailer.storage.database import identity, read_transaction, transaction
 from mailer.storage.models import Batch, ComposedLetter, Outcome, PastOutcome, Publisher, Release
 from mailer.storage.queues import wake
+from mailer.storage.sql import database_now
 from mailer.storage.types import now
 
 _LARGEST_ID = 2**63 - 1

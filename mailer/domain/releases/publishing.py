@@ -15,9 +15,10 @@ from mailer.domain.releases.lifecycle import find, finish_if_complete, initial_s
 from mailer.domain.releases.release_body import ReleaseBody
 from mailer.errors import Conflict, InvalidInput, PublishedAlready, ReferenceTaken
 from mailer.mail.addresses import domain
-from mailer.storage.database import identity, insert, transaction
+from mailer.storage.database import identity, transaction
 from mailer.storage.models import Publisher, Release, ReleaseKind
 from mailer.storage.queues import wake
+from mailer.storage.sql import insert
 from mailer.storage.types import now
 
 NEWS_FOR = timedelta(days=2)

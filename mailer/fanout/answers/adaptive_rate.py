@@ -66,7 +66,7 @@ class AdaptiveRate:
         self._series, self._before, self._return_to, self._needed = 0.0, 0.0, 0.0, 1
         # Of a rate that is held: the answers of this trial, its raises, and whether one failed.
         self._trial, self._raises, self._failed = AnswerCount(), 0, False
-        self._raise_at, self._wait = 0.0, _WAIT_SECONDS[0]
+        self._raise_at, self._wait, self._is_fast = 0.0, _WAIT_SECONDS[0], True
 
     def answered(
         self, now: float, *, accepted: int, throttled: int, number: int = 1, turns: int = 0
@@ -215,10 +215,6 @@ class AdaptiveRate:
         self._enter("hold", self._return_to, now)
         self._trial, self._raises, self._raise_at = AnswerCount(now), 0, now + self._wait
 
-    @property
-    def _is_fast(self) -> bool:
-        return (self.rate or inf) >= _FAST
-
     def _end_trial(self, now: float) -> None:
         """Judge a held rate by the last second, and after ten seconds by all of them."""
         count, trial, seconds = self._count, self._trial, now - self._trial.began
@@ -294,7 +290,7 @@ class AdaptiveRate:
         if rate >= self._highest:
             self.phase, self._limiter, self.rate, self._blocked = "full", None, None, False
             return
-        self.rate = rate
+        self.rate, self._is_fast = rate, rate >= _FAST
         self._limiter = self._limiter or RateLimiter(rate, now)
         self._limiter.rate = rate
 

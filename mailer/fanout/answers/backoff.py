@@ -16,7 +16,7 @@ from sqlalchemy.sql.elements import TextClause
 from mailer.fanout.answers.adaptive_rate import JUST_BELOW
 from mailer.fanout.answers.found_rate import FRESH_SECONDS
 from mailer.mail.addresses import domain
-from mailer.storage.database import NOW
+from mailer.storage.sql import NOW
 
 _IN_A_ROW = 100
 _DOMAINS = 3

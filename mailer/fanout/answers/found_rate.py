@@ -8,7 +8,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, text
 
 from mailer.fanout.answers.send_rate import SendRate
-from mailer.storage.database import NOW
+from mailer.storage.sql import NOW
 
 FRESH_SECONDS = 3
 """A process that sets the rate notes it every second: one silent for longer sets it no more."""

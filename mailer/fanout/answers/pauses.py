@@ -14,8 +14,9 @@ from mailer.fanout.answers import backoff
 from mailer.fanout.outcomes import ATTEMPTS_AT_MOST, Progress, close_exhausted, note_uncertain
 from mailer.fanout.statements import COUNT_DOUBTED, execute
 from mailer.mail.addresses import domain
-from mailer.storage.database import database_now, identity
+from mailer.storage.database import identity
 from mailer.storage.models import Outcome, Release, Subscriber, Subscription
+from mailer.storage.sql import database_now
 
 FEW_DOMAINS = 3
 _DOUBTED = 20
