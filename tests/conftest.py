@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from mailer.mail import composer
 from mailer.mail.composer import Composer
@@ -35,6 +36,11 @@ Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 # that ask for one of these fixtures, and those marked `processes`. And those marked `slow`.
 SERVERS = {"postgresql_server", "redis_server", "service", "browser"}
 FOLDERS_OF_PROGRAMS = {"benchmarks", "cli", "faults", "journeys", "letters", "relays"}
+
+
+# How long an example takes on a machine that is busy says nothing.
+hypothesis_settings.register_profile("patient", deadline=None)
+hypothesis_settings.load_profile("patient")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -12,9 +12,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from mailer.app import with_settings
 from mailer.config import Settings
-from mailer.domain.followers import subscriptions
-from mailer.domain.followers.subscriptions import Evidence
-from mailer.domain.verp import ReturnPath, ReturnPaths
+from mailer.domain.followers import links, subscriptions
+from mailer.domain.followers.subscriptions import Evidence, SubscriptionView
+from mailer.domain.verp import Purpose
 from mailer.errors import InvalidLink, MailerError, UnknownMailbox, UnusableMessage
 from mailer.mail.inbound import InboundMessage, read_message
 
@@ -48,21 +48,21 @@ def inbound(recipient: str | None) -> None:
 @with_settings
 def _take_in(settings: Settings, recipient: str | None) -> None:
     message = read_message(sys.stdin.buffer)
-    return_path = ReturnPaths(settings).read(
-        message.recipients if recipient is None else [recipient]
-    )
-    log.info(_act(settings, return_path, message), return_path.subscription_id)
+    addresses = message.recipients if recipient is None else [recipient]
+    return_path, view = links.opened_by_mail(settings, addresses)
+    log.info(_act(settings, return_path.purpose, view, message), view.id)
 
 
-def _act(settings: Settings, return_path: ReturnPath, message: InboundMessage) -> str:
+def _act(
+    settings: Settings, purpose: Purpose, view: SubscriptionView, message: InboundMessage
+) -> str:
     """Do what a message to a return path asks for, and return a sentence for the log."""
-    if return_path.purpose == "bounce":
+    if purpose == "bounce":
         return "A letter to subscription %d came back; nothing follows from it."
     if message.automatic:
         return "A machine answered for subscription %d; nothing follows from it."
-    view = subscriptions.look_up(return_path.subscription_id)
     evidence = Evidence(view.locale, f"mailto:{settings.mail_domain}", None)
-    subscriptions.unsubscribe(settings, return_path.subscription_id, evidence, "mailto")
+    subscriptions.unsubscribe(settings, view.id, evidence, "mailto")
     return "Subscription %d has ended, by mail."
 
 

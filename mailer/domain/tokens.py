@@ -1,16 +1,28 @@
-"""Signed tokens in links: which subscription a link is for, and what it permits."""
+"""Signed tokens in links: which subscription a link is for, and what it permits.
+
+A token has the id of a subscription. Its signature covers the nonce of that row, too, since after a
+restore the database gives an id out again: a link from before then opens nobody's page.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
-from itsdangerous import BadData, SignatureExpired, Signer, URLSafeTimedSerializer
+from itsdangerous import (
+    BadData,
+    HMACAlgorithm,
+    SignatureExpired,
+    Signer,
+    URLSafeTimedSerializer,
+    base64_decode,
+)
 
 from mailer.config import Settings
 from mailer.errors import ExpiredLink, InvalidLink
@@ -21,10 +33,24 @@ CONFIRM_WITHIN = timedelta(hours=48)
 ACCESS_WITHIN = timedelta(hours=24)
 _TIMED: Mapping[Purpose, timedelta] = {"confirm": CONFIRM_WITHIN, "access": ACCESS_WITHIN}
 # A signature has 43 letters for 32 octets: the last one stands for four bits, and ends in 00.
-_LAST_LETTERS = tuple("048AEIMQUYcgkosw")
-_FOR_EVER: tuple[Purpose, ...] = ("unsubscribe", "one-click")
-_DERIVATION = "hmac"
+_SIGNATURE = r"[\w-]{42}[048AEIMQUYcgkosw]"
+_SHAPE = re.compile(rf"([0-9]{{1,18}})\.{_SIGNATURE}", re.ASCII)
+_TIMED_SHAPE = re.compile(rf"([\w-]{{1,24}})\.[\w-]{{1,12}}\.{_SIGNATURE}", re.ASCII)
 _RECENT_KEYS = 2
+
+NonceOf = Callable[[int], int | None]
+"""Returns the nonce of a subscription by its id; None for a row from before there were nonces."""
+
+
+class _Signature(HMACAlgorithm):
+    """Signs the nonce together with a value that it is not part of."""
+
+    def __init__(self, nonce: int | None) -> None:
+        super().__init__(hashlib.sha256)
+        self._nonce = nonce
+
+    def get_signature(self, key: bytes, value: bytes) -> bytes:
+        return super().get_signature(key, with_nonce(value, self._nonce))
 
 
 class _NewestKey:
@@ -40,57 +66,65 @@ class _NewestKey:
 
 
 class Tokens:
-    """Signs and reads tokens; one salt per purpose, and the payload is the subscription's id."""
+    """Signs and reads tokens; one salt per purpose."""
 
     def __init__(self, settings: Settings) -> None:
-        self._timed = {
-            purpose: URLSafeTimedSerializer(
-                _oldest_first(settings.secret_keys[:_RECENT_KEYS]),
-                salt=purpose,
-                signer_kwargs={"key_derivation": _DERIVATION, "digest_method": hashlib.sha256},
-            )
-            for purpose in _TIMED
-        }
-        # The links in every letter ever sent must still unsubscribe, so all SECRET_KEYS verify.
-        self._for_ever = {
-            purpose: Signer(
-                _oldest_first(settings.secret_keys),
-                salt=purpose,
-                key_derivation=_DERIVATION,
-                digest_method=hashlib.sha256,
-            )
-            for purpose in _FOR_EVER
-        }
+        # itsdangerous signs with the last key. The links in every letter ever sent must still
+        # unsubscribe, so all SECRET_KEYS verify those.
+        self._keys = settings.secret_keys[::-1]
         self._newest = {
-            purpose: _NewestKey(signer.derive_key()) for purpose, signer in self._for_ever.items()
+            purpose: _NewestKey(self._signer(purpose, None).derive_key())
+            for purpose in ("unsubscribe", "one-click")
         }
 
-    def token(self, purpose: Purpose, subscription_id: int) -> str:
+    def token(self, purpose: Purpose, subscription_id: int, nonce: int | None = None) -> str:
         """Return a token that permits one purpose for one subscription, in URL-safe ASCII."""
         if purpose in _TIMED:
-            return str(self._timed[purpose].dumps(subscription_id))
+            return str(self._serializer(purpose, nonce).dumps(subscription_id))
         # The id is not serialized: two of these are signed for every recipient of a release.
         number = b"%d" % subscription_id
-        return (number + b"." + self._newest[purpose].signature(number)).decode()
+        signature = self._newest[purpose].signature(with_nonce(number, nonce))
+        return (number + b"." + signature).decode()
 
-    def read(self, purpose: Purpose, token: str) -> int:
-        """Return the subscription's id; raises InvalidLink, or ExpiredLink for a token too old."""
-        if not token.endswith(_LAST_LETTERS):
+    def read(self, purpose: Purpose, text: str, nonce_of: NonceOf = lambda _id: None) -> int:
+        """Return the subscription's id of the token with which a text begins.
+
+        Mail programs add to a link what stands after it. Raises InvalidLink, or ExpiredLink for a
+        token too old.
+        """
+        found = (_TIMED_SHAPE if purpose in _TIMED else _SHAPE).match(text)
+        if found is None:
             raise InvalidLink("This link is not valid.")
         try:
-            if purpose in _TIMED:
-                age = int(_TIMED[purpose].total_seconds())
-                payload = self._timed[purpose].loads(token, max_age=age)
-            else:
-                payload = self._for_ever[purpose].unsign(token)
-        except SignatureExpired as old:
-            number = int(self._timed[purpose].load_payload(old.payload or b""))
-            raise ExpiredLink(number, purpose) from None
-        except BadData:
+            if purpose not in _TIMED:
+                subscription_id = int(found[1])
+                self._signer(purpose, nonce_of(subscription_id)).unsign(found[0])
+                return subscription_id
+            subscription_id = int(base64_decode(found[1]))
+            age = int(_TIMED[purpose].total_seconds())
+            self._serializer(purpose, nonce_of(subscription_id)).loads(found[0], max_age=age)
+        except SignatureExpired:
+            raise ExpiredLink(subscription_id, purpose) from None
+        except (BadData, ValueError):
             raise InvalidLink("This link is not valid.") from None
-        return int(payload)
+        return subscription_id
+
+    def _signer(self, purpose: Purpose, nonce: int | None) -> Signer:
+        return Signer(self._keys, salt=purpose, **_how(nonce))
+
+    def _serializer(self, purpose: Purpose, nonce: int | None) -> URLSafeTimedSerializer:
+        recent = self._keys[-_RECENT_KEYS:]
+        return URLSafeTimedSerializer(recent, salt=purpose, signer_kwargs=_how(nonce))
 
 
-def _oldest_first(keys: tuple[str, ...]) -> list[str]:
-    """Return keys in the order that itsdangerous wants: it signs with the last one."""
-    return list(reversed(keys))
+def _how(nonce: int | None) -> dict[str, Any]:
+    return {
+        "key_derivation": "hmac",
+        "digest_method": hashlib.sha256,
+        "algorithm": _Signature(nonce),
+    }
+
+
+def with_nonce(signed: bytes, nonce: int | None) -> bytes:
+    """Return what a signature covers: what is signed, and the nonce if the row has one."""
+    return signed if nonce is None else b"%b/%d" % (signed, nonce)

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 
 from mailer.config import Settings
+from mailer.domain.tokens import NonceOf, with_nonce
 from mailer.errors import Misconfigured, UnknownMailbox
 
 Purpose = Literal["bounce", "unsubscribe"]
@@ -58,32 +59,36 @@ class ReturnPaths:
             for purpose in get_args(Purpose)
         }
 
-    def address(self, purpose: Purpose, subscription_id: int, release_id: int = 0) -> str:
+    def address(
+        self, purpose: Purpose, subscription_id: int, release_id: int = 0, nonce: int | None = None
+    ) -> str:
         """Return the address for a subscription and a release; release_id 0 means no release."""
         payload = (subscription_id << _ID_BITS | release_id).to_bytes(_PAYLOAD_OCTETS, "big")
-        number = int.from_bytes(payload + _mac(self._keyed[purpose][0], payload), "big")
+        number = int.from_bytes(
+            payload + _mac(self._keyed[purpose][0], with_nonce(payload, nonce)), "big"
+        )
         letters = "".join([_PAIRS[number >> shift & 0x3FF] for shift in _SHIFTS])
         return f"{purpose}-{letters}@{self._domain}"
 
-    def read(self, addresses: Iterable[str]) -> ReturnPath:
+    def read(self, addresses: Iterable[str], nonce_of: NonceOf = lambda _id: None) -> ReturnPath:
         """Return what the first address made here encodes; raises UnknownMailbox if none was.
 
         All SECRET_KEYS verify, and any domain is accepted, since recipients keep letters for years.
         """
         for address in addresses:
             found = _ADDRESS.fullmatch(address.lower())
-            if found and (return_path := self._verified(cast(Purpose, found[1]), found[2])):
-                return return_path
+            if found is None:
+                continue
+            octets = b32decode(found[2].upper())
+            payload, mac = octets[:_PAYLOAD_OCTETS], octets[_PAYLOAD_OCTETS:]
+            subscription_id, release_id = divmod(int.from_bytes(payload, "big"), 1 << _ID_BITS)
+            purpose, signed = (
+                cast(Purpose, found[1]),
+                with_nonce(payload, nonce_of(subscription_id)),
+            )
+            if any(hmac.compare_digest(mac, _mac(key, signed)) for key in self._keyed[purpose]):
+                return ReturnPath(purpose, subscription_id, release_id or None)
         raise UnknownMailbox("No mailbox has this address.")
-
-    def _verified(self, purpose: Purpose, letters: str) -> ReturnPath | None:
-        octets = b32decode(letters.upper())
-        payload, mac = octets[:_PAYLOAD_OCTETS], octets[_PAYLOAD_OCTETS:]
-        if not any(hmac.compare_digest(mac, _mac(key, payload)) for key in self._keyed[purpose]):
-            return None
-        number = int.from_bytes(payload, "big")
-        subscription_id, release_id = divmod(number, 1 << _ID_BITS)
-        return ReturnPath(purpose, subscription_id, release_id or None)
 
 
 def _keyed(secret: str, purpose: Purpose) -> HMAC:

@@ -47,6 +47,7 @@ class ClaimedMessage:
     publisher: Publisher
     subscription_id: int | None = None
     """None for a notice to the press room."""
+    nonce: int | None = None
     has_left: bool = False
     paused: tuple[PausedRelease, ...] = ()
     """For a notice: the paused releases of the press room."""
@@ -104,6 +105,7 @@ def _subscriber(session: Session, subscription_id: int) -> dict[str, Any]:
     person = subscription.subscriber_id and session.get(Subscriber, subscription.subscriber_id)
     return {
         "subscription_id": subscription.id,
+        "nonce": subscription.nonce,
         "address": person.address if person else None,
         "has_left": subscription.ended_at is not None,
         "locale": subscription.locale,

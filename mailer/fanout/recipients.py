@@ -38,11 +38,12 @@ class Recipient:
 
     address: str
     locale: str
+    nonce: int | None
     skip: str | None
     """The reason to skip this recipient: left, gone, suppressed or paused."""
 
 
-_MISSING = Recipient(address="", locale="", skip="gone")
+_MISSING = Recipient(address="", locale="", nonce=None, skip="gone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Lookahead:
         if recipient.skip is not None:
             return Finding(member, recipient.address, Verdict("skipped", recipient.skip))
         try:
-            return self.letters[recipient.locale].mail(member, recipient.address)
+            return self.letters[recipient.locale].mail(member, recipient.nonce, recipient.address)
         except UnsafeValue:
             return Finding(member, recipient.address, UNSENDABLE)
 
@@ -184,7 +185,7 @@ def look_up(connection: Connection, ids: Sequence[int]) -> dict[int, Recipient]:
     """Read subscriptions as they are now, by their ids; a missing row is left out."""
     statement = CURRENT_RECIPIENTS[connection.dialect.name]
     rows = driver(connection).execute(statement, _among(connection, ids)).fetchall()
-    return {one: Recipient(address or "", locale, skip) for one, address, locale, skip in rows}
+    return {one: Recipient(address or "", *more) for one, address, *more in rows}
 
 
 def _among(connection: Connection, ids: Collection[int]) -> tuple[str]:

@@ -64,19 +64,21 @@ class ReleaseLetter:
     _message_ids: Mapping[str, MessageIds]
     """By slot: the release's own, and those of the versions before."""
 
-    def mail(self, subscription_id: int, address: str) -> Mail:
+    def mail(self, subscription_id: int, nonce: int | None, address: str) -> Mail:
         """Return the message for a recipient, the same at every attempt; raises UnsafeValue."""
         values = {
             "to": address,
-            "unsubscribe_token": self._tokens.token("unsubscribe", subscription_id),
-            "one_click_token": self._tokens.token("one-click", subscription_id),
+            "unsubscribe_token": self._tokens.token("unsubscribe", subscription_id, nonce),
+            "one_click_token": self._tokens.token("one-click", subscription_id, nonce),
         }
         for name, message_ids in self._message_ids.items():
             values[name] = message_ids.of(subscription_id)
         sender, paths = self._from_address, self._return_paths
         if paths is not None:
-            sender = paths.address("bounce", subscription_id, self._release_id)
-            values["unsubscribe_address"] = paths.address("unsubscribe", subscription_id)
+            sender = paths.address("bounce", subscription_id, self._release_id, nonce)
+            values["unsubscribe_address"] = paths.address(
+                "unsubscribe", subscription_id, nonce=nonce
+            )
         return Mail(sender, address, self._composed.fill(values))
 
 

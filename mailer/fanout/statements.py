@@ -53,7 +53,7 @@ _AMONG = {
 }
 CURRENT_RECIPIENTS = {
     name: f"""
-        SELECT subscriptions.id, address, locale, CASE
+        SELECT subscriptions.id, address, locale, nonce, CASE
             WHEN address IS NULL THEN 'gone'
             WHEN ended_at IS NOT NULL THEN 'left'
             WHEN suppressed_at IS NOT NULL THEN 'suppressed'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 from array import array
 from collections.abc import Sequence
@@ -55,3 +56,8 @@ def _little_endian(numbers: array[int]) -> array[int]:
 def now() -> datetime:
     """Return the present time in UTC."""
     return datetime.now(UTC)
+
+
+def new_nonce() -> int:
+    """Return a random number that no restored database gives out again."""
+    return secrets.randbits(63)

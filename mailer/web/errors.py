@@ -11,12 +11,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
-from mailer.domain.followers import subscriptions
-from mailer.domain.tokens import Tokens
+from mailer.domain.followers import links
 from mailer.errors import ExpiredLink, InvalidLink, NotFound
-from mailer.storage.models import Publisher
 from mailer.web import web
-from mailer.web.pages import render_page, set_locale_of, settings
+from mailer.web.pages import render_page, set_locale_of, token_to
 
 _RETRY_SECONDS = "5"
 _A_MINUTE = "60"  # the window of the public limits on sign-ups
@@ -33,12 +31,13 @@ def nothing_here(_error: NotFound) -> Response:
 @web.errorhandler(ExpiredLink)
 def expired_link(error: ExpiredLink) -> Response:
     """Answer 410, and show how to get a new link."""
-    publisher = _publisher_of(error)
+    view = links.look_up(error.subscription_id, error.purpose)
+    set_locale_of(view)
     if error.purpose == "access":
         # The data stays closed; the preferences, where every change can be undone, stay open.
-        token = Tokens(settings()).token("unsubscribe", error.subscription_id)
-        return _page("access", HTTPStatus.GONE, publisher=publisher, token=token)
-    return _page("expired", HTTPStatus.GONE, publisher=publisher)
+        token = token_to("unsubscribe", view)
+        return _page("access", HTTPStatus.GONE, publisher=view.publisher, token=token)
+    return _page("expired", HTTPStatus.GONE, publisher=view.publisher)
 
 
 @web.errorhandler(InvalidLink)
@@ -90,16 +89,6 @@ def _page(reason: str, status: HTTPStatus | None = None, **context: object) -> R
     response = render_page("error.html", status or int(reason), reason=reason, **context)
     response.headers["Cache-Control"] = "no-store"
     return response
-
-
-def _publisher_of(error: ExpiredLink) -> Publisher | None:
-    """Return the press room of an expired link, and set the subscription's language."""
-    try:
-        view = subscriptions.look_up(error.subscription_id)
-    except InvalidLink:
-        return None
-    set_locale_of(view)
-    return view.publisher
 
 
 def _is_api() -> bool:

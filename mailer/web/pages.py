@@ -10,6 +10,7 @@ from mailer.config import Settings
 from mailer.domain import publishers
 from mailer.domain.followers.subscriptions import SubscriptionView
 from mailer.domain.releases.press_rooms import published
+from mailer.domain.tokens import Purpose, Tokens
 from mailer.mail.formats import file_description, mailto, tel
 from mailer.mail.locales import SOURCE, available, best, direction, long_date, translations
 from mailer.storage.models import Publisher
@@ -54,6 +55,11 @@ def chosen_by_browser() -> bool:
 def set_locale_of(view: SubscriptionView) -> None:
     """Set the language of the response to that of a subscription."""
     set_locale(best(view.locale, view.publisher.locale))
+
+
+def token_to(purpose: Purpose, view: SubscriptionView) -> str:
+    """Return the token of a link to a subscription."""
+    return Tokens(settings()).token(purpose, view.id, view.nonce)
 
 
 def publisher_at(slug: str) -> Publisher:

@@ -8,28 +8,29 @@ from __future__ import annotations
 from flask import Response, request, url_for
 from werkzeug.exceptions import BadRequest
 
-from mailer.domain.followers import preferences, subscriptions
-from mailer.domain.tokens import Tokens
+from mailer.domain.followers import links, preferences
 from mailer.mail.locales import available, own_name
 from mailer.web import web
-from mailer.web.pages import render_page, set_locale, set_locale_of, settings
+from mailer.web.pages import render_page, set_locale, set_locale_of, settings, token_to
 from mailer.web.request_checks import evidence, form
 
 
-@web.route("/manage/<token>", methods=["GET", "POST"])
+@web.route("/manage/<path:token>", methods=["GET", "POST"])
 def manage(token: str) -> Response:
     """Show the preferences (GET), change one (POST); both may be repeated. Raises InvalidLink."""
-    tokens = Tokens(settings())
-    subscription_id = tokens.read("unsubscribe", token)
-    view = subscriptions.look_up(subscription_id)
+    view = links.opened(settings(), "unsubscribe", token)
     set_locale_of(view)
     if view.erased:
         return render_page("forgotten.html", publisher=view.publisher)
-    done = _choose(subscription_id) if request.method == "POST" else None
-    chosen = preferences.look_up(subscription_id)
+    done = _choose(view.id) if request.method == "POST" else None
+    chosen = preferences.look_up(view.id)
+    token = token_to("unsubscribe", view)
     if chosen is None:
         return render_page("left.html", publisher=view.publisher, token=token, done=done)
-    others = [(_link(tokens, one), name) for one, name in chosen.others]
+    others = [
+        (url_for("web.manage", token=token_to("unsubscribe", one)), one.publisher.name)
+        for one in chosen.others
+    ]
     locales = [(locale, own_name(locale)) for locale in available()]
     return render_page(
         "manage.html",
@@ -57,7 +58,3 @@ def _choose(subscription_id: int) -> str:
         case _:
             raise BadRequest
     return next(iter(fields))
-
-
-def _link(tokens: Tokens, subscription_id: int) -> str:
-    return url_for("web.manage", token=tokens.token("unsubscribe", subscription_id))

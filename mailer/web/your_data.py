@@ -7,24 +7,22 @@ import json
 from flask import Response, make_response, request
 from werkzeug.exceptions import BadRequest
 
-from mailer.domain.followers import erasure, personal_data, subscriptions
+from mailer.domain.followers import erasure, links, personal_data
 from mailer.domain.followers.personal_data import PersonalData
-from mailer.domain.tokens import Tokens
 from mailer.web import web
-from mailer.web.pages import render_page, set_locale_of, settings
+from mailer.web.pages import render_page, set_locale_of, settings, token_to
 from mailer.web.request_checks import form
 
 
-@web.route("/your-data/<token>", methods=["GET", "POST"])
+@web.route("/your-data/<path:token>", methods=["GET", "POST"])
 def your_data(token: str) -> Response:
     """Show (GET), download or erase data (POST, idempotent). Raises InvalidLink, ExpiredLink."""
-    subscription_id = Tokens(settings()).read("access", token)
-    view = subscriptions.look_up(subscription_id)
+    view = links.opened(settings(), "access", token)
     set_locale_of(view)
     action = form().get("action") if request.method == "POST" else "show"
-    known = personal_data.for_subscriber_of(subscription_id)
+    known = personal_data.for_subscriber_of(view.id)
     if known is not None and action == "erase" and _erasable():
-        erasure.erase_subscriber_of(settings(), subscription_id)
+        erasure.erase_subscriber_of(settings(), view.id)
         known = None
     if known is None:
         return render_page("forgotten.html", publisher=view.publisher)
@@ -35,7 +33,7 @@ def your_data(token: str) -> Response:
     return render_page(
         "your-data.html",
         publisher=view.publisher,
-        token=token,
+        token=token_to("access", view),
         address=known["address"],
         asked=action == "ask",
         erasable=_erasable(),

@@ -15,6 +15,7 @@ from tests.cli.operator import Operator, Said
 from tests.conftest import on_both_databases
 from tests.processes import free_port
 from tests.support.press_room import KARI, PressRoom, open_press_room
+from tests.support.signed_links import nonce_of
 
 DOMAIN = "in.example.org"
 LETTER = b"From: kari@example.org\r\nSubject: unsubscribe\r\n\r\n\xff\0\r\n"
@@ -30,7 +31,9 @@ class Postmaster:
 
     def address(self, purpose: Purpose, subscription_id: int) -> str:
         """Give the address that a letter carries."""
-        return ReturnPaths(self.room.settings).address(purpose, subscription_id)
+        return ReturnPaths(self.room.settings).address(
+            purpose, subscription_id, nonce=nonce_of(subscription_id)
+        )
 
     def receive(self, message: bytes, *arguments: str, **variables: str) -> Said:
         """Hand over a message; nothing that is said names an address, or breaks."""

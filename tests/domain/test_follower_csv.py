@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from mailer.domain.followers import subscriptions
 from mailer.domain.followers.follower_csv import ImportReport, import_followers
 from mailer.errors import InvalidInput, NotFound
 from mailer.storage.models import Subscriber, Subscription
 from tests.support.press_room import ADA, KARI, OLA, SLUG, PressRoom
+from tests.support.signed_links import look_up
 
 ONE = "Enter one valid email address."
 LOCALES = ("nb", "nn", "en")
@@ -25,7 +25,7 @@ def test_a_follower_is_confirmed_as_of_then_and_gets_no_letter(room: PressRoom) 
     report = bring(f"{KARI},2024-05-17T12:00:00+02:00,nn")
     assert (report.added, report.already, report.refused) == (1, 0, {})
     [one] = room.open_subscriptions(KARI)
-    view = subscriptions.look_up(one)
+    view = look_up(one)
     assert (view.confirmed, view.locale) == (True, "nn")
     assert room.letters() == []
     assert room.steps(one) == ["imported"]
@@ -34,7 +34,7 @@ def test_a_follower_is_confirmed_as_of_then_and_gets_no_letter(room: PressRoom) 
 def test_the_press_rooms_own_language_is_the_default(room: PressRoom) -> None:
     bring(KARI, header="address")
     [one] = room.open_subscriptions(KARI)
-    assert subscriptions.look_up(one).locale == room.publisher.locale
+    assert look_up(one).locale == room.publisher.locale
 
 
 def test_a_refused_line_is_named_by_number_and_reason_and_the_others_are_in(
@@ -166,7 +166,7 @@ def test_who_asked_and_never_confirmed_is_not_called_a_follower(room: PressRoom)
     """The press room's word is as good for them as for whoever never asked."""
     one = room.sign_up(KARI)
     report = bring(f"{KARI},,")
-    assert report.already == 0 or subscriptions.look_up(one).confirmed
+    assert report.already == 0 or look_up(one).confirmed
 
 
 def test_progress_counts_every_line_once(room: PressRoom) -> None:

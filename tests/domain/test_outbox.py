@@ -11,6 +11,7 @@ from mailer.domain.followers import subscriptions
 from mailer.domain.publishers import PublisherDraft
 from tests.domain.conftest import TimePasses
 from tests.support.press_room import EVIDENCE, KARI, OLA, SLUG, PressRoom
+from tests.support.signed_links import look_up
 
 ROOMS = [f"avis-{number}" for number in range(8)]
 
@@ -84,4 +85,4 @@ def test_leaving_works_however_many_letters_there_were(rooms: PressRoom) -> None
     for slug in ROOMS:
         rooms.sign_up(KARI, slug=slug)
     rooms.unsubscribe(one)
-    assert subscriptions.look_up(one).ended
+    assert look_up(one).ended

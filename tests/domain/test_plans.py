@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from mailer.domain.followers import preferences, subscriptions
+from mailer.domain.followers import links, preferences, subscriptions
 from mailer.domain.releases import press_rooms, publishing
 from mailer.domain.releases.release_body import ReleaseBody
 from mailer.storage.database import statement_connection
@@ -22,7 +22,7 @@ def test_no_visitor_makes_us_read_a_whole_table(room: PressRoom) -> None:
         press_rooms.read(SLUG, published.id)
         press_rooms.latest(room.publisher)
         subscriptions.sign_up(room.settings, room.publisher, KARI, EVIDENCE)
-        subscriptions.look_up(kari)
+        links.look_up(kari, "unsubscribe")
         preferences.look_up(kari)
         preferences.ask_for_link(room.settings, kari)
     assert len(asked) > 10

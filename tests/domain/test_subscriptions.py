@@ -17,13 +17,14 @@ from mailer.storage.models import Consent, Subscriber, Subscription
 from mailer.storage.types import now
 from tests.processes import eventually
 from tests.support.press_room import ADA, EVIDENCE, KARI, OLA, SLUG, PressRoom
+from tests.support.signed_links import look_up
 
 AT_ONCE = 8
 
 
 def test_a_sign_up_asks_for_a_confirmation(room: PressRoom) -> None:
     one = room.sign_up(KARI)
-    view = subscriptions.look_up(one)
+    view = look_up(one)
     assert (view.confirmed, view.ended) == (False, False)
     assert room.letters() == ["confirm"]
     assert room.steps(one) == ["requested"]
@@ -127,7 +128,7 @@ def test_leaving_twice_is_one_step_and_one_goodbye(room: PressRoom) -> None:
 def test_who_never_confirmed_leaves_without_a_letter(room: PressRoom) -> None:
     one = room.sign_up(KARI)
     room.unsubscribe(one)
-    assert subscriptions.look_up(one).ended
+    assert look_up(one).ended
     assert room.letters() == ["confirm"]
 
 
@@ -154,8 +155,8 @@ def test_a_sign_up_after_leaving_is_a_new_row_and_the_old_one_stays(room: PressR
     room.unsubscribe(one)
     other = room.sign_up(KARI)
     assert other != one
-    assert subscriptions.look_up(one).ended
-    assert not subscriptions.look_up(other).confirmed
+    assert look_up(one).ended
+    assert not look_up(other).confirmed
 
 
 def test_undo_leaves_a_newer_subscription_in_its_place(room: PressRoom) -> None:
@@ -169,8 +170,8 @@ def test_undo_leaves_a_newer_subscription_in_its_place(room: PressRoom) -> None:
 def test_leaving_one_leaves_nobody_else(room: PressRoom) -> None:
     karis, olas = room.confirmed(KARI), room.confirmed(OLA)
     room.unsubscribe(karis)
-    assert subscriptions.look_up(karis).ended
-    assert not subscriptions.look_up(olas).ended
+    assert look_up(karis).ended
+    assert not look_up(olas).ended
 
 
 @pytest.mark.parametrize("number", [0, -1, 4711])
@@ -182,7 +183,7 @@ def test_a_link_to_nobody_is_not_valid(room: PressRoom, number: int) -> None:
     with pytest.raises(InvalidLink):
         subscriptions.resume(number, EVIDENCE)
     with pytest.raises(InvalidLink):
-        subscriptions.look_up(number)
+        look_up(number)
 
 
 def test_sign_ups_at_the_same_moment_are_one_open_subscription(room: PressRoom) -> None:

@@ -15,6 +15,7 @@ from mailer.fanout.delivery.outbox import drain_outbox
 from tests.fanout.press_room import ADA, BOB, FOLLOWERS, SendingRoom
 from tests.relay import Received
 from tests.support.press_room import DRAFT, SLUG
+from tests.support.signed_links import nonce_of
 
 FRI = "fri@example.org"
 PROOF = Evidence(language="nb", page="test", network=None)
@@ -40,7 +41,7 @@ def send_letters(room: SendingRoom) -> list[Received]:
 
 def back_to(room: SendingRoom, received: Received) -> ReturnPath:
     """Read the reverse-path of a message."""
-    return ReturnPaths(room.settings).read([received.sender])
+    return ReturnPaths(room.settings).read([received.sender], nonce_of)
 
 
 def ways_out(received: Received) -> list[str]:
@@ -90,7 +91,7 @@ def test_a_follower_may_leave_by_mail_and_first_of_all_by_the_web(reachable: Sen
         )
         assert found
         one = reachable.subscription(received.recipient).id
-        mailbox = ReturnPaths(reachable.settings).read([found[1]])
+        mailbox = ReturnPaths(reachable.settings).read([found[1]], nonce_of)
         assert mailbox == ReturnPath("unsubscribe", one, None)
         assert received.message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
 

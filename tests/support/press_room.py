@@ -31,7 +31,6 @@ from mailer.domain.followers.subscriptions import Evidence
 from mailer.domain.releases import lifecycle, publishing, receipts
 from mailer.domain.releases.receipts import Receipt
 from mailer.domain.releases.release_body import ReleaseBody
-from mailer.domain.tokens import Tokens
 from mailer.errors import Conflict
 from mailer.storage.database import db, read_transaction, transaction
 from mailer.storage.models import (
@@ -48,6 +47,7 @@ from mailer.storage.types import now
 from tests.service import contract
 from tests.support.publishing_system import RELEASES
 from tests.support.releases import release
+from tests.support.signed_links import SignedLinks, look_up
 
 KARI, OLA, ADA = "kari@example.org", "ola@example.org", "ada@example.org"
 SLUG = "fjordavisa"
@@ -89,9 +89,9 @@ class PressRoom:
     key: str
 
     @property
-    def tokens(self) -> Tokens:
+    def tokens(self) -> SignedLinks:
         """What signs links."""
-        return Tokens(self.settings)
+        return SignedLinks(self.settings, self.app)
 
     @property
     def client(self) -> FlaskClient:
@@ -259,7 +259,7 @@ class PressRoom:
     @in_context
     def view(self, subscription_id: int) -> tuple[bool, bool]:
         """Tell whether a subscription is confirmed, and whether it has ended."""
-        found = subscriptions.look_up(subscription_id)
+        found = look_up(subscription_id)
         return found.confirmed, found.ended
 
     @in_context

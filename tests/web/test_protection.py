@@ -13,7 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import TooManyRequests
 
 from mailer.domain import publishers
-from mailer.domain.followers import subscriptions
+from mailer.domain.followers import links
 from mailer.domain.tokens import Purpose
 from mailer.errors import InvalidInput
 from mailer.mail.locales import available
@@ -150,10 +150,10 @@ def test_what_goes_wrong_is_said_without_its_insides(
 def test_a_mistake_of_ours_is_noted_without_the_token(
     room: PressRoom, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(_subscription_id: int) -> NoReturn:
+    def fail(*_: object) -> NoReturn:
         raise RuntimeError
 
-    monkeypatch.setattr(subscriptions, "look_up", fail)
+    monkeypatch.setattr(links, "opened", fail)
     token = room.tokens.token("confirm", room.sign_up())
     assert room.client.post(f"/confirm/{token}").status_code == 500
     assert "web.confirm" in caplog.text
@@ -179,9 +179,9 @@ def test_no_get_changes_anything(room: PressRoom, state: str) -> None:
         path = rule.rule.replace("<slug>", SLUG).replace("<int:release_id>", str(release_id))
         path = path.replace("<name>", "site.css")
         path = path.replace("<int:number>", "1")
-        if "<token>" in path:
+        if "<path:token>" in path:
             token = room.tokens.token(purposes[rule.endpoint], one)
-            path = path.replace("<token>", token)
+            path = path.replace("<path:token>", token)
         assert room.client.get(path).status_code < 400
         assert room.client.head(path).status_code < 400
     assert room.everything() == before

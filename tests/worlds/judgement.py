@@ -12,9 +12,10 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 
+from mailer.domain.tokens import NonceOf
 from mailer.domain.verp import ReturnPaths
 from mailer.errors import NotFound, UnknownMailbox
-from mailer.storage.models import Release, Subscriber
+from mailer.storage.models import Release, Subscriber, Subscription
 from tests.support.press_room import PressRoom
 from tests.support.scripted_relay import Answered
 from tests.support.virtual_time import BEGINNING
@@ -43,7 +44,8 @@ class Judgement:
         """The healthy recipients who have not got a release, by the bracket that allows it."""
         self._watch, self._relay = watch, watch.relay
         paths = ReturnPaths(watch.rooms[0].settings)
-        self._read = lru_cache(None)(lambda line: _read(paths, line))
+        nonces = {one.id: one.nonce for one in watch.rooms[0].rows(Subscription)}
+        self._read = lru_cache(None)(lambda line: _read(paths, nonces.get, line))
         self._listed: dict[int, set[str]] = {}
         self._at_once: Counter[int] = Counter()
         self._copies = Counter(
@@ -209,11 +211,11 @@ class Judgement:
         return self._listed[release_id]
 
 
-def _read(paths: ReturnPaths, line: str) -> tuple[int | None, int | None]:
+def _read(paths: ReturnPaths, nonce_of: NonceOf, line: str) -> tuple[int | None, int | None]:
     """Return the subscription and the release of a MAIL command."""
     found = _MAIL_FROM.match(line)
     try:
-        path = paths.read([found[1]] if found else [])
+        path = paths.read([found[1]] if found else [], nonce_of)
     except UnknownMailbox:
         return None, None
     return path.subscription_id, path.release_id

@@ -41,8 +41,8 @@ class Preferences:
     address: str
     """Masked, because a forwarded letter opens the page to other readers."""
     paused_until: datetime | None
-    others: Sequence[tuple[int, str]]
-    """The other press rooms that the subscriber follows: subscription id and name."""
+    others: Sequence[SubscriptionView]
+    """The subscriptions to other press rooms that the subscriber follows, by their names."""
 
 
 def look_up(subscription_id: int) -> Preferences | None:
@@ -107,9 +107,9 @@ def _pause(subscription_id: int, until: datetime | None, evidence: Evidence) -> 
             record_consent(session, subscription, "paused" if until else "taken up", evidence, None)
 
 
-def _others(session: Session, subscription: Subscription) -> Sequence[tuple[int, str]]:
-    found = session.execute(
-        select(Subscription.id, Publisher.name)
+def _others(session: Session, subscription: Subscription) -> Sequence[SubscriptionView]:
+    found = session.scalars(
+        select(Subscription)
         .join(Publisher, Publisher.id == Subscription.publisher_id)
         .where(
             Subscription.subscriber_id == subscription.subscriber_id,
@@ -119,4 +119,4 @@ def _others(session: Session, subscription: Subscription) -> Sequence[tuple[int,
         )
         .order_by(Publisher.name, Subscription.id)
     )
-    return [(one, name) for one, name in found]
+    return [view_of(session, one) for one in found]

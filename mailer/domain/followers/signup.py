@@ -41,7 +41,7 @@ from mailer.storage.models import (
     Subscription,
 )
 from mailer.storage.sql import Upsert, insert_into
-from mailer.storage.types import now
+from mailer.storage.types import new_nonce, now
 
 Values = dict[str, Any]
 Answer = Literal["asked", "used up", "too many"]
@@ -54,7 +54,7 @@ A_DAY, OF_OTHER_ROOMS_A_DAY = 5, 2
 """Letters to one mailbox, and how many of them are kept for press rooms that wrote none today."""
 
 _PERSON = ("address", "created_at")
-_SUBSCRIPTION = ("publisher_id", "locale", "requested_at")
+_SUBSCRIPTION = ("publisher_id", "locale", "requested_at", "nonce")
 _SIGN_UP = ("publisher_id", "mailbox", "domain", "at")
 _LETTER = (
     *("kind", "subscription_id", "message_id", "created_at", "not_before", "epoch"),
@@ -124,6 +124,7 @@ def _values(settings: Settings, publisher: Publisher, address: str, wait_seconds
         "at": moment,
         "created_at": moment,
         "requested_at": moment,
+        "nonce": new_nonce(),
         "not_before": int((moment.timestamp() + wait_seconds) * 1000) if wait_seconds else None,
         "mailbox": digest(settings, folded(address)),
         "domain": None if unlimited else digest(settings, domain(address)),

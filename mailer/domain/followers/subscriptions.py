@@ -14,7 +14,7 @@ from mailer.domain.followers.signup import Answer, ask_to_confirm, give_place_ba
 from mailer.domain.outbox import queue_letter, under_letter_limit
 from mailer.errors import InvalidLink
 from mailer.mail.addresses import canonical
-from mailer.storage.database import read_transaction, transaction
+from mailer.storage.database import transaction
 from mailer.storage.models import Consent, Publisher, Subscriber, Subscription
 from mailer.storage.queues import wake
 from mailer.storage.types import now
@@ -36,8 +36,10 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionView:
-    """A subscription as its owner sees it."""
+    """A subscription as its owner sees it; links to it are signed with its id and its nonce."""
 
+    id: int
+    nonce: int | None
     publisher: Publisher
     locale: str
     confirmed: bool
@@ -115,12 +117,6 @@ def resume(subscription_id: int, evidence: Evidence) -> SubscriptionView:
         return view_of(session, subscription)
 
 
-def look_up(subscription_id: int) -> SubscriptionView:
-    """Return a subscription as its owner sees it. Raises InvalidLink."""
-    with read_transaction() as session:
-        return view_of(session, get_subscription(session, subscription_id))
-
-
 def lock_subscriber(session: Session, subscription_id: int) -> None:
     """Lock the subscriber's row. Lock order: subscriber, then subscription."""
     owner = select(Subscriber.id).join(Subscription, Subscription.subscriber_id == Subscriber.id)
@@ -152,6 +148,8 @@ def get_subscription(session: Session, subscription_id: int, *, lock: bool = Fal
 def view_of(session: Session, subscription: Subscription) -> SubscriptionView:
     """Return a subscription as its owner sees it."""
     return SubscriptionView(
+        id=subscription.id,
+        nonce=subscription.nonce,
         publisher=session.get_one(Publisher, subscription.publisher_id),
         locale=subscription.locale,
         confirmed=subscription.confirmed_at is not None,

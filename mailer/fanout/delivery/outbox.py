@@ -208,7 +208,7 @@ class OutboxRun:
         claimed, return_paths = self.claimed, self._work.composer.return_paths
         if return_paths is None or claimed.subscription_id is None:
             return claimed.publisher.from_address
-        return return_paths.address("bounce", claimed.subscription_id)
+        return return_paths.address("bounce", claimed.subscription_id, nonce=claimed.nonce)
 
     def _content(self, address: str) -> bytes:
         claimed, composer = self.claimed, self._work.composer
@@ -219,20 +219,21 @@ class OutboxRun:
             "message_id": claimed.message_id,
         }
         if claimed.subscription_id is not None:
-            values |= self._for_subscriber(claimed.subscription_id)
+            values |= self._for_subscriber(claimed.subscription_id, claimed.nonce)
         return composed.fill(values)
 
-    def _for_subscriber(self, subscription_id: int) -> dict[str, str]:
+    def _for_subscriber(self, subscription_id: int, nonce: int | None) -> dict[str, str]:
         """Return the values by which a subscriber acts on their subscription."""
         tokens, return_paths = self._work.composer.tokens, self._work.composer.return_paths
         values = {
-            "confirm_token": tokens.token("confirm", subscription_id),
-            "access_token": tokens.token("access", subscription_id),
-            "unsubscribe_token": tokens.token("unsubscribe", subscription_id),
-            "one_click_token": tokens.token("one-click", subscription_id),
+            "confirm_token": tokens.token("confirm", subscription_id, nonce),
+            "access_token": tokens.token("access", subscription_id, nonce),
+            "unsubscribe_token": tokens.token("unsubscribe", subscription_id, nonce),
+            "one_click_token": tokens.token("one-click", subscription_id, nonce),
         }
         if return_paths is not None:
-            values["unsubscribe_address"] = return_paths.address("unsubscribe", subscription_id)
+            address = return_paths.address("unsubscribe", subscription_id, nonce=nonce)
+            values["unsubscribe_address"] = address
         return values
 
     def _compose(self) -> Composed:

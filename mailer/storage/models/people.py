@@ -15,7 +15,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from mailer.storage.models.base import Base, partial_index
-from mailer.storage.types import Id
+from mailer.storage.types import Id, new_nonce
 
 
 class Publisher(Base):
@@ -85,6 +85,8 @@ class Subscription(Base):
     ended_reason: Mapped[str | None] = mapped_column(String(40))
     paused_until: Mapped[datetime | None]
     """No release is sent until then; those published in the pause are not sent later either."""
+    nonce: Mapped[int | None] = mapped_column(BigInteger, default=new_nonce)
+    """Part of what every signature covers; null in rows from before there were nonces."""
 
     __table_args__ = (
         partial_index(
