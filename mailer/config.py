@@ -53,7 +53,17 @@ def _base_url(url: str) -> str:
         raise ValueError("must be in ASCII, for headers of letters; a domain then begins with xn--")
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
         raise ValueError("must be https, because its links carry the right to confirm and leave")
-    return url.rstrip("/")
+    if parts.path.strip("/") or parts.fragment:
+        raise ValueError("must have no path: the service needs a host of its own")
+    return url.rstrip("/#")
+
+
+def _hosts(text: object) -> object:
+    return (
+        tuple(domain_name(name.strip()) for name in text.split(","))
+        if isinstance(text, str)
+        else text
+    )
 
 
 def _keys(text: object) -> object:
@@ -107,7 +117,7 @@ class Settings(BaseModel):
     ] = Field(alias="SMTP_URL")
     """The SMTP server: smtp:// or smtps://, user, password, ?starttls=require."""
     base_url: Annotated[str, AfterValidator(_base_url)] = Field(alias="BASE_URL")
-    """The address of the web process as visitors see it; https, but on loopback."""
+    """The address of the web process as visitors see it, without a path; https, but on loopback."""
     secret_keys: Annotated[tuple[str, ...], BeforeValidator(_keys), AfterValidator(_strong)] = (
         Field(repr=False, alias="SECRET_KEYS")
     )
@@ -157,6 +167,9 @@ class Settings(BaseModel):
     ehlo_name: Annotated[str, AfterValidator(domain_name)] | None = None
     """What we call ourselves to the relay (EHLO): a name that leads to our address in DNS. Without
     it, as the machine is called."""
+    former_hosts: Annotated[tuple[str, ...], BeforeValidator(_hosts)] = ()
+    """The hosts that BASE_URL has ever had, comma-separated: links in letters lead there for ever,
+    and are answered there. Their names must go on leading here, with https."""
     trusted_proxies: int = Field(0, ge=0, le=10)
     """How many proxies in front of the web process are trusted with the visitor's address and
     scheme."""

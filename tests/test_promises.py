@@ -63,7 +63,16 @@ STORAGE_MAY_KNOW = {"flask.current_app", "flask_sqlalchemy.SQLAlchemy"}
 OPEN = {"health.alive", "health.ready"} | {
     f"web.{view}"
     for view in (
-        *("asset", "press_room", "redirect_to_slash", "redirect_to_room", "follow", "release"),
+        *(
+            "asset",
+            "home",
+            "colours",
+            "press_room",
+            "redirect_to_slash",
+            "redirect_to_room",
+            "follow",
+            "release",
+        ),
         *("embed", "follow_embedded", "embed_code", "feed", "privacy"),
         *("robots", "sitemap", "sitemap_part"),
         *("confirm", "unsubscribe", "one_click", "manage", "your_data"),

@@ -6,6 +6,10 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from http.client import HTTPException
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import click
 from redis import Redis, RedisError
@@ -13,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from mailer.app import create_app
 from mailer.config import Settings
+from mailer.domain.fingerprints import note_keys
 from mailer.errors import Misconfigured
 from mailer.mail.smtp import SmtpConnection
 from mailer.mail.smtp_protocol import Rejected, SmtpError
@@ -39,8 +44,10 @@ def doctor() -> None:
         "dkim": _dkim,
         "erasure": _erasure,
         "database": _database,
+        "keys": _keys,
         "redis": _redis,
         "smtp": _smtp,
+        "web": _web,
     }
     well = True
     with create_app(settings).app_context():
@@ -70,6 +77,16 @@ def _dkim(settings: Settings) -> str:
         return "not used: letters go out unsigned, unless the relay signs them"
     names = (f"{key.selector} of {key.domain}" for key in settings.dkim_keys)
     return f"signs with {', '.join(names)}; their DNS records: mailer dkim records"
+
+
+def _keys(settings: Settings) -> str:
+    try:
+        problems = note_keys(settings)
+    except SQLAlchemyError as error:
+        return f"not compared, since the database does not answer ({_cause(error)})"
+    if problems:
+        raise CheckFailed(" ".join(problems))
+    return "every key that signed a link is there"
 
 
 def _erasure(settings: Settings) -> str:
@@ -136,6 +153,38 @@ async def _greet(settings: Settings) -> str:
             "it cannot reach are told so."
         )
     return f"{settings.relay.host}:{settings.relay.port} greets us"
+
+
+def _web(settings: Settings) -> str:
+    """Ask for pages by the names that links have, through whatever proxy stands in front."""
+    for host in settings.former_hosts:
+        if _status(f"https://{host}/healthz") != HTTPStatus.OK:
+            raise CheckFailed(
+                f"https://{host} does not lead here, so that links in old letters are broken. Let "
+                "its name and its certificate lead to the web process (MAILER_FORMER_HOSTS)."
+            )
+    status = _status(f"{settings.base_url}/robots.txt")
+    if status is None:
+        return f"{settings.base_url} does not answer from here: the web process may not run yet"
+    if status == HTTPStatus.BAD_REQUEST:
+        raise CheckFailed(
+            f"{settings.base_url} is refused with 400. If a proxy stands in front, let it pass on "
+            "the Host of the visitor."
+        )
+    if status != HTTPStatus.OK:
+        raise CheckFailed(f"{settings.base_url} answers {status}. Does it lead to the web process?")
+    return f"{settings.base_url} answers"
+
+
+def _status(url: str) -> int | None:
+    """Return the status of an answer, None if there is none."""
+    try:
+        with urlopen(url, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310 - from the settings
+            return int(answer.status)
+    except HTTPError as answer:
+        return answer.code
+    except (OSError, HTTPException, ValueError):
+        return None
 
 
 def _cause(error: SQLAlchemyError) -> str:

@@ -10,6 +10,7 @@ import click
 
 from mailer.app import with_settings
 from mailer.config import Settings
+from mailer.domain.fingerprints import tell_of_missing_keys
 from mailer.fanout import sweep as sweeping
 from mailer.fanout.worker import WorkerProcess
 from mailer.storage.queues import JOBS
@@ -22,6 +23,7 @@ _HOUR = 3600
 @with_settings
 def worker(settings: Settings, queue: str) -> None:
     """Serve one queue until SIGTERM; start as many as the machine has room for."""
+    tell_of_missing_keys(settings)
     WorkerProcess(settings, queue).run()
 
 
@@ -30,6 +32,7 @@ def worker(settings: Settings, queue: str) -> None:
 @with_settings
 def sweep(settings: Settings, *, once: bool) -> None:
     """Find lost and overdue work, and wake workers for it; any number may run."""
+    tell_of_missing_keys(settings)
     shutdown = threading.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda _number, _frame: shutdown.set())

@@ -13,7 +13,7 @@ from mailer.mail.addresses import domain
 from mailer.storage.models import OutboxMessage, Publisher, Release, Subscription
 from mailer.storage.types import now
 
-LetterKind = Literal["confirm", "welcome", "goodbye", "manage", "notice"]
+LetterKind = Literal["confirm", "following", "welcome", "goodbye", "manage", "notice"]
 NO_NOTICES = "none"
 """As `notices` of a press room: no notice is sent when a release pauses itself."""
 

@@ -107,6 +107,12 @@ def by_slug(session: Session, slug: str) -> Publisher:
     return publisher
 
 
+def every() -> Sequence[Publisher]:
+    """Return all press rooms, by their names."""
+    with autocommit() as session:
+        return session.scalars(select(Publisher).order_by(Publisher.name, Publisher.id)).all()
+
+
 def find(slug: str) -> Publisher:
     """Return a press room, read in a session of its own; raises NotFound."""
     with autocommit() as session:

@@ -48,6 +48,8 @@ class ClaimedMessage:
     subscription_id: int | None = None
     """None for a notice to the press room."""
     nonce: int | None = None
+    confirmed_at: datetime | None = None
+    paused_until: datetime | None = None
     has_left: bool = False
     paused: tuple[PausedRelease, ...] = ()
     """For a notice: the paused releases of the press room."""
@@ -106,6 +108,8 @@ def _subscriber(session: Session, subscription_id: int) -> dict[str, Any]:
     return {
         "subscription_id": subscription.id,
         "nonce": subscription.nonce,
+        "confirmed_at": subscription.confirmed_at,
+        "paused_until": subscription.paused_until,
         "address": person.address if person else None,
         "has_left": subscription.ended_at is not None,
         "locale": subscription.locale,

@@ -1,4 +1,4 @@
-"""Email addresses: their canonical form, and typing errors in domains of large mail providers."""
+"""Email addresses: their canonical form, and typing errors in them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from email_validator import EmailNotValidError, validate_email
 
 from mailer.errors import InvalidAddress
 
+_AROUND = ' \t\xa0.,;:<>()[]"\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}\xab\xbb'
+_APOSTROPHES = str.maketrans(dict.fromkeys("\u2018\u2019\u02bc\xb4`", "'"))
 _OCTETS = 254
 _LOCAL_OCTETS = 64
 _INVALID = "Enter one valid email address."
@@ -79,6 +81,18 @@ def is_of_large_provider(address: str) -> bool:
 def masked(address: str) -> str:
     """Return a canonical address with its local part hidden: a forwarded link may show it."""
     return f"{address[0]}…@{domain(address)}"
+
+
+def repaired(text: str) -> str:
+    """Return an address as it was typed, without slips that make another text of it.
+
+    Those are a comma in the domain, an apostrophe as word processors write it, and whatever stands
+    around an address that was copied.
+    """
+    if text.count("@") != 1:
+        return text
+    name, _, host = text.strip(_AROUND).removeprefix("mailto:").partition("@")
+    return f"{name.translate(_APOSTROPHES).strip()}@{host.replace(',', '.').strip(_AROUND)}"
 
 
 def probably_meant(address: str) -> str | None:

@@ -32,7 +32,7 @@ _AUTOMATIC = ("Auto-Submitted", "auto-generated")  # RFC 3834: asks for no autom
 # M3AAWG, draft-levine-mailbomb-header: mail servers notice a flood of such mails, and whose forms
 # are used. The visitor's IP address is left out, since only this service needs to know it.
 _FROM_A_FORM = ("Form-Sub", "v=1")
-_TO_FOLLOWERS = frozenset({"release", "correction", "retraction", "welcome"})
+_TO_FOLLOWERS = frozenset({"release", "correction", "retraction", "following", "welcome"})
 
 Headers = list[tuple[str, str]]
 
@@ -122,6 +122,24 @@ class Letters:
     def confirm(self, press_room: PressRoom, locale: str) -> Composed:
         """Compose the letter that asks to confirm a sign-up. Slot: `confirm_token`."""
         return self._compose("confirm", press_room, locale, [_AUTOMATIC, _FROM_A_FORM])
+
+    def following(
+        self,
+        press_room: PressRoom,
+        since: datetime,
+        paused_until: datetime | None,
+        locale: str,
+    ) -> Composed:
+        """Compose the answer to a sign-up of somebody who follows. Slots: as in a welcome."""
+        paused = paused_until is not None and paused_until > datetime.now(UTC)
+        return self._compose(
+            "following",
+            press_room,
+            locale,
+            [_AUTOMATIC, _FROM_A_FORM],
+            since=since,
+            paused_until=paused_until if paused else None,
+        )
 
     def welcome(self, press_room: PressRoom, locale: str) -> Composed:
         """Compose the letter to a new follower. Slots: `unsubscribe_token`, `one_click_token`."""

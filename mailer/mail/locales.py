@@ -9,9 +9,10 @@ from io import BytesIO
 from pathlib import Path
 
 from babel import Locale, UnknownLocaleError
-from babel.dates import format_date
+from babel.dates import format_date, format_time
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
+from babel.units import format_unit
 
 from mailer.config import TEMPLATES
 
@@ -20,6 +21,13 @@ CATALOGUES = TEMPLATES / "locales"
 _ALIASES = {"no": "nb"}
 # Babel's "en" is American, and puts the month first.
 _CONVENTIONS = {"en": "en_GB"}
+_DAYS_OF_A_YEAR = 365
+# Of a date and a time, and of the time; Babel's are as a table has them, not a sentence.
+_TIMES = {
+    "nb": ("{date} kl. {time}", "HH.mm"),
+    "nn": ("{date} kl. {time}", "HH.mm"),
+    "en": ("{date} at {time}", "HH:mm"),
+}
 
 
 @cache
@@ -50,10 +58,10 @@ def best(locale: str | None, default: str, folder: Path = CATALOGUES) -> str:
     return SOURCE
 
 
-def own_name(locale: str) -> str:
-    """Return the name of a locale in its own language, with a capital letter."""
+def own_name(locale: str, *, in_sentence: bool = False) -> str:
+    """Return the name of a locale in its own language, with a capital letter if it stands alone."""
     name = str(Locale.parse(locale).get_display_name())
-    return name[:1].upper() + name[1:]
+    return name if in_sentence else name[:1].upper() + name[1:]
 
 
 def direction(language: str) -> str:
@@ -62,6 +70,20 @@ def direction(language: str) -> str:
         return str(Locale.parse(language, sep="-").text_direction)
     except (ValueError, UnknownLocaleError):
         return "auto"
+
+
+def long_time(moment: datetime, locale: str) -> str:
+    """Format a moment with hours and minutes, in its own time zone."""
+    both, pattern = _TIMES.get(locale, ("{date}, {time}", "short"))
+    time = format_time(moment, format=pattern, locale=_CONVENTIONS.get(locale, locale))
+    return both.format(date=long_date(moment, locale), time=time)
+
+
+def long_duration(days: int, locale: str) -> str:
+    """Format a number of days, in years if it is a number of years."""
+    years = days // _DAYS_OF_A_YEAR if days % _DAYS_OF_A_YEAR == 0 else 0
+    unit, number = ("duration-year", years) if years else ("duration-day", days)
+    return format_unit(number, unit, locale=_CONVENTIONS.get(locale, locale))
 
 
 def long_date(moment: datetime, locale: str) -> str:

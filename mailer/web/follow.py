@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 
 from flask import Response, redirect, request, url_for
@@ -12,7 +13,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from mailer.domain.followers import subscriptions
 from mailer.domain.followers.signup import Answer
 from mailer.errors import InvalidAddress
-from mailer.mail.addresses import canonical, probably_meant
+from mailer.mail.addresses import canonical, probably_meant, repaired
 from mailer.mail.locales import best
 from mailer.storage.models import Publisher
 from mailer.web import web
@@ -23,6 +24,7 @@ from mailer.web.request_checks import evidence, form
 
 HONEYPOT = "message"
 """A field that people do not see: a form in which it is filled in comes from a robot."""
+_AS_TYPED = "as-typed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class SignUp:
     problem: str | None = None
     """What is wrong with the address, as the English msgid of the catalogues."""
     suggestion: str | None = None
-    """The address that was probably meant."""
+    """The address that was probably meant, about which the visitor is asked first."""
     again: bool = False
     """Whether the visitor asked for the mail once more, which the answer offers one time."""
     answer: Answer = "asked"
@@ -52,6 +54,8 @@ def follow(slug: str) -> Response:
     """Sign an address up; the answer does not show whether the address was known."""
     publisher = publisher_at(slug)
     given = sign_up_by_form(publisher, request.path.removesuffix("follow"))
+    if given.suggestion:
+        return render_page("slip.html", publisher=publisher, given=given)
     if given.problem:
         return render_page(
             "follow.html", 422, publisher=publisher, typed=given.typed, problem=given.problem
@@ -74,11 +78,14 @@ def sign_up_by_form(publisher: Publisher, page: str) -> SignUp:
     # Two address fields are joined with a comma, and refused as two addresses.
     entered = ", ".join(fields.getlist("address"))
     typed = "".join(filter(str.isprintable, entered)).strip()
-    try:
-        address = canonical(entered, smtputf8=settings().smtputf8)
-    except InvalidAddress as mistake:
+    problem, suggestion = _judged(entered)
+    if suggestion and _AS_TYPED not in fields:
         count_attempt()
-        return SignUp(typed, problem=str(mistake))
+        return SignUp(typed, problem, suggestion)
+    if problem:
+        count_attempt()
+        return SignUp(typed, problem)
+    address = canonical(entered)
     answer: Answer = "asked"
     wait: float | None = None
     with padded_duration():
@@ -87,7 +94,21 @@ def sign_up_by_form(publisher: Publisher, page: str) -> SignUp:
         elif (wait := count_signup(publisher, address)) is not None:
             answer = subscriptions.sign_up(settings(), publisher, address, evidence(page), wait)
     minutes = math.ceil(wait / 60) if wait and answer == "asked" else 0
-    return SignUp(typed, None, probably_meant(address), "again" in fields, answer, minutes)
+    return SignUp(typed, again="again" in fields, answer=answer, minutes=minutes)
+
+
+def _judged(entered: str) -> tuple[str | None, str | None]:
+    """Return what is wrong with an address, and which one was probably meant."""
+    smtputf8, problem, address = settings().smtputf8, None, None
+    try:
+        address = canonical(entered, smtputf8=smtputf8)
+    except InvalidAddress as mistake:
+        problem = str(mistake)
+    with suppress(InvalidAddress):
+        better = canonical(repaired(entered), smtputf8=smtputf8)
+        meant = probably_meant(better) or better
+        return problem, meant if meant != address else None
+    return problem, None
 
 
 @web.get("/<slug>/embed")

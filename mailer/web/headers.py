@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Response, request
 
 from mailer.web import web
-from mailer.web.pages import chosen_by_browser, settings
+from mailer.web.pages import chosen_by_browser, settings, shows_logo
 
 
 def content_security_policy(*, img_src: str = "'self'", frame_ancestors: str = "'none'") -> str:
@@ -22,8 +22,6 @@ def content_security_policy(*, img_src: str = "'self'", frame_ancestors: str = "
     )
 
 
-_POLICY = content_security_policy()
-_FRAMED_POLICY = content_security_policy(frame_ancestors="*")
 _A_YEAR = 365 * 24 * 3600
 _TOKEN_PAGES = {"web.confirm", "web.manage", "web.one_click", "web.unsubscribe", "web.your_data"}
 _FRAMED = {"web.embed", "web.follow_embedded"}
@@ -34,7 +32,11 @@ def protect(response: Response) -> Response:
     """Add the security headers; on pages with a token, also those that keep the URL private."""
     headers = response.headers
     # setdefault, because a view may have set a wider policy itself.
-    headers.setdefault("Content-Security-Policy", _FRAMED_POLICY if framed() else _POLICY)
+    policy = content_security_policy(
+        img_src="'self' https:" if shows_logo() else "'self'",
+        frame_ancestors="*" if framed() else "'none'",
+    )
+    headers.setdefault("Content-Security-Policy", policy)
     headers.setdefault("X-Content-Type-Options", "nosniff")
     if chosen_by_browser():
         response.vary.add("Accept-Language")

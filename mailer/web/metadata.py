@@ -8,16 +8,20 @@ from babel import Locale, UnknownLocaleError
 from babel.core import get_global
 
 from mailer.domain.releases.press_rooms import Published, changed_at
+from mailer.mail.locales import translations
 from mailer.storage.models import Publisher
+from mailer.web.pages import get_locale
 
 
 def open_graph(found: Published, url: str) -> list[tuple[str, str]]:
     """Return the properties from which other sites make a link preview (ogp.me), in order."""
-    body = found.body
-    picture = body.image
+    body, title = found.body, found.body.title
+    picture = None if found.withdrawn_at else body.image
+    if found.withdrawn_at:
+        title = translations(get_locale()).gettext("Withdrawn: %(title)s") % {"title": title}
     properties = [
         ("og:type", "article"),
-        ("og:title", body.title),
+        ("og:title", title),
         ("og:description", body.lead),
         ("og:url", url),
         ("og:site_name", found.publisher.name),
@@ -34,8 +38,8 @@ def open_graph(found: Published, url: str) -> list[tuple[str, str]]:
 
 
 def news_article(found: Published, url: str) -> dict[str, Any] | None:
-    """Return the release as JSON-LD, or None for a retraction."""
-    if found.release.letter == "retraction":
+    """Return the release as JSON-LD, or None if it was retracted."""
+    if found.withdrawn_at:
         return None
     body, organisation = found.body, _organisation(found.publisher)
     pictures = [picture.url for picture in (body.image, *body.images) if picture]

@@ -12,12 +12,21 @@ from mailer.domain.followers.subscriptions import SubscriptionView
 from mailer.domain.releases.press_rooms import published
 from mailer.domain.tokens import Purpose, Tokens
 from mailer.mail.formats import file_description, mailto, tel
-from mailer.mail.locales import SOURCE, available, best, direction, long_date, translations
+from mailer.mail.locales import (
+    SOURCE,
+    available,
+    best,
+    direction,
+    long_date,
+    long_time,
+    translations,
+)
 from mailer.storage.models import Publisher
 from mailer.web import web
 
 _LOCALE = "mailer.locale"
 _NEGOTIATED = "mailer.negotiated"
+_LOGO = "mailer.logo"
 
 
 def settings() -> Settings:
@@ -72,10 +81,17 @@ def publisher_at(slug: str) -> Publisher:
 def render_page(template: str, status: int = 200, **context: object) -> Response:
     """Render a template of templates/web in the language of the response."""
     locale = get_locale()
+    publisher = context.get("publisher")
+    request.environ[_LOGO] = isinstance(publisher, Publisher) and publisher.logo_url is not None
     body = render_template(f"web/{template}", locale=locale, **context)
     response = make_response(body, status)
     response.content_language.add(locale.replace("_", "-"))
     return response
+
+
+def shows_logo() -> bool:
+    """Tell whether the page shows the logo of a press room, which is at another host."""
+    return bool(request.environ.get(_LOGO))
 
 
 def _known(tag: str) -> str | None:
@@ -105,6 +121,7 @@ def _prepare_templates(state: BlueprintSetupState) -> None:
         document, get_locale()
     )
     environment.filters["long_date"] = lambda moment: long_date(moment, get_locale())
+    environment.filters["long_time"] = lambda moment: long_time(moment, get_locale())
     environment.filters["published"] = published
     # Catalogues are read on first use: read them now, so that the first visitor need not wait.
     for locale in available():

@@ -11,7 +11,7 @@ from werkzeug.exceptions import BadRequest
 from mailer.domain.followers import links, preferences
 from mailer.mail.locales import available, own_name
 from mailer.web import web
-from mailer.web.pages import render_page, set_locale, set_locale_of, settings, token_to
+from mailer.web.pages import get_locale, render_page, set_locale, set_locale_of, settings, token_to
 from mailer.web.request_checks import evidence, form
 
 
@@ -34,10 +34,12 @@ def manage(token: str) -> Response:
     locales = [(locale, own_name(locale)) for locale in available()]
     return render_page(
         "manage.html",
+        publisher=view.publisher,
         preferences=chosen,
         done=done,
         token=token,
         others=others,
+        language=own_name(get_locale(), in_sentence=True),
         locales=locales,
     )
 

@@ -4,24 +4,58 @@ from __future__ import annotations
 
 import re
 
-from flask import Response, redirect, request, url_for
+from flask import Response, make_response, redirect, render_template, request, url_for
 from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
+from mailer.domain import publishers
 from mailer.domain.releases import press_rooms
 from mailer.domain.releases.press_rooms import Published, changed_at
 from mailer.errors import NotFound
+from mailer.mail.colours import ACCENT, on_dark
 from mailer.mail.formats import share_links
+from mailer.mail.locales import long_duration
 from mailer.web import web
 from mailer.web.headers import content_security_policy
 from mailer.web.http_cache import conditional_response
 from mailer.web.languages import address
 from mailer.web.metadata import news_article, open_graph
-from mailer.web.pages import negotiate_locale, publisher_at, render_page, set_locale
+from mailer.web.pages import (
+    get_locale,
+    negotiate_locale,
+    publisher_at,
+    render_page,
+    set_locale,
+    settings,
+)
 
 _RELEASES_A_PAGE = 10
 # Only pictures come from other hosts: each stays at the URL that the press room gave.
 _WITH_PICTURES = content_security_policy(img_src="'self' https: http:")
+
+
+@web.get("/")
+def home() -> AnyResponse:
+    """List the press rooms; where there is only one, redirect to it."""
+    rooms = publishers.every()
+    if not rooms:
+        raise NotFound("There is no press room yet.")
+    if len(rooms) == 1:
+        return redirect(url_for("web.press_room", slug=rooms[0].slug))
+    set_locale(negotiate_locale(rooms[0].locale))
+    return render_page("home.html", rooms=rooms, publisher=None)
+
+
+@web.get("/<slug>/colours.css")
+def colours(slug: str) -> Response:
+    """Answer with the colour of a press room, for its pages."""
+    accent = publishers.find(slug).accent or ACCENT
+    response = make_response(
+        render_template("web/colours.css", accent=accent, dark=on_dark(accent))
+    )
+    response.mimetype = "text/css"
+    response.headers["Cache-Control"] = "public, max-age=3600"
+    return response
 
 
 @web.get("/<slug>/")
@@ -92,4 +126,6 @@ def _page(found: Published) -> Response:
 @web.get("/<slug>/privacy")
 def privacy(slug: str) -> Response:
     """Show the privacy notice, and what the press room adds to it."""
-    return render_page("privacy.html", publisher=publisher_at(slug))
+    publisher = publisher_at(slug)
+    kept = long_duration(settings().keep_ended_days, get_locale())
+    return render_page("privacy.html", publisher=publisher, kept=kept)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import re
+import time
+from math import inf
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from flask import request
@@ -21,7 +24,13 @@ LARGEST_FORM = 16 * 1024
 
 _MACHINE_BLUEPRINTS = {"api", "health"}
 _PREFIX = {4: 24, 6: 64}
+_TELL_SECONDS, _SHOWN = 60, 80
+_told: dict[str, float] = {}
+"""When the log was last told of a foreign host: anybody can send one."""
 _WITH_PORT = re.compile(r"\[|[0-9.]+:[0-9]*$")
+
+
+log = logging.getLogger(__name__)
 
 
 @web.record_once
@@ -32,12 +41,25 @@ def _keep_double_slashes(state: BlueprintSetupState) -> None:
 
 @web.before_app_request
 def refuse_forged_host() -> None:
-    """Raise 400 unless Host is that of BASE_URL or loopback; API and health checks take any."""
+    """Raise 400 unless Host is that of BASE_URL, a former one or loopback.
+
+    The API and health checks take any.
+    """
     if request.blueprint in _MACHINE_BLUEPRINTS:
         return
+    own = urlsplit(settings().base_url).hostname
     name = (urlsplit(f"//{request.host}").hostname or "").rstrip(".")
-    if name not in {urlsplit(settings().base_url).hostname, *LOOPBACK}:
-        raise BadRequest
+    if name in {own, *settings().former_hosts, *LOOPBACK}:
+        return
+    if time.monotonic() - _told.get("host", -inf) >= _TELL_SECONDS:
+        _told["host"] = time.monotonic()
+        log.warning(
+            "A request for the host %r was refused, since BASE_URL has the host %s. If a proxy "
+            "stands in front, let it pass on the Host of the visitor.",
+            name[:_SHOWN],
+            own,
+        )
+    raise BadRequest
 
 
 @web.before_request

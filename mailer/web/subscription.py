@@ -67,7 +67,8 @@ def _way_out(view: SubscriptionView) -> Response:
     if view.erased:
         return render_page("forgotten.html", publisher=view.publisher)
     page = "goodbye.html" if view.ended else "unsubscribe.html"
-    return render_page(page, publisher=view.publisher, token=token_to("unsubscribe", view))
+    token = token_to("unsubscribe", view)
+    return render_page(page, publisher=view.publisher, view=view, token=token)
 
 
 def _resume(view: SubscriptionView) -> Response:

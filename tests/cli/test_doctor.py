@@ -5,7 +5,11 @@ from __future__ import annotations
 import shutil
 import ssl
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -19,7 +23,7 @@ from tests.relay import Relay
 from tests.servers import PostgreSQL, Redis
 from tests.service import contract
 
-PARTS = ("settings", "dkim", "database", "redis", "smtp")
+PARTS = ("settings", "dkim", "database", "redis", "smtp", "web")
 
 
 @pytest.fixture
@@ -82,6 +86,43 @@ def test_a_key_that_cannot_be_read_is_named(one: Operator) -> None:
     said = one.run("doctor", MAILER_DKIM_KEYS="example.org:autumn:/nowhere.pem")
     assert said.status == 1
     assert "MAILER_DKIM_KEYS: the file of the selector autumn" in said.out
+
+
+class Proxy(BaseHTTPRequestHandler):
+    """Something in front of the web process, which answers with the status of its server."""
+
+    def do_GET(self) -> None:
+        self.send_response(self.server.status)  # type: ignore[attr-defined]
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet."""
+
+
+@contextmanager
+def proxy(status: int) -> Iterator[str]:
+    """Run a proxy; gives the address that visitors would use."""
+    with HTTPServer(("127.0.0.1", 0), Proxy) as server:
+        server.status = status  # type: ignore[attr-defined]
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_proxy_that_passes_another_host_on_is_explained(one: Operator) -> None:
+    with proxy(HTTPStatus.BAD_REQUEST) as url:
+        assert "let it pass on the Host" in ailment(one.run("doctor", BASE_URL=url), "web")
+    with proxy(HTTPStatus.NOT_FOUND) as url:
+        assert "404" in ailment(one.run("doctor", BASE_URL=url), "web")
+    with proxy(HTTPStatus.OK) as url:
+        assert one.run("doctor", BASE_URL=url).status == 0
+
+
+def test_a_former_host_that_does_not_lead_here_is_named(one: Operator) -> None:
+    said = one.run("doctor", MAILER_FORMER_HOSTS="old.invalid.example")
+    assert "https://old.invalid.example does not lead here" in ailment(said, "web")
 
 
 def test_a_setting_nothing_reads_is_named(one: Operator) -> None:

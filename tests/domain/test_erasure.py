@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from mailer.domain import publishers
+from mailer.domain.fingerprints import note_keys, tell_of_missing_keys
 from mailer.domain.followers import erasure, preferences, subscriptions
 from mailer.domain.followers.follower_csv import ImportReport, import_followers
 from mailer.domain.followers.subscriptions import Evidence
@@ -21,6 +22,7 @@ from mailer.storage.models import (
     Base,
     Consent,
     Erased,
+    Fingerprint,
     OutboxMessage,
     Subscriber,
     Subscription,
@@ -80,12 +82,44 @@ def test_letters_on_their_way_are_dropped_and_those_sent_stay_counted(room: Pres
 
 def test_another_key_makes_another_hash(room: PressRoom) -> None:
     """Whoever has the table alone cannot try addresses on it."""
+    digests = set()
     for key in ("k" * 32, "l" * 32):
         room.sign_up(KARI)
         erasure.erase(room.settings.model_copy(update={"erasure_key": key}), KARI)
-    with read_transaction() as session:
-        digests = session.scalars(select(Erased.digest)).all()
-    assert len(set(digests)) == 2
+        with transaction() as session:
+            digests |= set(session.scalars(select(Erased.digest)))
+            # As in a database of its own.
+            session.execute(delete(Erased))
+            session.execute(delete(Fingerprint))
+    assert len(digests) == 2
+
+
+def test_a_key_that_has_changed_brings_nobody_back_and_erases_nobody(room: PressRoom) -> None:
+    room.confirmed(KARI)
+    room.confirmed(OLA)
+    erasure.erase(room.settings, KARI)
+    changed = room.settings.model_copy(update={"erasure_key": "another key of this press room"})
+    with pytest.raises(Misconfigured, match="MAILER_ERASURE_KEY: has changed"):
+        import_followers(SLUG, ["address", KARI], locales=("nb",), erasure_key=changed.erasure_key)
+    with pytest.raises(Misconfigured, match="has changed"):
+        erasure.erase(changed, OLA)
+    assert [len(room.open_subscriptions(one)) for one in (KARI, OLA)] == [0, 1]
+    assert "MAILER_ERASURE_KEY" in " ".join(note_keys(changed))
+    assert note_keys(room.settings) == []
+
+
+def test_a_key_that_signed_links_is_missed(
+    room: PressRoom, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = "the first key of this press room", "the second key of this press room"
+    for keys in ((first,), (second, first), (second, first)):
+        assert note_keys(room.settings.model_copy(update={"secret_keys": keys})) == []
+    lost = room.settings.model_copy(update={"secret_keys": (second,)})
+    [problem] = note_keys(lost)
+    assert problem.startswith("SECRET_KEYS: a key is missing")
+    tell_of_missing_keys(lost)
+    assert problem in caplog.text
+    assert first not in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_a_request_that_nobody_confirms_is_kept_for_thirty_days(
         retention.apply_retention(room.settings)
     assert reason(one) == ("expired", False)
     assert reason(other) == (None, True)
-    assert (room.count(Subscriber), room.count(Erased)) == (1, 1)
+    assert (room.count(Subscriber), room.count(Erased)) == (1, 0), "somebody else may have typed it"
 
 
 def test_who_has_left_is_remembered_as_long_as_is_set(
@@ -110,6 +110,6 @@ def test_a_crowd_goes_in_pieces_and_nobody_is_left_out(
         session.execute(insert(Subscription), asked)
     time_passes(31 * DAY)
     retention.apply_retention(room.settings)
-    assert (room.count(Subscriber), room.count(Erased)) == (0, len(people))
+    assert (room.count(Subscriber), room.count(Erased)) == (0, 0)
     with read_transaction() as session:
         assert set(session.scalars(select(Subscription.ended_reason))) == {"expired"}

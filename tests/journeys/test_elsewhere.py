@@ -32,7 +32,7 @@ def test_in_a_frame_the_answer_stays_on_their_page(
         frame = page.frame_locator("iframe")
         frame.locator("input[name=address]").fill(kari.address)
         frame.locator("button").first.click()
-        frame.get_by_role("heading", name="Se i innboksen din").wait_for()
+        frame.get_by_role("heading", name="Sjekk innboksen din").wait_for()
         question = kari.letters(1)[0]
         assert page.url == url
     kari.press(kari.get(link(question, "/confirm/")))

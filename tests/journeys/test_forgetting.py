@@ -89,7 +89,7 @@ def test_a_language_is_chosen_and_the_next_letter_speaks_it(
     kari: Visitor, press_office: PublishingSystem
 ) -> None:
     preferences = link(kari.letters(2)[1], "/manage/")
-    assert "Your mails from" in kari.post(preferences, {"language": "en"}).html
+    assert "Your emails from" in kari.post(preferences, {"language": "en"}).html
     press_office.done(press_office.publish("brygga"))
     release = kari.letters(3)[2]
     assert release["Content-Language"] == "nb, en"

@@ -86,6 +86,15 @@ def _personal(kind: str, room: PressRoom = PLAIN, suffix: str = "") -> Exhibit:
     return Exhibit(kind + suffix, kind, lambda locale: method(room, locale))
 
 
+def _following(name: str, paused_until: datetime | None) -> Exhibit:
+    since = datetime(2024, 5, 17, 8, tzinfo=UTC)
+    return Exhibit(
+        name,
+        "following",
+        lambda locale: LETTERS.following(PLAIN, since, paused_until, locale),
+    )
+
+
 def _notice() -> Exhibit:
     paused = (
         PausedRelease(12, RELAY_REFUSES),
@@ -101,6 +110,8 @@ def exhibits() -> Sequence[Exhibit]:
     shown = [
         *(_personal(kind) for kind in ("confirm", "welcome", "goodbye", "manage")),
         _personal("confirm", DRESSED, "-dressed"),
+        _following("following", None),
+        _following("following-paused", datetime(2040, 1, 2, tzinfo=UTC)),
         _notice(),
         _release("release", sample),
         *(_replacing(kind, sample) for kind in ("correction", "retraction")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 
@@ -25,7 +25,10 @@ from mailer.mail.content import (
 from mailer.mail.letters import Letters
 from mailer.mail.message import Composed
 
-KINDS = ("release", "correction", "retraction", "confirm", "welcome", "goodbye", "manage", "notice")
+KINDS = (
+    *("release", "correction", "retraction"),
+    *("confirm", "following", "welcome", "goodbye", "manage", "notice"),
+)
 NOTE = "Skuta heter Hvalen, ikke Hvalrossen."
 PAUSED_BECAUSE = "The mail relay has accepted nothing for two days."
 # What a notice says in no language but the program's own.
@@ -79,6 +82,8 @@ def write(
     parts: list[object] = []
     if kind == "notice":
         parts = [(PausedRelease(12, PAUSED_BECAUSE),)]
+    if kind == "following":
+        parts = [datetime(2025, 3, 1, tzinfo=UTC), None]
     if kind in ("correction", "retraction"):
         parts = [story, ReplacedVersion(story.title, story.published_at, 1, NOTE)]
     composed = getattr(letters, kind)(press_room, *parts, locale)

@@ -130,6 +130,7 @@ def test_every_letter_has_the_headers_of_its_kind(
         "correction": {*release, "In-Reply-To", "References"},
         "retraction": {*release, "In-Reply-To", "References"},
         "welcome": {*LIST_HEADERS, "Auto-Submitted"},
+        "following": {*LIST_HEADERS, "Auto-Submitted", "Form-Sub"},
         "confirm": {"Auto-Submitted", "Form-Sub"},
     }
     expected = {*HEADERS, *own.get(kind, {"Auto-Submitted"})}
@@ -198,9 +199,9 @@ def test_only_letters_nobody_wrote_say_so(
         automatic = None if kind in releases else "auto-generated"
         assert sent[kind]["Auto-Submitted"] == automatic
         assert sent[kind]["Precedence"] == ("list" if kind in releases else None)
-        leaves = kind in (*releases, "welcome")
+        leaves = kind in (*releases, "following", "welcome")
         assert (sent[kind]["List-Unsubscribe"] is not None) == leaves
-        assert sent[kind]["Form-Sub"] == ("v=1" if kind == "confirm" else None)
+        assert sent[kind]["Form-Sub"] == ("v=1" if kind in ("confirm", "following") else None)
     assert sent["release"]["Feedback-ID"] == "20250517:sjofart:release:mailer"
 
 

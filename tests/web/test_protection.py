@@ -17,6 +17,7 @@ from mailer.domain.followers import links
 from mailer.domain.tokens import Purpose
 from mailer.errors import InvalidInput
 from mailer.mail.locales import available
+from mailer.web import request_checks
 from tests.conftest import Databases
 from tests.support.press_room import DRAFT, SLUG, PressRoom, open_press_room
 from tests.web.pages import FOLLOW, ROOM, text
@@ -80,13 +81,47 @@ def test_browsers_are_told_to_stay_with_https(databases: Databases) -> None:
         assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "", "a b", "localhost.evil"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("evil.example", "evil.example:80", "", "a b", "localhost.evil"),
+        *("e" * 64, ".", "[", "[::1", "e..e"),
+    ],
+)
 @pytest.mark.parametrize("path", [ROOM, ROOM.rstrip("/"), "/confirm//x", "/static/site.css"])
 def test_a_forged_host_gets_nothing(room: PressRoom, host: str, path: str) -> None:
     answer = room.client.get(path, headers={"Host": host})
     assert answer.status_code == 400
     assert "Location" not in answer.headers
     assert "evil" not in answer.text
+
+
+def test_a_foreign_host_is_explained_in_the_log_now_and_then(
+    room: PressRoom, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(request_checks, "_told", {})
+    for host in ("web:8000", "b" * 10_000, "web:8000"):
+        room.client.get(ROOM, headers={"Host": host})
+    [told] = caplog.messages
+    assert "'web'" in told
+    assert "let it pass on the Host" in told
+
+
+@pytest.mark.parametrize("host", ["old.example.org", "OLD.example.org:443", "older.example.org."])
+def test_a_host_that_base_url_once_had_goes_on_answering(databases: Databases, host: str) -> None:
+    former = "old.example.org, older.example.org"
+    with (
+        databases.fresh("sqlite") as url,
+        open_press_room(
+            url, BASE_URL="https://new.example.org", MAILER_FORMER_HOSTS=former
+        ) as room,
+    ):
+        one = room.confirmed()
+        path = f"/one-click/{room.tokens.token('one-click', one)}"
+        assert room.client.get(path, headers={"Host": host}).status_code == 200
+        answer = room.client.post(path, headers={"Host": host})
+        assert (answer.status_code, "Location" in answer.headers) == (200, False)
+        assert room.view(one) == (True, True)
 
 
 def test_machines_may_ask_for_our_health_by_any_name(room: PressRoom) -> None:
@@ -226,7 +261,7 @@ def test_the_publishing_system_is_answered_in_its_own_form(
 def test_a_page_about_nothing_speaks_as_the_browser_wishes(
     room: PressRoom, wishes: str, language: str
 ) -> None:
-    answer = room.client.get("/", headers={"Accept-Language": wishes})
+    answer = room.client.get("/nothing/at/all", headers={"Accept-Language": wishes})
     assert f'<html lang="{language}"' in text(answer)
 
 

@@ -190,6 +190,27 @@ def test_what_is_withdrawn_says_so_on_every_version(room: PressRoom) -> None:
     second = room.correct(first, title="Skuta er i Bergen")
     last = room.retract(second, NOTE)
     for one in (first, second, last):
-        assert "er trukket tilbake" in page(room, one)
+        assert "Denne pressemeldingen ble trukket tilbake" in page(room, one)
     assert NOTE in page(room, last)
     assert "ved kai" not in page(room, last)
+
+
+def test_what_is_withdrawn_looks_so_wherever_it_travels(room: PressRoom) -> None:
+    picture = {"url": "https://museet.example/skute.jpg", "alt": "Skuta"}
+    first = room.publish(title="Skuta er hjemme", image=picture, notify=False)
+    before = page(room, first)
+    for of_the_living in ("og:image", "application/ld+json", "linkedin.com", "skute.jpg"):
+        assert of_the_living in before
+    last = room.retract(first, NOTE)
+    for one in (first, last):
+        html = page(room, one)
+        title = "Trukket tilbake: Skuta er hjemme"
+        assert f"<title>{title}</title>" in html
+        assert f'property="og:title" content="{title}"' in html
+        assert re.search(r"<h1>Trukket tilbake: <span [^>]+>Skuta er hjemme</span></h1>", html)
+        assert '<meta name="robots" content="noindex">' in html
+        assert re.search(
+            r"notice wrong.+ble trukket tilbake \d+\. \w+ \d{4} kl\. \d\d\.\d\d", html, re.DOTALL
+        )
+        for of_the_living in ("og:image", "application/ld+json", "linkedin.com", "skute.jpg"):
+            assert of_the_living not in html

@@ -7,10 +7,11 @@ import hmac
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from sqlalchemy import delete, select, text, update
+from sqlalchemy import delete, exists, select, text, update
 from sqlalchemy.orm import Session
 
 from mailer.config import Settings
+from mailer.domain.fingerprints import note_erasure_key
 from mailer.errors import Misconfigured, NotFound
 from mailer.mail.addresses import canonical
 from mailer.storage.database import transaction
@@ -43,17 +44,26 @@ def erase_subscriber_of(settings: Settings, subscription_id: int) -> None:
             erase_subscribers(session, settings, [person])
 
 
-def erase_subscribers(session: Session, settings: Settings, ids: Sequence[int]) -> None:
+def erase_subscribers(
+    session: Session, settings: Settings, ids: Sequence[int], *, asked: bool = True
+) -> None:
     """Delete these subscribers; their subscriptions end and are anonymised.
 
-    An HMAC of each address is kept, if MAILER_ERASURE_KEY is set.
+    If MAILER_ERASURE_KEY is set, an HMAC is kept of the addresses of those who asked for that, and
+    of those who had left: no import may bring them back. Of one that somebody typed, and nobody
+    confirmed, nothing is kept. Raises Misconfigured if that key has changed.
     """
     lock_subscribers(session, ids)
-    found = session.scalars(select(Subscriber.address).where(Subscriber.id.in_(ids))).all()
-    if settings.erasure_key is not None and found:
+    found = select(Subscriber.address).where(Subscriber.id.in_(ids))
+    if not asked:
+        left = Subscription.ended_reason.startswith("unsubscribed")
+        found = found.where(exists().where(Subscription.subscriber_id == Subscriber.id, left))
+    addresses = session.scalars(found).all()
+    if settings.erasure_key is not None and addresses:
+        note_erasure_key(session, settings.erasure_key)
         session.execute(
             insert(session, Erased).on_conflict_do_nothing(),
-            [{"digest": _digest(settings.erasure_key, one), "at": now()} for one in found],
+            [{"digest": _digest(settings.erasure_key, one), "at": now()} for one in addresses],
         )
     subscriptions = select(Subscription.id).where(Subscription.subscriber_id.in_(ids))
     _anonymise(session, session.scalars(subscriptions).all())
@@ -85,13 +95,16 @@ def clear_erasure(session: Session, settings: Settings, subscription: Subscripti
 def erased_addresses(session: Session, key: str | None, addresses: Iterable[str]) -> set[str]:
     """Return which of the canonical addresses were erased; erasures wait until the commit.
 
-    Raises Misconfigured if addresses were erased, and there is no key to recognise them.
+    Raises Misconfigured if addresses were erased, and the key that recognises them is missing.
     """
     _lock_erased(session, "SHARE")
     if key is None:
         if session.scalar(select(Erased.digest).limit(1)) is not None:
             raise Misconfigured(_NO_KEY)
         return set()
+    if session.scalar(select(Erased.digest).limit(1)) is None:
+        return set()
+    note_erasure_key(session, key)
     digests = {_digest(key, one): one for one in addresses}
     found = session.scalars(select(Erased.digest).where(Erased.digest.in_(digests)))
     return {digests[one] for one in found}

@@ -23,7 +23,6 @@ from mailer.domain.followers.subscriptions import (
     view_of,
 )
 from mailer.domain.outbox import queue_letter, under_letter_limit
-from mailer.mail.addresses import masked
 from mailer.storage.database import read_transaction, transaction
 from mailer.storage.models import Publisher, Subscriber, Subscription
 from mailer.storage.queues import wake
@@ -38,8 +37,6 @@ class Preferences:
     """The preferences of a subscription, and the subscriber's other subscriptions."""
 
     view: SubscriptionView
-    address: str
-    """Masked, because a forwarded letter opens the page to other readers."""
     paused_until: datetime | None
     others: Sequence[SubscriptionView]
     """The subscriptions to other press rooms that the subscriber follows, by their names."""
@@ -51,11 +48,9 @@ def look_up(subscription_id: int) -> Preferences | None:
         subscription = get_subscription(session, subscription_id)
         if subscription.ended_at is not None or subscription.subscriber_id is None:
             return None
-        person = session.get_one(Subscriber, subscription.subscriber_id)
         until = subscription.paused_until
         return Preferences(
             view=view_of(session, subscription),
-            address=masked(person.address),
             paused_until=until if until and until > now() else None,
             others=_others(session, subscription),
         )

@@ -48,7 +48,8 @@ def apply_retention(settings: Settings) -> None:
             inactive = select(Subscriber.id).where(
                 Subscriber.id.in_(ids), _is_inactive(Subscriber.id, since)
             )
-            erase_subscribers(session, settings, session.scalars(inactive).all())
+            found = session.scalars(inactive).all()
+            erase_subscribers(session, settings, found, asked=False)
         last = ids[-1]
 
 

@@ -11,9 +11,10 @@ from sqlalchemy.orm import Session
 from mailer.config import Settings
 from mailer.domain.followers.erasure import clear_erasure
 from mailer.domain.followers.signup import Answer, ask_to_confirm, give_place_back
+from mailer.domain.followers.suppression import lift_suppression
 from mailer.domain.outbox import queue_letter, under_letter_limit
 from mailer.errors import InvalidLink
-from mailer.mail.addresses import canonical
+from mailer.mail.addresses import canonical, masked
 from mailer.storage.database import transaction
 from mailer.storage.models import Consent, Publisher, Subscriber, Subscription
 from mailer.storage.queues import wake
@@ -44,8 +45,13 @@ class SubscriptionView:
     locale: str
     confirmed: bool
     ended: bool
-    erased: bool
-    """Whether its subscriber has been deleted."""
+    address: str | None
+    """Masked, because a forwarded letter opens the page to other readers; None once erased."""
+
+    @property
+    def erased(self) -> bool:
+        """Whether its subscriber has been deleted."""
+        return self.address is None
 
 
 def sign_up(
@@ -72,6 +78,8 @@ def confirm(settings: Settings, subscription_id: int, evidence: Evidence) -> Sub
     """Confirm a subscription, unless it is confirmed or ended already. Raises InvalidLink."""
     with transaction() as session:
         subscription = get_subscription(session, subscription_id, lock=True)
+        if subscription.ended_at is None and subscription.subscriber_id is not None:
+            lift_suppression(session.get_one(Subscriber, subscription.subscriber_id))
         if subscription.confirmed_at is None and subscription.ended_at is None:
             subscription.confirmed_at = now()
             clear_erasure(session, settings, subscription)
@@ -147,6 +155,7 @@ def get_subscription(session: Session, subscription_id: int, *, lock: bool = Fal
 
 def view_of(session: Session, subscription: Subscription) -> SubscriptionView:
     """Return a subscription as its owner sees it."""
+    person = subscription.subscriber_id and session.get(Subscriber, subscription.subscriber_id)
     return SubscriptionView(
         id=subscription.id,
         nonce=subscription.nonce,
@@ -154,7 +163,7 @@ def view_of(session: Session, subscription: Subscription) -> SubscriptionView:
         locale=subscription.locale,
         confirmed=subscription.confirmed_at is not None,
         ended=subscription.ended_at is not None,
-        erased=subscription.subscriber_id is None,
+        address=masked(person.address) if person else None,
     )
 
 

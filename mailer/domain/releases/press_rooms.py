@@ -47,6 +47,12 @@ class Published:
     others: Sequence[Release]
     """The latest other releases of the press room, without retracted ones."""
 
+    @property
+    def withdrawn_at(self) -> datetime | None:
+        """When the release was retracted, whichever version of it this is; None if it was not."""
+        last = self.newest or self.release
+        return changed_at(last) if last.letter == "retraction" else None
+
 
 @dataclass(frozen=True, slots=True)
 class Page:

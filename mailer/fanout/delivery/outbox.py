@@ -37,9 +37,10 @@ from mailer.mail.content import PressRoom
 from mailer.mail.message import Composed, UnsafeValue, message_date
 from mailer.mail.smtp import Mail
 from mailer.storage.models import OutboxMessage
+from mailer.storage.types import now
 
 _CONNECTIONS = 4
-_ONLY_FOR_FOLLOWERS = frozenset({"welcome", "manage"})
+_ONLY_FOR_FOLLOWERS = frozenset({"following", "welcome", "manage"})
 _CLOSED_SECONDS = 10
 _PROBED_SECONDS = 300
 _BROKEN = Verdict("deferred", "broken")
@@ -247,4 +248,8 @@ class OutboxRun:
         room = composer.press_room(claimed.publisher)
         if claimed.kind == "notice":
             return composer.letters.notice(room, claimed.paused, claimed.locale)
+        if claimed.kind == "following":
+            return composer.letters.following(
+                room, claimed.confirmed_at or now(), claimed.paused_until, claimed.locale
+            )
         return by_kind[claimed.kind](room, claimed.locale)

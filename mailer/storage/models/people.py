@@ -68,6 +68,14 @@ class Subscriber(Base):
     suppressed_at: Mapped[datetime | None]
     suppressed_by: Mapped[int | None] = mapped_column(Id)
     """The release whose refusal showed that the mailbox does not exist."""
+    tried_at: Mapped[datetime | None]
+    """When a sign-up last brought a letter to such a mailbox, or was confirmed by it."""
+    tries: Mapped[int] = mapped_column(server_default="0")
+    """How many letters sign-ups have brought there since it was suppressed."""
+
+    __table_args__ = (
+        partial_index("ix_subscribers_tried_at", "tried_at", where="tried_at IS NOT NULL"),
+    )
 
 
 class Subscription(Base):
@@ -143,6 +151,16 @@ class SignUp(Base):
     )
 
 
+class Fingerprint(Base):
+    """The fingerprint of a key that signs links ("secret") or hashes addresses ("erasure")."""
+
+    __tablename__ = "fingerprints"
+
+    purpose: Mapped[str] = mapped_column(String(10), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    since: Mapped[datetime]
+
+
 class Erased(Base):
     """An erased address as a keyed hash: only its owner may bring it back, and no import."""
 
@@ -173,7 +191,8 @@ class OutboxMessage(Base):
 
     __table_args__ = (
         CheckConstraint(
-            "kind IN ('confirm', 'welcome', 'goodbye', 'manage', 'notice')", name="kind"
+            "kind IN ('confirm', 'following', 'welcome', 'goodbye', 'manage', 'notice')",
+            name="kind",
         ),
         CheckConstraint(
             "(kind = 'notice') = (release_id IS NOT NULL AND subscription_id IS NULL)",
