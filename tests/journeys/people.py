@@ -22,7 +22,7 @@ class Page:
     html: str
 
     def form(self, **typed: str) -> tuple[str, dict[str, str]]:
-        """Fill in the page's form; returns where it goes, and all its fields."""
+        """Fill in the page's first form; returns where it goes, and all its fields."""
         finder = _Form()
         finder.feed(self.html)
         return urllib.parse.urljoin(self.url, finder.action), finder.fields | typed
@@ -33,12 +33,16 @@ class _Form(HTMLParser):
         super().__init__()
         self.action = ""
         self.fields: dict[str, str] = {}
+        self._forms = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Note where a form goes, and what a browser would send along."""
         given = dict(attrs)
         if tag == "form":
-            self.action = given.get("action") or ""
+            self._forms += 1
+            self.action = self.action or given.get("action") or ""
+        if self._forms > 1:
+            return
         if tag in ("input", "button") and given.get("name"):
             self.fields[str(given["name"])] = given.get("value") or ""
 

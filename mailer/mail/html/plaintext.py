@@ -45,7 +45,9 @@ class _Walker(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self._paragraphs: list[tuple[str, bool]] = []  # True: no gap between two such neighbours
-        self._text = ""
+        # In pieces, since a text that is made longer piece by piece is copied each time.
+        self._pieces: list[str] = []
+        self._is_blank = True
         self._bullet: str | None = None
         self._in_row = False
         self._indents: list[str] = []
@@ -56,26 +58,30 @@ class _Walker(HTMLParser):
     def result(self) -> str:
         """Return the text of the HTML fed so far, with the numbered links below."""
         self._flush()
-        text, gapless = "", False
+        pieces, gapless = [], False
         for paragraph, tight in self._paragraphs:
-            text += ("\n" if tight and gapless else "\n\n") + paragraph
+            pieces += ("\n" if tight and gapless else "\n\n"), paragraph
             gapless = tight
         notes = [f"[{number}] {url}" for url, number in self._links.items()]
-        return "\n\n".join(filter(None, [text.lstrip("\n"), "\n".join(notes)]))
+        return "\n\n".join(filter(None, ["".join(pieces).lstrip("\n"), "\n".join(notes)]))
 
     @property
     def _indent(self) -> str:
         return "".join(self._indents)[:_DEEPEST]
 
     def handle_data(self, data: str) -> None:
-        self._text += _SPACES.sub(" ", data)
+        self._add(_SPACES.sub(" ", data))
+
+    def _add(self, text: str) -> None:
+        self._pieces.append(text)
+        self._is_blank = self._is_blank and not text.strip()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         attributes = {name: value or "" for name, value in attrs}
         self._close_block(tag)
         match tag:
             case "a":
-                self._open_link = (attributes.get("href", ""), len(self._text))
+                self._open_link = (attributes.get("href", ""), len(self._pieces))
             case "tr":
                 self._in_row = True
             case "blockquote":
@@ -85,7 +91,7 @@ class _Walker(HTMLParser):
             case "li":
                 self._open_item()
             case _:
-                self._text += self._mark(tag, attributes.get("alt", ""))
+                self._add(self._mark(tag, attributes.get("alt", "")))
 
     def handle_endtag(self, tag: str) -> None:
         self._close_block(tag)
@@ -103,7 +109,7 @@ class _Walker(HTMLParser):
         """Return the text for a picture, a line break, or the gap between two table cells."""
         if tag == "img" and alt:
             return f" [{alt}] "
-        if tag in ("td", "th") and self._text.strip():
+        if tag in ("td", "th") and not self._is_blank:
             return " | "
         return "\n" if tag == "br" else ""
 
@@ -125,10 +131,12 @@ class _Walker(HTMLParser):
         if self._open_link is None:
             return
         (url, start), self._open_link = self._open_link, None
-        shown = self._text[start:].strip()
+        shown = "".join(self._pieces[start:]).strip()
         if url and shown and url not in (shown, f"mailto:{shown}", f"tel:{shown}"):
             number = self._links.setdefault(url, len(self._links) + 1)
-            self._text = f"{self._text.rstrip(' ')} [{number}]"
+            while not (last := self._pieces.pop().rstrip(" ")):
+                pass
+            self._pieces += last, f" [{number}]"
 
     def _close_block(self, tag: str) -> None:
         """End the paragraph where a block or table row begins or ends; not at blocks in a row."""
@@ -137,13 +145,13 @@ class _Walker(HTMLParser):
 
     def _flush(self) -> None:
         """End the paragraph; if it is empty, the next paragraph gets its bullet."""
-        if not self._text.strip():
-            self._text = ""
-            return
-        indent = self._indent
-        first, *others = self._text.strip().split("\n")
-        lines = [wrap(first, indent, self._bullet), *(wrap(line, indent) for line in others)]
-        self._paragraphs.append(("\n".join(lines), self._in_row or self._bullet is not None))
-        self._text, self._bullet = "", None
+        text, self._pieces, self._is_blank = "".join(self._pieces).strip(), [], True
         if self._open_link:
             self._open_link = (self._open_link[0], 0)
+        if not text:
+            return
+        indent = self._indent
+        first, *others = text.split("\n")
+        lines = [wrap(first, indent, self._bullet), *(wrap(line, indent) for line in others)]
+        self._paragraphs.append(("\n".join(lines), self._in_row or self._bullet is not None))
+        self._bullet = None
