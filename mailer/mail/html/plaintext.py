@@ -58,7 +58,8 @@ class _Walker(HTMLParser):
     def result(self) -> str:
         """Return the text of the HTML fed so far, with the numbered links below."""
         self._flush()
-        pieces, gapless = [], False
+        pieces: list[str] = []
+        gapless = False
         for paragraph, tight in self._paragraphs:
             pieces += ("\n" if tight and gapless else "\n\n"), paragraph
             gapless = tight
