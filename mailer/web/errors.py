@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from http import HTTPStatus
 
 from flask import Response, jsonify, request
@@ -11,8 +12,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
+from mailer.domain import publishers
 from mailer.domain.followers import links
 from mailer.errors import ExpiredLink, InvalidLink, NotFound
+from mailer.storage.models import Publisher
 from mailer.web import web
 from mailer.web.pages import render_page, set_locale_of, token_to
 
@@ -25,7 +28,7 @@ log = logging.getLogger(__name__)
 @web.errorhandler(NotFound)
 def nothing_here(_error: NotFound) -> Response:
     """Answer 404: there is no such press room, release or page."""
-    return _page("404")
+    return _page("404", publisher=_press_room())
 
 
 @web.errorhandler(ExpiredLink)
@@ -65,6 +68,9 @@ def protocol_mistake(error: HTTPException) -> AnyResponse:
     status = HTTPStatus(error.code)
     if _is_api():
         response = _problem(status, error.description or status.description)
+    elif status is HTTPStatus.TOO_MANY_REQUESTS:
+        typed = request.form.get("address", "")
+        response = _page(str(error.code), publisher=_press_room(), typed=typed)
     else:
         response = _page(str(error.code))
     if status is HTTPStatus.TOO_MANY_REQUESTS:
@@ -89,6 +95,15 @@ def _page(reason: str, status: HTTPStatus | None = None, **context: object) -> R
     response = render_page("error.html", status or int(reason), reason=reason, **context)
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def _press_room() -> Publisher | None:
+    """Return the press room that the URL names, if there is one."""
+    slug = (request.view_args or {}).get("slug")
+    # Whatever is wrong, a page that says so has to be shown.
+    with suppress(Exception):
+        return publishers.find(slug) if slug else None
+    return None
 
 
 def _is_api() -> bool:

@@ -17,9 +17,9 @@ from mailer.domain.followers import links
 from mailer.domain.tokens import Purpose
 from mailer.errors import InvalidInput
 from mailer.mail.locales import available
-from mailer.web import request_checks
+from mailer.web import follow, request_checks
 from tests.conftest import Databases
-from tests.support.press_room import DRAFT, SLUG, PressRoom, open_press_room
+from tests.support.press_room import DRAFT, NAME, SLUG, PressRoom, open_press_room
 from tests.web.pages import FOLLOW, ROOM, text
 
 POLICY = (
@@ -276,3 +276,22 @@ def test_every_mistake_has_a_page_in_every_language(
         )
     assert re.search(r"<h1>\S.*</h1>\s*<p>\S.*</p>", page)
     assert f"<title>{re.findall('<h1>(.*)</h1>', page)[0]}</title>" in page
+
+
+def test_a_page_that_is_not_there_keeps_its_press_room(room: PressRoom) -> None:
+    answer = room.client.get(f"{ROOM}4711")
+    assert answer.status_code == 404
+    assert f'<p class="room"><a href="{ROOM}">{NAME}</a></p>' in text(answer)
+
+
+def test_who_is_asked_to_wait_keeps_what_was_typed(
+    room: PressRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> NoReturn:
+        raise TooManyRequests
+
+    monkeypatch.setattr(follow, "count_signup", full)
+    answer = room.send_follow_form("kari@example.org")
+    assert answer.status_code == 429
+    assert f">{NAME}</a>" in text(answer)
+    assert 'type="email" value="kari@example.org"' in text(answer)
