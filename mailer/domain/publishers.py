@@ -28,7 +28,7 @@ Scope = Literal["publish", "read"]
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,78}[a-z0-9])?")
 _RESERVED = {
     *("api", "console", "healthz", "metrics", "readyz", "robots", "sitemap", "static"),
-    *("confirm", "manage", "one-click", "privacy", "unsubscribe", "your-data"),
+    *("confirm", "manage", "one-click", "privacy", "unsubscribe", "why", "your-data"),
 }
 _KEY_OCTETS = 32
 

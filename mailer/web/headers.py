@@ -23,7 +23,9 @@ def content_security_policy(*, img_src: str = "'self'", frame_ancestors: str = "
 
 
 _A_YEAR = 365 * 24 * 3600
-_TOKEN_PAGES = {"web.confirm", "web.manage", "web.one_click", "web.unsubscribe", "web.your_data"}
+_TOKEN_PAGES = {
+    f"web.{page}" for page in ("confirm", "manage", "one_click", "unsubscribe", "why", "your_data")
+}
 _FRAMED = {"web.embed", "web.follow_embedded"}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from flask import Response, current_app, make_response, render_template, request
 from flask.blueprints import BlueprintSetupState
 from jinja2 import StrictUndefined
@@ -120,6 +122,7 @@ def _prepare_templates(state: BlueprintSetupState) -> None:
     environment.filters["file_description"] = lambda document: file_description(
         document, get_locale()
     )
+    environment.filters["moment"] = datetime.fromisoformat
     environment.filters["long_date"] = lambda moment: long_date(moment, get_locale())
     environment.filters["long_time"] = lambda moment: long_time(moment, get_locale())
     environment.filters["published"] = published

@@ -35,9 +35,23 @@ def your_data(token: str) -> Response:
         publisher=view.publisher,
         token=token_to("access", view),
         address=known["address"],
+        known=known,
+        as_json=json.dumps(known, ensure_ascii=False, indent=2),
         asked=action == "ask",
         erasable=_erasable(),
     )
+
+
+@web.route("/why/<path:token>")
+def why(token: str) -> Response:
+    """Say why a follower may not have got a press release. Raises InvalidLink."""
+    view = links.opened(settings(), "unsubscribe", token)
+    set_locale_of(view)
+    reasons = personal_data.reasons(view.id)
+    if reasons is None:
+        return render_page("forgotten.html", publisher=view.publisher)
+    token = token_to("unsubscribe", view)
+    return render_page("why.html", publisher=view.publisher, view=view, why=reasons, token=token)
 
 
 def _erasable() -> bool:

@@ -204,6 +204,7 @@ def test_no_get_changes_anything(room: PressRoom, state: str) -> None:
         "web.unsubscribe": "unsubscribe",
         "web.one_click": "one-click",
         "web.manage": "unsubscribe",
+        "web.why": "unsubscribe",
         "web.your_data": "access",
     }
     release_id = room.publish()

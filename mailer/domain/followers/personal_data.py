@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from mailer.errors import NotFound
@@ -14,6 +16,8 @@ from mailer.mail.addresses import canonical
 from mailer.storage.database import read_transaction
 from mailer.storage.models import (
     Base,
+    Batch,
+    BatchMembers,
     Consent,
     OutboxMessage,
     Outcome,
@@ -23,8 +27,11 @@ from mailer.storage.models import (
     Subscription,
     Uncertain,
 )
+from mailer.storage.types import now
 
 PersonalData = dict[str, Any]
+
+_NEWEST = 10
 
 
 def for_address(address: str) -> PersonalData:
@@ -46,6 +53,33 @@ def for_subscriber_of(subscription_id: int) -> PersonalData | None:
             .where(Subscription.id == subscription_id)
         )
         return None if person is None else _of_person(session, person)
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionAnswer:
+    """Why a subscription may bring no letters, and what became of the last releases."""
+
+    suppressed: bool
+    ended_at: datetime | None
+    paused_until: datetime | None
+    releases: Sequence[PersonalData]
+    """Newest first, as in the personal data."""
+
+
+def reasons(subscription_id: int) -> SubscriptionAnswer | None:
+    """Return why a subscription may bring no letters; None once its subscriber is erased."""
+    with read_transaction() as session:
+        subscription = session.get_one(Subscription, subscription_id)
+        person = subscription.subscriber_id and session.get(Subscriber, subscription.subscriber_id)
+        if not person:
+            return None
+        until = subscription.paused_until
+        return SubscriptionAnswer(
+            suppressed=person.suppressed_at is not None,
+            ended_at=subscription.ended_at,
+            paused_until=until if until and until > now() else None,
+            releases=_of_releases(session, subscription)[: -_NEWEST - 1 : -1],
+        )
 
 
 def _of_person(session: Session, person: Subscriber) -> PersonalData:
@@ -84,19 +118,46 @@ def _of_subscription(session: Session, one: Subscription, room: Publisher) -> Pe
 
 
 def _of_releases(session: Session, one: Subscription) -> Sequence[PersonalData]:
-    """Return the releases with an outcome or an uncertain row for the subscription."""
-    outcomes = select(Outcome, Release).join(Release, Release.id == Outcome.release_id)
-    uncertain = select(Uncertain, Release).join(Release, Release.id == Uncertain.release_id)
-    outcome_rows = session.execute(outcomes.where(Outcome.subscription_id == one.id)).all()
-    uncertain_rows = session.execute(uncertain.where(Uncertain.subscription_id == one.id)).all()
-    return [
-        {
-            "release": release.content["title"],
-            "outcome": row.kind if isinstance(row, Outcome) else "uncertain",
-            **_columns(row, "reason", "at"),
-        }
-        for row, release in (*outcome_rows, *uncertain_rows)
-    ]
+    """Return what became of each release for a subscription, oldest first.
+
+    `at` is when that was known; of one that was accepted or waits, when its sending began.
+    """
+    outcomes = {
+        row.release_id: row
+        for row in session.scalars(select(Outcome).where(Outcome.subscription_id == one.id))
+    }
+    found: list[PersonalData] = []
+    for release, position, ids in session.execute(_batches_of(one)):
+        index = bisect_left(ids, one.id)
+        if ids[index] != one.id:
+            continue
+        known = {"release": release.content["title"], "release_id": release.id}
+        if (row := outcomes.get(release.id)) is not None:
+            found.append(known | {"outcome": row.kind, **_columns(row, "reason", "at")})
+        else:
+            outcome = "accepted" if index < position else "waiting"
+            found.append(known | {"outcome": outcome, "at": _json(release.frozen_at)})
+    twice = select(Uncertain, Release).join(Release, Release.id == Uncertain.release_id)
+    for listed, release in session.execute(twice.where(Uncertain.subscription_id == one.id)):
+        known = {"release": release.content["title"], "release_id": release.id}
+        found.append(known | {"outcome": "uncertain", **_columns(listed, "reason", "at")})
+    return found
+
+
+def _batches_of(one: Subscription) -> Select[Release, int, Sequence[int]]:
+    """Select the batches in whose range a subscription is."""
+    return (
+        select(Release, Batch.position, BatchMembers.ids)
+        .join(Batch, Batch.release_id == Release.id)
+        .join(BatchMembers, BatchMembers.batch_id == Batch.id)
+        .where(
+            Release.publisher_id == one.publisher_id,
+            Batch.kind == "first",
+            Batch.lowest <= one.id,
+            Batch.highest >= one.id,
+        )
+        .order_by(Release.id)
+    )
 
 
 def _rows(rows: Iterable[Base], *names: str) -> Sequence[PersonalData]:
@@ -105,8 +166,8 @@ def _rows(rows: Iterable[Base], *names: str) -> Sequence[PersonalData]:
 
 def _columns(row: Base, *names: str) -> PersonalData:
     """Return columns of a row as JSON values."""
-    values = {name: getattr(row, name) for name in names}
-    return {
-        name: value.isoformat() if isinstance(value, datetime) else value
-        for name, value in values.items()
-    }
+    return {name: _json(getattr(row, name)) for name in names}
+
+
+def _json(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
