@@ -34,7 +34,7 @@ def nothing_here(_error: NotFound) -> Response:
 @web.errorhandler(ExpiredLink)
 def expired_link(error: ExpiredLink) -> Response:
     """Answer 410, and show how to get a new link."""
-    view = links.look_up(error.subscription_id, error.purpose)
+    view = links.look_up(error.subscription_id)
     set_locale_of(view)
     if error.purpose == "access":
         # The data stays closed; the preferences, where every change can be undone, stay open.

@@ -22,7 +22,7 @@ def test_no_visitor_makes_us_read_a_whole_table(room: PressRoom) -> None:
         press_rooms.read(SLUG, published.id)
         press_rooms.latest(room.publisher)
         subscriptions.sign_up(room.settings, room.publisher, KARI, EVIDENCE)
-        links.look_up(kari, "unsubscribe")
+        links.look_up(kari)
         preferences.look_up(kari)
         preferences.ask_for_link(room.settings, kari)
     assert len(asked) > 10

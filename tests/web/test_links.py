@@ -82,6 +82,18 @@ def test_an_old_link_undoes_pauses_and_speaks_for_the_newest(room: PressRoom) ->
 
 
 @on_both_databases
+def test_what_is_open_counts_more_than_what_is_newest(room: PressRoom) -> None:
+    old, new = come_back(room)
+    room.unsubscribe(new)
+    # Before links were for a person, an undo by an old letter opened the old row again.
+    with room.app.app_context(), transaction() as session:
+        reopened = update(Subscription).where(Subscription.id == old)
+        session.execute(reopened.values(ended_at=None, ended_reason=None))
+    room.client.post(f"/one-click/{room.tokens.token('one-click', new)}")
+    assert room.open_subscriptions(KARI) == []
+
+
+@on_both_databases
 def test_a_link_to_confirm_is_for_its_request_or_an_open_one_after_it(room: PressRoom) -> None:
     old = room.sign_up(KARI)
     path = f"/confirm/{room.tokens.token('confirm', old)}"

@@ -22,7 +22,7 @@ def opened(settings: Settings, purpose: Purpose, token: str) -> SubscriptionView
     """Return what a link opens; raises InvalidLink, ExpiredLink."""
     with read_transaction() as session:
         subscription_id = Tokens(settings).read(purpose, token, _nonces(session))
-        return view_of(session, subscription_of(session, subscription_id, purpose))
+        return view_of(session, subscription_of(session, subscription_id))
 
 
 def opened_by_mail(
@@ -34,25 +34,24 @@ def opened_by_mail(
     """
     with read_transaction() as session:
         path = ReturnPaths(settings).read(addresses, _nonces(session))
-        return path, view_of(session, subscription_of(session, path.subscription_id, path.purpose))
+        return path, view_of(session, subscription_of(session, path.subscription_id))
 
 
-def look_up(subscription_id: int, purpose: str) -> SubscriptionView:
+def look_up(subscription_id: int) -> SubscriptionView:
     """Return what a link to a subscription opens; raises InvalidLink."""
     with read_transaction() as session:
-        return view_of(session, subscription_of(session, subscription_id, purpose))
+        return view_of(session, subscription_of(session, subscription_id))
 
 
-def subscription_of(session: Session, subscription_id: int, purpose: str) -> Subscription:
-    """Return the newest subscription of the same person with the same press room.
+def subscription_of(session: Session, subscription_id: int) -> Subscription:
+    """Return the open subscription of the same person with the same press room, else the newest.
 
-    A link to confirm is for the request that it was sent for, or an open one after it. Where the
-    person is erased, it is the row itself. Raises InvalidLink.
+    Where the person is erased, it is the row itself. Raises InvalidLink.
     """
     signed_for = get_subscription(session, subscription_id)
     if signed_for.subscriber_id is None:
         return signed_for
-    newest = session.scalars(
+    return session.scalars(
         select(Subscription)
         .where(
             Subscription.subscriber_id == signed_for.subscriber_id,
@@ -61,7 +60,6 @@ def subscription_of(session: Session, subscription_id: int, purpose: str) -> Sub
         .order_by(Subscription.ended_at.is_(None).desc(), Subscription.id.desc())
         .limit(1)
     ).one()
-    return signed_for if purpose == "confirm" and newest.ended_at is not None else newest
 
 
 def _nonces(session: Session) -> NonceOf:
