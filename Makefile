@@ -30,7 +30,7 @@ letters: install ## generate 5,000 letters, and parse each with three readers (s
 		-n 0 -v $(ARGS)
 
 fuzz: install ## read and compose made HTML for an hour, and print which seeds it was made of
-	@FUZZ_SECONDS=$${FUZZ_SECONDS:-3600} .venv/bin/pytest tests/mail/test_fuzzed_html.py -n 0 -s $(ARGS)
+	@FUZZ_SECONDS=$${FUZZ_SECONDS:-3600} .venv/bin/pytest tests/mail/test_fuzzed_html.py -n 0 -s -o faulthandler_timeout=0 $(ARGS)
 
 gallery: install ## show every letter and page, wide and narrow, light and dark: gallery/
 	@tests/apt-parts.sh
