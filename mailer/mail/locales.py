@@ -18,14 +18,15 @@ from mailer.config import TEMPLATES
 
 SOURCE = "en"
 CATALOGUES = TEMPLATES / "locales"
+NO_BREAK = "\N{NO-BREAK SPACE}"
 _ALIASES = {"no": "nb"}
 # Babel's "en" is American, and puts the month first.
 _CONVENTIONS = {"en": "en_GB"}
 _DAYS_OF_A_YEAR = 365
 # Of a date and a time, and of the time; Babel's are as a table has them, not a sentence.
 _TIMES = {
-    "nb": ("{date} kl. {time}", "HH.mm"),
-    "nn": ("{date} kl. {time}", "HH.mm"),
+    "nb": ("{date} kl.\N{NO-BREAK SPACE}{time}", "HH.mm"),
+    "nn": ("{date} kl.\N{NO-BREAK SPACE}{time}", "HH.mm"),
     "en": ("{date} at {time}", "HH:mm"),
 }
 
@@ -76,16 +77,18 @@ def long_time(moment: datetime, locale: str) -> str:
     """Format a moment with hours and minutes, in its own time zone."""
     both, pattern = _TIMES.get(locale, ("{date}, {time}", "short"))
     time = format_time(moment, format=pattern, locale=_CONVENTIONS.get(locale, locale))
-    return both.format(date=long_date(moment, locale), time=time)
+    return both.format(date=long_date(moment, locale), time=time.replace(" ", NO_BREAK))
 
 
 def long_duration(days: int, locale: str) -> str:
     """Format a number of days, in years if it is a number of years."""
     years = days // _DAYS_OF_A_YEAR if days % _DAYS_OF_A_YEAR == 0 else 0
     unit, number = ("duration-year", years) if years else ("duration-day", days)
-    return format_unit(number, unit, locale=_CONVENTIONS.get(locale, locale))
+    text = format_unit(number, unit, locale=_CONVENTIONS.get(locale, locale))
+    return str(text).replace(" ", NO_BREAK)
 
 
 def long_date(moment: datetime, locale: str) -> str:
     """Format the date of a moment, in its own time zone, in the locale's long form."""
-    return format_date(moment, format="long", locale=_CONVENTIONS.get(locale, locale))
+    text = format_date(moment, format="long", locale=_CONVENTIONS.get(locale, locale))
+    return str(text).replace(" ", NO_BREAK)

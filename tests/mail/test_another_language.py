@@ -95,7 +95,7 @@ def test_the_story_keeps_its_language_and_the_frame_has_the_readers(
     html = part(parse(writer.release(press_room, story, OTHER).fill(VALUES)), "html")
     assert re.search(rf'<html[^>]* lang="{OTHER}"', html)
     assert re.search(rf'lang="{story.language}"[^>]*>\s*<h1', html)
-    assert "17 maja 2025" in html
+    assert "17&nbsp;maja&nbsp;2025" in html
 
 
 def test_a_frame_from_right_to_left_turns_round(

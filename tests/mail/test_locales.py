@@ -153,7 +153,11 @@ def test_the_best_locale_is_near_the_wish(wish: str | None, default: str, found:
 
 @pytest.mark.parametrize(
     ("locale", "written"),
-    [("nb", "13. november 2025"), ("nn", "13. november 2025"), ("en", "13 November 2025")],
+    [
+        ("nb", "13.\xa0november\xa02025"),
+        ("nn", "13.\xa0november\xa02025"),
+        ("en", "13\xa0November\xa02025"),
+    ],
 )
 def test_dates_are_written_in_full(locale: str, written: str) -> None:
     assert long_date(datetime(2025, 11, 13, 8, tzinfo=UTC), locale) == written

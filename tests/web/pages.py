@@ -37,5 +37,10 @@ class _Silent(WSGIRequestHandler):
 
 
 def text(response: TestResponse) -> str:
-    """Return a page with its entities read."""
-    return unescape(response.get_data(as_text=True))
+    """Return a page as it is read: entities, and what only keeps a line from breaking."""
+    return plainly(unescape(response.get_data(as_text=True)))
+
+
+def plainly(words: str) -> str:
+    """Write hyphens and spaces at which no line breaks as the usual ones."""
+    return words.replace("\u2011", "-").replace("\xa0", " ")

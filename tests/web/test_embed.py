@@ -53,7 +53,7 @@ def test_the_box_works_in_a_frame_of_another_site(
     frame = page.frame_locator("iframe")
     frame.locator("[name=address]").fill("kari")
     frame.locator("[type=submit]").click()
-    frame.get_by_text("Skriv inn en e-postadresse, for eksempel navn@eksempel.no.").wait_for()
+    frame.get_by_text("Skriv inn en e\u2011postadresse, for eksempel navn@eksempel.no.").wait_for()
     frame.locator("[name=address]").fill("kari@example.org")
     frame.locator("[type=submit]").click()
     frame.get_by_text(ASKED).wait_for()

@@ -16,7 +16,7 @@ from mailer.web.request_checks import LARGEST_FORM, network
 from tests.conftest import Databases, on_both_databases
 from tests.journeys.people import Page
 from tests.support.press_room import NAME, SLUG, PressRoom, open_press_room
-from tests.web.pages import FOLLOW, FORM, ROOM, text
+from tests.web.pages import FOLLOW, FORM, ROOM, plainly, text
 
 SEED = Path(__file__).parents[3] / "shared" / "seed" / "page-nb.txt"
 ONE, ONLY_ONE = (
@@ -132,7 +132,7 @@ def test_what_is_not_one_address_is_shown_again_with_a_sentence(
     room: PressRoom, address: str
 ) -> None:
     answer = room.send_follow_form(address)
-    page = answer.get_data(as_text=True)
+    page = plainly(answer.get_data(as_text=True))
     assert answer.status_code == 422
     assert f'id="problem" role="alert">{ONLY_ONE if address.count("@") > 1 else ONE}</p>' in page
     assert 'aria-invalid="true" aria-describedby="problem"' in page
