@@ -12,6 +12,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from mailer.api import api
 from mailer.api.health import health
 from mailer.config import TEMPLATES, Settings
+from mailer.domain.fingerprints import tell_of_missing_keys
 from mailer.storage.database import db
 from mailer.web import limits, web
 
@@ -39,6 +40,14 @@ def create_app(settings: Settings | None = None) -> Flask:
         trusted = settings.trusted_proxies
         # Flask documents this way of adding middleware; mypy sees a method overwritten.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=trusted, x_proto=trusted)  # type: ignore[method-assign]
+    return app
+
+
+def served() -> Flask:
+    """Build the web application as its process starts, and look whether its keys are all there."""
+    app = create_app()
+    with app.app_context():
+        tell_of_missing_keys(app.extensions["settings"])
     return app
 
 

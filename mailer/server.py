@@ -19,7 +19,6 @@ from waitress.channel import HTTPChannel
 from waitress.server import BaseWSGIServer, create_server
 from waitress.task import ErrorTask
 
-from mailer.domain.fingerprints import tell_of_missing_keys
 from mailer.web.request_checks import network
 
 HEADER_SECONDS, REQUEST_SECONDS = 20, 60
@@ -42,8 +41,6 @@ class WebWorker(Worker):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         # It would say at each burst how many requests wait.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-        with self.wsgi.app_context():
-            tell_of_missing_keys(self.wsgi.extensions["settings"])
         dispatcher = self._serve(channels)
         # Without the process that started it, nothing would ever stop this one.
         while self.alive and os.getppid() == self.ppid:

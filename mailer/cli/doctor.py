@@ -181,8 +181,9 @@ def _status(url: str) -> int | None:
     try:
         with urlopen(url, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310 - from the settings
             return int(answer.status)
-    except HTTPError as answer:
-        return answer.code
+    except HTTPError as refusal:
+        with refusal:
+            return refusal.code
     except (OSError, HTTPException, ValueError):
         return None
 

@@ -26,7 +26,7 @@ def manage(token: str) -> Response:
     chosen = preferences.look_up(view.id)
     token = token_to("unsubscribe", view)
     if chosen is None:
-        return render_page("left.html", publisher=view.publisher, token=token, done=done)
+        return render_page("left.html", publisher=view.publisher, view=view, token=token, done=done)
     others = [
         (url_for("web.manage", token=token_to("unsubscribe", one)), one.publisher.name)
         for one in chosen.others

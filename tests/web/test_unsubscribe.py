@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 import pytest
+from sqlalchemy import update
 
+from mailer.storage.database import transaction
+from mailer.storage.models import Subscription
+from mailer.storage.types import now
 from tests.conftest import Databases, on_both_databases
 from tests.support.press_room import NAME, PressRoom, open_press_room
 from tests.web.pages import FORM, ROOM, text
@@ -40,6 +45,18 @@ def test_looking_changes_nothing_acting_ends_and_undo_takes_up_again(room: Press
         assert f"Du følger {NAME} igjen" in text(answer)
         assert room.view(one) == (True, False)
     assert room.steps() == ["requested", "confirmed", "unsubscribed", "resumed"]
+
+
+@on_both_databases
+@pytest.mark.parametrize(("days", "undone"), [(29, True), (31, False)])
+def test_an_undo_is_for_thirty_days(room: PressRoom, *, days: int, undone: bool) -> None:
+    one = room.ended()
+    with room.app.app_context(), transaction() as session:
+        session.execute(update(Subscription).values(ended_at=now() - timedelta(days=days)))
+    path = f"/unsubscribe/{room.tokens.token('unsubscribe', one)}"
+    assert ('value="undo"' in text(room.client.get(path))) == undone
+    room.client.post(path, data={"action": "undo"})
+    assert room.view(one) == (True, not undone)
 
 
 def test_undo_after_an_erasure_promises_nothing(room: PressRoom) -> None:

@@ -80,7 +80,7 @@ def test_deleting_leaves_nothing_and_may_come_again(room: PressRoom) -> None:
         assert answer.status_code == 200
         assert answer.mimetype == "text/html"
         assert "Vi vet ikke lenger noe om deg" in text(answer)
-        assert f'href="{ROOM}?locale=nb"' in text(answer)
+        assert f'action="{ROOM}follow"' in text(answer)
     assert "kari" not in str(room.everything())
     assert "Vi vet ikke lenger noe om deg" in text(room.client.get(path))
 

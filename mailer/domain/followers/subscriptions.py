@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal
 
 from sqlalchemy import select
@@ -22,6 +23,8 @@ from mailer.storage.types import now
 
 WORDING = "follow-1"
 """The version of the follow box's text, kept with each consent; change it with the text."""
+
+UNDONE_WITHIN = timedelta(days=30)
 
 Way = Literal["page", "one-click", "mailto"]
 
@@ -45,6 +48,8 @@ class SubscriptionView:
     locale: str
     confirmed: bool
     ended: bool
+    undoable: bool
+    """Whether an unsubscription can be undone; afterwards, only a sign-up leads back."""
     address: str | None
     """Masked, because a forwarded letter opens the page to other readers; None once erased."""
 
@@ -113,16 +118,21 @@ def unsubscribe(
 def resume(subscription_id: int, evidence: Evidence) -> SubscriptionView:
     """Undo an unsubscription by opening the same row again. Raises InvalidLink.
 
-    The row stays ended if the subscriber has signed up again since, or was deleted.
+    The row stays ended after 30 days, or if the subscriber has signed up again or was deleted.
     """
     with transaction() as session:
         lock_subscriber(session, subscription_id)
         subscription = get_subscription(session, subscription_id, lock=True)
-        if subscription.ended_at is not None and not _is_superseded(session, subscription):
+        if _is_undoable(subscription) and not _is_superseded(session, subscription):
             subscription.ended_at = None
             subscription.ended_reason = None
             record_consent(session, subscription, "resumed", evidence, None)
         return view_of(session, subscription)
+
+
+def _is_undoable(subscription: Subscription) -> bool:
+    ended, gone = subscription.ended_at, subscription.subscriber_id is None
+    return ended is not None and not gone and now() - ended <= UNDONE_WITHIN
 
 
 def lock_subscriber(session: Session, subscription_id: int) -> None:
@@ -163,6 +173,7 @@ def view_of(session: Session, subscription: Subscription) -> SubscriptionView:
         locale=subscription.locale,
         confirmed=subscription.confirmed_at is not None,
         ended=subscription.ended_at is not None,
+        undoable=_is_undoable(subscription),
         address=masked(person.address) if person else None,
     )
 
