@@ -14,6 +14,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -92,22 +93,22 @@ def make(work: Work, templates: Path) -> Made:
         body = None if work.html is None else read(accepted(work.html))
     except ValueError as problem:
         return Made(refused=str(problem))
-    letters = _letters(work.request, templates) if work.request else {}
-    if max((len(letter["octets"]) for letter in letters.values()), default=0) > _LARGEST_LETTER:
-        return Made(refused="This makes a letter that is too large for many mailboxes.")
+    letters = {}
+    for locale, letter in _letters(work.request, templates) if work.request else ():
+        # At the first that is too large: the others would be, too.
+        if len(letter["octets"]) > _LARGEST_LETTER:
+            return Made(refused="This makes a letter that is too large for many mailboxes.")
+        letters[locale] = letter
     return Made(body=body, letters=letters)
 
 
-def _letters(request: LetterRequest, templates: Path) -> dict[str, dict[str, Any]]:
+def _letters(request: LetterRequest, templates: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     letters, room, story = Letters(templates, request.links), request.press_room, request.story
-    if request.replaced is None:
-        composed = {locale: letters.release(room, story, locale) for locale in available()}
-    else:
-        composed = {
-            locale: letters.correction(room, story, request.replaced, locale)
-            for locale in available()
-        }
-    return {locale: one.packed() for locale, one in composed.items()}
+    for locale in available():
+        if request.replaced is None:
+            yield locale, letters.release(room, story, locale).packed()
+        else:
+            yield locale, letters.correction(room, story, request.replaced, locale).packed()
 
 
 @cache

@@ -69,7 +69,7 @@ def _bare(kind: str, number: int) -> Figures:
 def _bare_route(database_url: str) -> Iterator[int]:
     """Run the bare route as the Procfile runs the web process."""
     port = free_port()
-    command = procfile()["web"].replace("mailer.app", "tests.benchmarks.bare")
+    command = procfile()["web"].replace("mailer.app:served", "tests.benchmarks.bare:create_app")
     environment = {"DATABASE_URL": database_url, "BIND": "127.0.0.1", "PORT": str(port)}
     with listening(["sh", "-c", f"exec {command}"], port, complete(environment)):
         yield port
