@@ -15,6 +15,6 @@ def database() -> None:
 
 @database.command("upgrade")
 def upgrade_command() -> None:
-    """Bring the database to the newest migration; again is fine."""
+    """Bring the database to the newest migration; safe to repeat."""
     upgrade(Settings.from_environment().database_url)
     click.echo("The database is up to date.")

@@ -1,4 +1,4 @@
-"""`mailer doctor`: checks settings and services, and says how to mend what is wrong."""
+"""`mailer doctor`: checks settings and services, and says how to correct what is wrong."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def doctor() -> None:
 def _settings(settings: Settings) -> str:
     unknown = ", ".join(sorted(_unknown_variables()))
     if unknown:
-        raise CheckFailed(f"Nothing here reads {unknown}. Is it a slip of the pen?")
+        raise CheckFailed(f"Nothing here reads {unknown}. Misspelt?")
     return f"links begin with {settings.base_url}"
 
 
@@ -100,7 +100,7 @@ def _database(_settings: Settings) -> str:
         present = present_migration()
     except SQLAlchemyError as error:
         raise CheckFailed(
-            f"It does not answer ({_cause(error)}). Start it, or mend DATABASE_URL."
+            f"It does not answer ({_cause(error)}). Start it, or correct DATABASE_URL."
         ) from error
     if present != newest_migration():
         raise CheckFailed("It is not up to date. Run: mailer db upgrade")
@@ -118,12 +118,12 @@ def _redis(settings: Settings) -> str:
             policy = redis.config_get("maxmemory-policy").get("maxmemory-policy", "unknown")
     except RedisError as error:
         raise CheckFailed(
-            f"It does not answer ({type(error).__name__}). Start it, or mend REDIS_URL. "
+            f"It does not answer ({type(error).__name__}). Start it, or correct REDIS_URL. "
             "Releases still go out without it: workers look for work every second."
         ) from error
     if policy not in ("noeviction", "unknown"):
         raise CheckFailed(
-            f"It may drop wake-up jobs. Set maxmemory-policy noeviction (is: {policy})."
+            f"Redis may drop queued jobs. Set maxmemory-policy noeviction (is: {policy})."
         )
     return "answers"
 
@@ -134,11 +134,11 @@ def _smtp(settings: Settings) -> str:
     except Rejected as refusal:
         raise CheckFailed(
             f"The relay answers {refusal.reply.code} at {refusal.stage}. "
-            "Mend the user, the password or the relay's rules (SMTP_URL)."
+            "Correct the user, the password or the relay's rules (SMTP_URL)."
         ) from refusal
     except SmtpError as error:
         raise CheckFailed(
-            f"The relay does not answer ({error}) Start it, or mend SMTP_URL."
+            f"The relay does not answer ({error}) Start it, or correct SMTP_URL."
         ) from error
 
 

@@ -47,7 +47,7 @@ def publish(settings: Settings, slug: str, file: Path, *, watch: bool) -> None:
 def correct(settings: Settings, release_id: int, file: Path) -> None:
     """Put a better version in the place of a release, from a JSON file with its reference.
 
-    All who have the release get a correction; "note" in the file says what is different.
+    Everyone who received the release gets a correction; "note" in the file says what differs.
     """
     publisher = lifecycle.publisher_of(release_id)
     better = publishing.correct(settings, publisher, release_id, _body(file))

@@ -24,7 +24,7 @@ _SHOWN = 20
 
 @click.group("subscriber")
 def subscriber() -> None:
-    """Bring followers along, take them elsewhere, show what is known, forget."""
+    """Import, export, look up and erase followers."""
 
 
 @subscriber.command("import")

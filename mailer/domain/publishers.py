@@ -30,6 +30,10 @@ _RESERVED = {
     *("api", "console", "healthz", "metrics", "readyz", "robots", "sitemap", "static"),
     *("confirm", "manage", "one-click", "privacy", "unsubscribe", "why", "your-data"),
 }
+_SLUG_PROBLEM = (
+    'Use small letters, digits and hyphens. Reserved words such as "api" cannot be used. '
+    "Try: oya-kommune"
+)
 _KEY_OCTETS = 32
 
 
@@ -56,7 +60,7 @@ def add(draft: PublisherDraft) -> str:
     Raises InvalidInput for an unusable value, Conflict if the slug is taken.
     """
     if not _SLUG.fullmatch(draft.slug) or draft.slug in _RESERVED:
-        raise InvalidInput({"slug": "Use small letters, digits and hyphens, and no word of ours."})
+        raise InvalidInput({"slug": _SLUG_PROBLEM})
     publisher = Publisher(
         slug=draft.slug,
         # ASCII before the @, too: a mail server without SMTPUTF8 would refuse every letter.
