@@ -32,7 +32,7 @@ _RESERVED = {
 }
 _SLUG_PROBLEM = (
     'Use small letters, digits and hyphens. Reserved words such as "api" cannot be used. '
-    "Try: oya-kommune"
+    "Try oya-kommune, for example."
 )
 _KEY_OCTETS = 32
 
