@@ -263,6 +263,10 @@ class Copy:
             place.write_text(fault)
             verdict = self._try(reaching)
             place.write_text(without)
+            if verdict.kind == "ended":
+                # As by a signal that is no longer taken; without the fault, it does not end.
+                code, _ = self._run(reaching)
+                return Verdict("found" if code in (0, 1) else "broken", verdict.sentence)
             if verdict.kind == "found":
                 self._try_without(mutant.path, [verdict.sentence])
             if self._sound.get((mutant.path, verdict.sentence)):
@@ -308,6 +312,8 @@ class Copy:
             return Verdict("not found", f"{len(tests)} tests reach it")
         if code == 1 and failed:
             return Verdict("found", failed[0])
+        if code is not None and code < 0:
+            return Verdict("ended", f"pytest is ended by {signal.Signals(-code).name}")
         if code is None:
             return Verdict("too slow", f"the tests take more than {self.patience:.0f} seconds")
         last = (out.strip().splitlines() or [""])[-1]
