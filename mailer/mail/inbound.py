@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from email.header import decode_header, make_header
 from email.message import Message
 from email.parser import BytesHeaderParser
-from email.utils import parseaddr
 from typing import BinaryIO
 
 from mailer.errors import UnusableMessage
@@ -20,6 +19,7 @@ _EMPTY_LINES = (b"\n", b"\r\n")
 # A field's name and its colon (RFC 5322, 3.6.8), perhaps after the "From " line of an mbox file.
 _BEGINNING = re.compile(rb"(?:From [^\n]*\n)?[!-9;-~]{1,76}[ \t]*:")
 _ADDRESS = re.compile(r"""[^\s<>(),;:"@]{1,64}@[^\s<>(),;:"@]{1,255}""")
+_IN_BRACKETS = re.compile(r"<([^<>]*)>")
 _WORD_END = re.compile(r"[\s;(]")
 _PRECEDENCE_OF_NOTES = frozenset({"auto_reply", "auto-reply", "bulk", "junk"})
 _FIELD_OF_NOTE = re.compile(
@@ -133,4 +133,7 @@ def _local_part(field: object) -> str | None:
     """Return what stands before the @ of a field's address, in small letters; None without one."""
     if field is None:
         return None
-    return parseaddr(str(field).strip() or "<>")[1].partition("@")[0].lower()
+    # Not by the standard library, which goes as deep as brackets are in one another.
+    found = _IN_BRACKETS.search(str(field))
+    address = found[1] if found else str(field)
+    return address.strip().partition("@")[0].lower()
