@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from mailer.app import create_app
 from mailer.config import Settings
-from mailer.domain.fingerprints import note_keys
+from mailer.domain.fingerprints import missing_keys
 from mailer.errors import Misconfigured
 from mailer.mail.smtp import SmtpConnection
 from mailer.mail.smtp_protocol import Rejected, SmtpError
@@ -81,7 +81,7 @@ def _dkim(settings: Settings) -> str:
 
 def _keys(settings: Settings) -> str:
     try:
-        problems = note_keys(settings)
+        problems = missing_keys(settings)
     except SQLAlchemyError as error:
         return f"not compared, since the database does not answer ({_cause(error)})"
     if problems:
@@ -91,7 +91,7 @@ def _keys(settings: Settings) -> str:
 
 def _erasure(settings: Settings) -> str:
     if settings.erasure_key is None:
-        return "not used: nobody can be erased on request until MAILER_ERASURE_KEY is set"
+        return "not used: no subscriber can be erased on request until MAILER_ERASURE_KEY is set"
     return "those who are erased stay away; keep MAILER_ERASURE_KEY as it is"
 
 

@@ -1,6 +1,6 @@
 """The keys that signed links and hashed erased addresses: a changed or lost one is noticed.
 
-The database holds a fingerprint of each, from which nobody can find the key.
+The database holds a fingerprint of each, which does not reveal it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from mailer.config import Settings
 from mailer.errors import Misconfigured
-from mailer.storage.database import transaction
+from mailer.storage.database import read_transaction, transaction
 from mailer.storage.models import Fingerprint
 from mailer.storage.sql import insert
 from mailer.storage.types import now
@@ -26,33 +26,30 @@ _LABEL = b"mailer: the fingerprint of a key"
 log = logging.getLogger(__name__)
 
 
-def note_keys(settings: Settings) -> list[str]:
-    """Note the keys that sign from now on; returns a sentence for each one that is missing.
+def missing_keys(settings: Settings) -> list[str]:
+    """Return a sentence for each key that is missing or has changed; nothing is written.
 
     An unsubscribe link works for ever, so every key that ever signed has to be there.
     """
-    with transaction() as session:
-        present = {_fingerprint(key) for key in settings.secret_keys}
-        _note(session, "secret", _fingerprint(settings.secret_keys[0]))
-        missing = session.scalars(
-            select(Fingerprint).where(
-                Fingerprint.purpose == "secret", Fingerprint.sha256.not_in(present)
-            )
-        ).all()
-        problems = [
-            f"SECRET_KEYS: a key is missing that has signed links since {one.since:%Y-%m-%d}, and "
-            "none of them works now. Put it back, behind the others."
-            for one in missing
-        ]
-        if (problem := _erasure_problem(session, settings.erasure_key)) is not None:
-            problems.append(problem)
-        return problems
+    present = {_fingerprint(key) for key in settings.secret_keys}
+    known = select(Fingerprint).where(Fingerprint.purpose == "secret")
+    with read_transaction() as session:
+        missing = session.scalars(known.where(Fingerprint.sha256.not_in(present))).all()
+        problem = _erasure_problem(session, settings.erasure_key)
+    problems = [
+        f"SECRET_KEYS: a key is missing that has signed links since {one.since:%Y-%m-%d}, and "
+        "none of them works now. Put it back, behind the others."
+        for one in missing
+    ]
+    return [*problems, problem] if problem is not None else problems
 
 
 def tell_of_missing_keys(settings: Settings) -> None:
-    """Note the keys as a process starts, and log what is wrong with them."""
+    """Note the key that signs as a process starts, and log what is wrong with the others."""
     with suppress(SQLAlchemyError):
-        for problem in note_keys(settings):
+        with transaction() as session:
+            _note(session, "secret", _fingerprint(settings.secret_keys[0]))
+        for problem in missing_keys(settings):
             log.error(problem)
 
 

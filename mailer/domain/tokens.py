@@ -1,7 +1,7 @@
 """Signed tokens in links: which subscription a link is for, and what it permits.
 
 A token has the id of a subscription. Its signature covers the nonce of that row, too, since after a
-restore the database gives an id out again: a link from before then opens nobody's page.
+restore the database gives an id out again: a link from before then opens no page.
 """
 
 from __future__ import annotations

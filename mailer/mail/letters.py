@@ -130,7 +130,7 @@ class Letters:
         paused_until: datetime | None,
         locale: str,
     ) -> Composed:
-        """Compose the answer to a sign-up of somebody who follows. Slots: as in a welcome."""
+        """Compose the answer to a sign-up of a follower. Slots: as in a welcome."""
         paused = paused_until is not None and paused_until > datetime.now(UTC)
         return self._compose(
             "following",

@@ -19,7 +19,7 @@ from mailer.storage.models import Consent, Erased, OutboxMessage, Subscriber, Su
 from mailer.storage.sql import insert
 from mailer.storage.types import now
 
-_NO_KEY = "MAILER_ERASURE_KEY: is not set, and without it nobody can be kept forgotten."
+_NO_KEY = "MAILER_ERASURE_KEY: is not set, and without it no subscriber can be kept forgotten."
 
 
 def erase(settings: Settings, address: str) -> None:
@@ -50,8 +50,8 @@ def erase_subscribers(
     """Delete these subscribers; their subscriptions end and are anonymised.
 
     If MAILER_ERASURE_KEY is set, an HMAC is kept of the addresses of those who asked for that, and
-    of those who had left: no import may bring them back. Of one that somebody typed, and nobody
-    confirmed, nothing is kept. Raises Misconfigured if that key has changed.
+    of those who had left: no import may bring them back. Of an address that was typed and
+    never confirmed, nothing is kept. Raises Misconfigured if that key has changed.
     """
     lock_subscribers(session, ids)
     found = select(Subscriber.address).where(Subscriber.id.in_(ids))
