@@ -75,7 +75,7 @@ OPEN = {"health.alive", "health.ready"} | {
         ),
         *("embed", "follow_embedded", "embed_code", "feed", "privacy"),
         *("robots", "sitemap", "sitemap_part"),
-        *("confirm", "unsubscribe", "one_click", "manage", "why", "your_data"),
+        *("confirm", "unsubscribe", "one_click", "manage", "move", "why", "your_data"),
     )
 }
 

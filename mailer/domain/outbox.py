@@ -13,7 +13,9 @@ from mailer.mail.addresses import domain
 from mailer.storage.models import OutboxMessage, Publisher, Release, Subscription
 from mailer.storage.types import now
 
-LetterKind = Literal["confirm", "following", "welcome", "goodbye", "manage", "notice"]
+LetterKind = Literal[
+    "confirm", "following", "welcome", "goodbye", "manage", "move", "moved", "notice"
+]
 NO_NOTICES = "none"
 """As `notices` of a press room: no notice is sent when a release pauses itself."""
 
@@ -84,6 +86,7 @@ def under_letter_limit(session: Session, subscription: Subscription) -> bool:
         .join(Subscription, Subscription.id == OutboxMessage.subscription_id)
         .where(
             OutboxMessage.created_at > now() - timedelta(days=1),
+            OutboxMessage.address_change_id.is_(None),
             Subscription.subscriber_id == subscription.subscriber_id,
         )
     )

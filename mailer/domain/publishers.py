@@ -28,7 +28,7 @@ Scope = Literal["publish", "read"]
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,78}[a-z0-9])?")
 _RESERVED = {
     *("api", "console", "healthz", "metrics", "readyz", "robots", "sitemap", "static"),
-    *("confirm", "manage", "one-click", "privacy", "unsubscribe", "why", "your-data"),
+    *("confirm", "manage", "move", "one-click", "privacy", "unsubscribe", "why", "your-data"),
 }
 _SLUG_PROBLEM = (
     'Use small letters, digits and hyphens. Reserved words such as "api" cannot be used. '

@@ -26,11 +26,10 @@ from itsdangerous import (
 
 from mailer.config import Settings
 from mailer.errors import ExpiredLink, InvalidLink
+from mailer.mail.content import ACCESS_WITHIN, CONFIRM_WITHIN
 
-Purpose = Literal["confirm", "access", "unsubscribe", "one-click"]
+Purpose = Literal["confirm", "access", "unsubscribe", "one-click", "move"]
 
-CONFIRM_WITHIN = timedelta(hours=48)
-ACCESS_WITHIN = timedelta(hours=24)
 _TIMED: Mapping[Purpose, timedelta] = {"confirm": CONFIRM_WITHIN, "access": ACCESS_WITHIN}
 # A signature has 43 letters for 32 octets: the last one stands for four bits, and ends in 00.
 _SIGNATURE = r"[\w-]{42}[048AEIMQUYcgkosw]"
@@ -74,7 +73,7 @@ class Tokens:
         self._keys = settings.secret_keys[::-1]
         self._newest = {
             purpose: _NewestKey(self._signer(purpose, None).derive_key())
-            for purpose in ("unsubscribe", "one-click")
+            for purpose in ("unsubscribe", "one-click", "move")
         }
 
     def token(self, purpose: Purpose, subscription_id: int, nonce: int | None = None) -> str:

@@ -9,11 +9,19 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from mailer.domain.followers.address_change import names_of
 from mailer.domain.outbox import NO_NOTICES
 from mailer.fanout.answers.replies import Verdict
 from mailer.mail.content import PausedRelease
 from mailer.storage.leases import Key, is_free, is_lost, taken
-from mailer.storage.models import OutboxMessage, Publisher, Release, Subscriber, Subscription
+from mailer.storage.models import (
+    AddressChange,
+    OutboxMessage,
+    Publisher,
+    Release,
+    Subscriber,
+    Subscription,
+)
 from mailer.storage.sql import database_now
 from mailer.storage.types import now
 
@@ -51,6 +59,9 @@ class ClaimedMessage:
     confirmed_at: datetime | None = None
     paused_until: datetime | None = None
     has_left: bool = False
+    change: AddressChange | None = None
+    names: tuple[str, ...] = ()
+    """For a change of address: the press rooms whose releases move."""
     paused: tuple[PausedRelease, ...] = ()
     """For a notice: the paused releases of the press room."""
     release_id: int | None = None
@@ -89,6 +100,8 @@ def _claimed(session: Session, letter: OutboxMessage, *, probe: bool) -> Claimed
         addressee = _press_room(session, letter)
     else:
         addressee = _subscriber(session, letter.subscription_id)
+    if letter.kind in ("move", "moved"):
+        addressee |= _mailbox_of_change(session, letter)
     return ClaimedMessage(
         outbox_id=letter.id,
         epoch=letter.epoch,
@@ -115,6 +128,14 @@ def _subscriber(session: Session, subscription_id: int) -> dict[str, Any]:
         "locale": subscription.locale,
         "publisher": session.get_one(Publisher, subscription.publisher_id),
     }
+
+
+def _mailbox_of_change(session: Session, letter: OutboxMessage) -> dict[str, Any]:
+    """Return where a letter about a change of address goes: nowhere, if its row is no more."""
+    change = letter.address_change_id and session.get(AddressChange, letter.address_change_id)
+    if not change:
+        return {"address": None}
+    return {"address": change.address, "change": change, "names": names_of(session, change)}
 
 
 def _press_room(session: Session, letter: OutboxMessage) -> dict[str, Any]:

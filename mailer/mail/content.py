@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields, is_dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Self, TypeVar, cast
 
 _Value = TypeVar("_Value")
@@ -131,6 +131,18 @@ class ReplacedVersion:
     note: str | None = None
 
 
+CONFIRM_WITHIN = timedelta(hours=48)
+ACCESS_WITHIN = timedelta(hours=24)
+MOVE_WITHIN = timedelta(days=30)
+"""How long a link works; the others always do."""
+PERIODS = {
+    "confirm_hours": CONFIRM_WITHIN // timedelta(hours=1),
+    "access_hours": ACCESS_WITHIN // timedelta(hours=1),
+    "move_days": MOVE_WITHIN.days,
+}
+"""The same for the texts, by the names that the templates have for them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Links:
     """The beginnings of a letter's links, each ending in "/"; a recipient's token follows.
@@ -143,6 +155,7 @@ class Links:
     one_click: str
     manage: str
     your_data: str
+    move: str
     mailto: bool = False
 
     @classmethod
@@ -154,6 +167,7 @@ class Links:
             one_click=f"{base_url}/one-click/",
             manage=f"{base_url}/manage/",
             your_data=f"{base_url}/your-data/",
+            move=f"{base_url}/move/",
             mailto=mailto,
         )
 

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from mailer.mail.colours import ACCENT, on_dark
 from mailer.mail.content import (
+    PERIODS,
     Links,
     PausedRelease,
     PressRoom,
@@ -65,6 +66,7 @@ class Letters:
             # The same token: all that both pages change can be undone.
             "manage_url": links.manage + slot("unsubscribe_token"),
             "your_data_url": links.your_data + slot("access_token"),
+            "move_url": links.move + slot("move_token"),
         }
 
     def release(self, press_room: PressRoom, story: Story, locale: str) -> Composed:
@@ -153,6 +155,16 @@ class Letters:
         """Compose the last letter, with a link to follow again. Slot: `unsubscribe_token`."""
         return self._compose("goodbye", press_room, locale, [_AUTOMATIC])
 
+    def move(self, press_room: PressRoom, names: tuple[str, ...], locale: str) -> Composed:
+        """Compose the letter that asks a mailbox to agree to what comes. Slot: `move_token`."""
+        return self._compose(
+            "move", press_room, locale, [_AUTOMATIC, _FROM_A_FORM], names=cleaned(names)
+        )
+
+    def moved(self, press_room: PressRoom, names: tuple[str, ...], locale: str) -> Composed:
+        """Compose the letter to the mailbox of before, with the way back. Slot: `move_token`."""
+        return self._compose("moved", press_room, locale, [_AUTOMATIC], names=cleaned(names))
+
     def notice(
         self, press_room: PressRoom, paused: tuple[PausedRelease, ...], locale: str
     ) -> Composed:
@@ -174,7 +186,7 @@ class Letters:
         press_room = cleaned(press_room)
         locale = best(locale, press_room.locale, self._catalogues)
         environment = self._environments[locale]
-        context |= self._urls | {"press_room": press_room, "locale": locale}
+        context |= self._urls | PERIODS | {"press_room": press_room, "locale": locale}
         accent = press_room.accent or ACCENT
         context |= {"accent": accent, "accent_on_dark": on_dark(accent)}
         context |= {"side": _side(locale), "story_side": _side(language or locale)}

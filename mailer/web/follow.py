@@ -24,7 +24,7 @@ from mailer.web.request_checks import evidence, form
 
 HONEYPOT = "message"
 """A field that people do not see: a form in which it is filled in comes from a robot."""
-_AS_TYPED = "as-typed"
+AS_TYPED = "as-typed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def follow(slug: str) -> Response:
     publisher = publisher_at(slug)
     given = sign_up_by_form(publisher, request.path.removesuffix("follow"))
     if given.suggestion:
-        return render_page("slip.html", publisher=publisher, given=given)
+        return render_page("slip.html", publisher=publisher, given=given, token=None)
     if given.problem:
         return render_page(
             "follow.html", 422, publisher=publisher, typed=given.typed, problem=given.problem
@@ -78,8 +78,8 @@ def sign_up_by_form(publisher: Publisher, page: str) -> SignUp:
     # Two address fields are joined with a comma, and refused as two addresses.
     entered = ", ".join(fields.getlist("address"))
     typed = "".join(filter(str.isprintable, entered)).strip()
-    problem, suggestion = _judged(entered)
-    if suggestion and _AS_TYPED not in fields:
+    problem, suggestion = judged(entered)
+    if suggestion and AS_TYPED not in fields:
         count_attempt()
         return SignUp(typed, problem, suggestion)
     if problem:
@@ -97,7 +97,7 @@ def sign_up_by_form(publisher: Publisher, page: str) -> SignUp:
     return SignUp(typed, again="again" in fields, answer=answer, minutes=minutes)
 
 
-def _judged(entered: str) -> tuple[str | None, str | None]:
+def judged(entered: str) -> tuple[str | None, str | None]:
     """Return what is wrong with an address, and which one was probably meant."""
     smtputf8, problem, address = settings().smtputf8, None, None
     try:

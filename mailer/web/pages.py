@@ -13,6 +13,7 @@ from mailer.domain import publishers
 from mailer.domain.followers.subscriptions import SubscriptionView
 from mailer.domain.releases.press_rooms import published
 from mailer.domain.tokens import Purpose, Tokens
+from mailer.mail.content import PERIODS
 from mailer.mail.formats import file_description, mailto, tel
 from mailer.mail.locales import (
     SOURCE,
@@ -116,6 +117,7 @@ def _prepare_templates(state: BlueprintSetupState) -> None:
         lambda one, many, n: translations(get_locale()).ngettext(one, many, n),
         newstyle=True,
     )
+    environment.globals |= PERIODS
     environment.filters["direction"] = direction
     environment.filters["mailto"] = mailto
     environment.filters["tel"] = tel

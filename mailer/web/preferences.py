@@ -1,18 +1,45 @@
-"""The preferences page of a subscription; the link to it in the letters never expires.
+"""The preferences page of a subscription, and the change of its address.
 
-Its token is the one for unsubscribing: it allows what can be undone, and nothing else.
+The link to the page never expires. Its token is the one for unsubscribing: it allows what can be
+undone, and nothing else.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from typing import Literal
+
 from flask import Response, request, url_for
 from werkzeug.exceptions import BadRequest
 
-from mailer.domain.followers import links, preferences
+from mailer.domain.followers import address_change, links, preferences
+from mailer.domain.followers.signup import Answer
+from mailer.domain.followers.subscriptions import SubscriptionView
+from mailer.mail.addresses import canonical
 from mailer.mail.locales import available, own_name
 from mailer.web import web
+from mailer.web.constant_time import padded_duration
+from mailer.web.follow import AS_TYPED, judged
+from mailer.web.limits import count_attempt, count_signup
 from mailer.web.pages import get_locale, render_page, set_locale, set_locale_of, settings, token_to
 from mailer.web.request_checks import evidence, form
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the preferences page shows after its form for another address was sent."""
+
+    typed: str
+    everywhere: bool = False
+    """Whether it is for every press room that the subscriber follows."""
+    problem: str | None = None
+    """What is wrong with the address, as the English msgid of the catalogues."""
+    suggestion: str | None = None
+    """The address that was probably meant, about which the subscriber is asked first."""
+    answer: Answer | Literal["same"] = "asked"
+    minutes: int = 0
+    """After how many minutes the letter leaves, if others of the network were before."""
 
 
 @web.route("/manage/<path:token>", methods=["GET", "POST"])
@@ -22,11 +49,17 @@ def manage(token: str) -> Response:
     set_locale_of(view)
     if view.erased:
         return render_page("forgotten.html", publisher=view.publisher)
-    done = _choose(view.id) if request.method == "POST" else None
+    done, wish = None, None
+    if request.method == "POST" and "address" in form():
+        wish = _wish_for_address(view)
+    elif request.method == "POST":
+        done = _choose(view.id)
     chosen = preferences.look_up(view.id)
     token = token_to("unsubscribe", view)
     if chosen is None:
         return render_page("left.html", publisher=view.publisher, view=view, token=token, done=done)
+    if wish and wish.suggestion:
+        return render_page("slip.html", publisher=view.publisher, given=wish, token=token)
     others = [
         (url_for("web.manage", token=token_to("unsubscribe", one)), one.publisher.name)
         for one in chosen.others
@@ -34,9 +67,11 @@ def manage(token: str) -> Response:
     locales = [(locale, own_name(locale)) for locale in available()]
     return render_page(
         "manage.html",
+        422 if wish and (wish.problem or wish.answer != "asked") else 200,
         publisher=view.publisher,
         preferences=chosen,
         done=done,
+        wish=wish,
         token=token,
         others=others,
         language=own_name(get_locale(), in_sentence=True),
@@ -45,7 +80,10 @@ def manage(token: str) -> Response:
 
 
 def _choose(subscription_id: int) -> str:
-    """Do the action of the button that was pressed, and return its name; it may be repeated."""
+    """Do the action of the button that was pressed, and return its name; it may be repeated.
+
+    The name is "later" if the link to the data is not sent yet.
+    """
     fields = form()
     match [(name, value) for name, value in fields.items(multi=True)]:
         case [("language", locale)] if locale in available():
@@ -56,7 +94,44 @@ def _choose(subscription_id: int) -> str:
         case [("take-up", _)]:
             preferences.end_pause(subscription_id, evidence("/manage"))
         case [("data", _)]:
-            preferences.ask_for_link(settings(), subscription_id)
+            return "data" if preferences.ask_for_link(settings(), subscription_id) else "later"
         case _:
             raise BadRequest
     return next(iter(fields))
+
+
+def _wish_for_address(view: SubscriptionView) -> Wish:
+    """Handle the form for another address. Raises TooManyRequests, and 400 and 413."""
+    fields = form()
+    entered, everywhere = ", ".join(fields.getlist("address")), "everywhere" in fields
+    typed = "".join(filter(str.isprintable, entered)).strip()
+    problem, suggestion = judged(entered)
+    if problem or (suggestion and AS_TYPED not in fields):
+        count_attempt()
+        return Wish(typed, everywhere, problem, suggestion)
+    answer: Answer | Literal["same"] = "asked"
+    with padded_duration():
+        wait = count_signup(view.publisher, canonical(entered))
+        if wait is not None:
+            answer = address_change.ask_to_move(
+                settings(), view.id, entered, everywhere=everywhere, wait_seconds=wait
+            )
+    return Wish(typed, everywhere, answer=answer, minutes=math.ceil((wait or 0) / 60))
+
+
+@web.route("/move/<path:token>", methods=["GET", "POST"])
+def move(token: str) -> Response:
+    """Show a button (GET); change the address (POST, idempotent). Raises InvalidLink."""
+    change = address_change.look_up(settings(), token)
+    set_locale_of(change.view)
+    if request.method == "POST":
+        change = address_change.move(settings(), token, evidence("/move"))
+    view = change.view
+    if view.erased:
+        return render_page("forgotten.html", publisher=view.publisher)
+    if view.ended or (request.method == "POST" and not change.done):
+        return render_page("ended.html", publisher=view.publisher)
+    page = token_to("unsubscribe", view)
+    return render_page(
+        "move.html", publisher=view.publisher, change=change, token=token, manage_token=page
+    )

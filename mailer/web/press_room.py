@@ -9,6 +9,7 @@ from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
 from mailer.domain import publishers
+from mailer.domain.followers.retention import UNCONFIRMED_KEPT
 from mailer.domain.releases import press_rooms
 from mailer.domain.releases.press_rooms import Published, changed_at
 from mailer.errors import NotFound
@@ -128,4 +129,5 @@ def privacy(slug: str) -> Response:
     """Show the privacy notice, and what the press room adds to it."""
     publisher = publisher_at(slug)
     kept = long_duration(settings().keep_ended_days, get_locale())
-    return render_page("privacy.html", publisher=publisher, kept=kept)
+    days = UNCONFIRMED_KEPT.days
+    return render_page("privacy.html", publisher=publisher, kept=kept, unconfirmed_days=days)

@@ -11,12 +11,14 @@ from typing import TypeVar
 import pytest
 from sqlalchemy import Connection
 
+from mailer.domain.followers import address_change
 from mailer.fanout.acknowledgements import Acknowledged
 from mailer.fanout.database_thread import Abandoned, DatabaseThread
 from mailer.fanout.recipients import Recipient, RecipientLoader
 from mailer.fanout.release_letters import LetterComposer
 from mailer.storage.models import Subscription
 from tests.fanout.press_room import ADA, BOB, CAI, DAG, EVA, FOLLOWERS, SendingRoom, crowd
+from tests.support.press_room import EVIDENCE
 
 T = TypeVar("T")
 Goodbye = Callable[[SendingRoom, str], None]
@@ -39,6 +41,21 @@ def test_who_is_lost_after_the_freeze_is_skipped(
     assert (receipt.state, receipt.accepted, receipt.skipped) == ("done", 4, 1)
     assert receipt.reasons["skipped"] == {reason: 1}
     assert room.received() == Counter({ADA, CAI, DAG, EVA})
+
+
+@pytest.mark.parametrize("new", [ADA, EVA, "bob@new.example.org"])
+def test_who_moves_after_the_freeze_gets_it_once_at_the_new_address(
+    room: SendingRoom, new: str
+) -> None:
+    """Also where the new mailbox follows, too, and would get it sooner or later."""
+    release_id = room.freeze()
+    token = room.ask_to_move(room.subscription(BOB).id, new)
+    assert address_change.move(room.settings, token, EVIDENCE).done
+    room.drain()
+    receipt = room.receipt(release_id)
+    merged = new in FOLLOWERS
+    assert (receipt.state, receipt.accepted, receipt.skipped) == ("done", 5 - merged, merged)
+    assert room.received() == Counter({ADA, CAI, DAG, EVA, new})
 
 
 def test_everybody_may_leave(room: SendingRoom) -> None:

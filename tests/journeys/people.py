@@ -54,6 +54,10 @@ class Visitor:
         self._relay = relay
         self.address = address
 
+    def at_new_address(self) -> Visitor:
+        """The same person with another mailbox."""
+        return Visitor(self._relay, f"new.{self.address}")
+
     def get(self, url: str) -> Page:
         """Open a page."""
         return _open(urllib.request.Request(url))

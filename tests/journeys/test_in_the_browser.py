@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
@@ -62,12 +63,109 @@ def test_follow_confirm_leave_and_come_back(
     seen.look("again")
 
 
-@pytest.mark.parametrize(
+def follow(seen: Spectator, kari: Visitor, press_room: str) -> EmailMessage:
+    """Sign up in the browser and confirm; returns the welcome letter."""
+    page = seen.page
+    page.goto(press_room)
+    page.locator("input[name=address]").fill(kari.address)
+    page.locator("form button").first.click()
+    seen.look("asked")
+    page.goto(link(kari.letters(1)[0], "/confirm/"))
+    page.locator("main button").click()
+    seen.look("following")
+    return kari.letters(2)[1]
+
+
+SOME_MANNERS = pytest.mark.parametrize(
     "seen",
     [Manner(), Manner("en", width=320), Manner("nb", javascript=False)],
     indirect=True,
     ids=str,
 )
+
+
+@SOME_MANNERS
+def test_an_old_letter_leaves_after_coming_back(
+    seen: Spectator, kari: Visitor, press_room: str
+) -> None:
+    page, welcome = seen.page, follow(seen, kari, press_room)
+    page.goto(link(welcome, "/unsubscribe/"))
+    page.locator("main button").first.click()
+    seen.look("step-1")
+    page.goto(press_room)
+    page.locator("input[name=address]").fill(kari.address)
+    page.locator("form button").first.click()
+    seen.look("step-2")
+    page.goto(link(kari.letters(4)[3], "/confirm/"))
+    page.locator("main button").click()
+    seen.look("following-again")
+    page.goto(link(welcome, "/unsubscribe/"))
+    page.locator("main button").first.click()
+    seen.look("goodbye-by-an-old-letter")
+    assert page.locator("main button[value=undo]").count() == 1, "it has ended"
+
+
+@SOME_MANNERS
+def test_who_follows_already_is_told_so_and_finds_every_link(
+    seen: Spectator, kari: Visitor, press_room: str
+) -> None:
+    page = seen.page
+    follow(seen, kari, press_room)
+    page.goto(press_room)
+    page.locator("input[name=address]").fill(kari.address)
+    page.locator("form button").first.click()
+    seen.look("step-3")
+    told = kari.letters(3)[2]
+    page.goto(link(told, "/manage/"))
+    page.locator("button[name=pause]").first.click()
+    seen.look("manage-paused")
+    page.goto(link(told, "/unsubscribe/"))
+    page.locator("main button").first.click()
+    seen.look("goodbye-told")
+
+
+@SOME_MANNERS
+def test_a_slip_is_asked_about_and_mended_with_one_press(
+    seen: Spectator, kari: Visitor, press_room: str
+) -> None:
+    page = seen.page
+    page.goto(press_room)
+    page.locator("input[name=address]").fill(kari.address.replace(".org", ",org"))
+    page.locator("form button").first.click()
+    seen.look("slip-comma")
+    page.locator("main button").first.click()
+    seen.look("asked-mended")
+    assert link(kari.letters(1)[0], "/confirm/")
+
+
+@SOME_MANNERS
+def test_another_address_is_asked_and_has_the_way_back(
+    seen: Spectator, kari: Visitor, press_room: str
+) -> None:
+    page, welcome = seen.page, follow(seen, kari, press_room)
+    new = kari.at_new_address()
+    page.goto(link(welcome, "/manage/"))
+    seen.look("manage")
+    page.locator("input[name=address]").fill(new.address)
+    page.locator("form.follow button").click()
+    seen.look("manage-asked")
+    page.goto(link(new.letters(1)[0], "/move/"))
+    seen.look("move")
+    page.locator("main button").click()
+    seen.look("moved")
+    page.locator("main a").click()
+    seen.look("manage-moved")
+    page.goto(link(kari.letters(3)[2], "/move/"))
+    seen.look("move-back")
+    page.locator("main button").click()
+    seen.look("moved-back")
+    page.goto(link(welcome, "/unsubscribe/"))
+    page.locator("main button").first.click()
+    seen.look("step-4")
+    assert kari.letters(4)[3]["To"] == kari.address, "the goodbye comes to who has moved back"
+
+
+@SOME_MANNERS
 def test_choose_see_what_is_known_and_be_forgotten(
     seen: Spectator, kari: Visitor, press_room: str
 ) -> None:

@@ -95,6 +95,12 @@ def _following(name: str, paused_until: datetime | None) -> Exhibit:
     )
 
 
+def _move(kind: str) -> Exhibit:
+    method = getattr(LETTERS, kind)
+    names = (PLAIN.name, "Fjellavisa")
+    return Exhibit(kind, kind, lambda locale: method(PLAIN, names, locale))
+
+
 def _notice() -> Exhibit:
     paused = (
         PausedRelease(12, RELAY_REFUSES),
@@ -112,6 +118,7 @@ def exhibits() -> Sequence[Exhibit]:
         _personal("confirm", DRESSED, "-dressed"),
         _following("following", None),
         _following("following-paused", datetime(2040, 1, 2, tzinfo=UTC)),
+        *(_move(kind) for kind in ("move", "moved")),
         _notice(),
         _release("release", sample),
         *(_replacing(kind, sample) for kind in ("correction", "retraction")),

@@ -27,7 +27,7 @@ from mailer.mail.message import Composed
 
 KINDS = (
     *("release", "correction", "retraction"),
-    *("confirm", "following", "welcome", "goodbye", "manage", "notice"),
+    *("confirm", "following", "welcome", "goodbye", "manage", "move", "moved", "notice"),
 )
 NOTE = "Skuta heter Hvalen, ikke Hvalrossen."
 PAUSED_BECAUSE = "The mail relay has accepted nothing for two days."
@@ -47,6 +47,7 @@ VALUES = {
     "confirm_token": "eyJpZCI6MX0.confirm-" + "x" * 50,
     "access_token": "MQ.aSVyZw.access-" + "z" * 40,
     "unsubscribe_token": "eyJpZCI6MX0.leave_" + "y" * 52,
+    "move_token": "12.move-" + "w" * 38,
     "one_click_token": "eyJpZCI6MX0.click",
     "unsubscribe_address": f"unsubscribe-{'a2' * 16}@{'in.' * 62}org",
 }
@@ -56,6 +57,7 @@ LINKS = Links(
     one_click="https://follow.example.com/one-click/",
     manage="https://follow.example.com/manage/",
     your_data="https://follow.example.com/your-data/",
+    move="https://follow.example.com/move/",
 )
 
 
@@ -84,6 +86,8 @@ def write(
         parts = [(PausedRelease(12, PAUSED_BECAUSE),)]
     if kind == "following":
         parts = [datetime(2025, 3, 1, tzinfo=UTC), None]
+    if kind in ("move", "moved"):
+        parts = [(press_room.name, "Fjellavisa")]
     if kind in ("correction", "retraction"):
         parts = [story, ReplacedVersion(story.title, story.published_at, 1, NOTE)]
     composed = getattr(letters, kind)(press_room, *parts, locale)

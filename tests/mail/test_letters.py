@@ -36,6 +36,7 @@ INJECTIONS = ["\r\nBcc: all@example.org", "\nBcc: a@b.no\n\nText", "\rBcc: a", "
 CONFIRM = f"https://follow.example.com/confirm/{VALUES['confirm_token']}"
 MANAGE = f"https://follow.example.com/manage/{VALUES['unsubscribe_token']}"
 YOUR_DATA = f"https://follow.example.com/your-data/{VALUES['access_token']}"
+MOVE = f"https://follow.example.com/move/{VALUES['move_token']}"
 UNSUBSCRIBE = f"https://follow.example.com/unsubscribe/{VALUES['unsubscribe_token']}"
 ONE_CLICK = f"https://follow.example.com/one-click/{VALUES['one_click_token']}"
 
@@ -93,7 +94,8 @@ def test_every_letter_is_complete_in_every_locale(
     if kind == "notice":
         assert page.links == [press_room.website_url]
     else:
-        link = {"confirm": CONFIRM, "manage": YOUR_DATA}.get(kind, UNSUBSCRIBE)
+        own = {"confirm": CONFIRM, "manage": YOUR_DATA, "move": MOVE, "moved": MOVE}
+        link = own.get(kind, UNSUBSCRIBE)
         assert link in text.split()
         assert link in page.links
     assert press_room.name in text
@@ -132,6 +134,7 @@ def test_every_letter_has_the_headers_of_its_kind(
         "welcome": {*LIST_HEADERS, "Auto-Submitted"},
         "following": {*LIST_HEADERS, "Auto-Submitted", "Form-Sub"},
         "confirm": {"Auto-Submitted", "Form-Sub"},
+        "move": {"Auto-Submitted", "Form-Sub"},
     }
     expected = {*HEADERS, *own.get(kind, {"Auto-Submitted"})}
     assert sorted(message.keys()) == sorted(expected)
@@ -201,7 +204,8 @@ def test_only_letters_nobody_wrote_say_so(
         assert sent[kind]["Precedence"] == ("list" if kind in releases else None)
         leaves = kind in (*releases, "following", "welcome")
         assert (sent[kind]["List-Unsubscribe"] is not None) == leaves
-        assert sent[kind]["Form-Sub"] == ("v=1" if kind in ("confirm", "following") else None)
+        asked_for = kind in ("confirm", "following", "move")
+        assert sent[kind]["Form-Sub"] == ("v=1" if asked_for else None)
     assert sent["release"]["Feedback-ID"] == "20250517:sjofart:release:mailer"
 
 

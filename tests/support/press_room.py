@@ -26,14 +26,16 @@ from mailer.app import create_app
 from mailer.config import Settings
 from mailer.domain import publishers
 from mailer.domain.branding import Branding
-from mailer.domain.followers import follower_csv, subscriptions
+from mailer.domain.followers import address_change, follower_csv, subscriptions
 from mailer.domain.followers.subscriptions import Evidence
 from mailer.domain.releases import lifecycle, publishing, receipts
 from mailer.domain.releases.receipts import Receipt
 from mailer.domain.releases.release_body import ReleaseBody
+from mailer.domain.tokens import Tokens
 from mailer.errors import Conflict
 from mailer.storage.database import db, read_transaction, transaction
 from mailer.storage.models import (
+    AddressChange,
     Base,
     Consent,
     OutboxMessage,
@@ -152,6 +154,21 @@ class PressRoom:
     def unsubscribe(self, subscription_id: int) -> None:
         """End a subscription."""
         subscriptions.unsubscribe(self.settings, subscription_id, EVIDENCE)
+
+    @in_context
+    def ask_to_move(self, subscription_id: int, address: str, *, everywhere: bool = False) -> str:
+        """Ask for another address; returns the token of the link that is mailed there."""
+        answer = address_change.ask_to_move(
+            self.settings, subscription_id, address, everywhere=everywhere
+        )
+        assert answer == "asked"
+        return self.move_token()
+
+    @in_context
+    def move_token(self, number: int = -1) -> str:
+        """Sign the link of a change of address, the newest unless told."""
+        change = self.rows(AddressChange)[number]
+        return Tokens(self.settings).token("move", change.id, change.nonce)
 
     @in_context
     def add_followers(self, *addresses: str) -> None:

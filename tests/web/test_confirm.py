@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from itsdangerous import TimestampSigner
 
-from mailer.domain.tokens import CONFIRM_WITHIN, Purpose
+from mailer.domain.tokens import Purpose
+from mailer.mail.content import CONFIRM_WITHIN
 from tests.conftest import on_both_databases
 from tests.support.press_room import NAME, PressRoom
 from tests.web.pages import ROOM, text

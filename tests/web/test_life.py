@@ -1,4 +1,4 @@
-"""The life of one person with two press rooms, in random order: the promises hold after each step.
+"""The life of one person with two mailboxes and two press rooms: random steps, kept promises.
 
 `LIFE_STEPS` says how many steps are tried on each kind of database, `LIFE_SEED` where to begin.
 """
@@ -9,6 +9,7 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Literal
 
 import pytest
@@ -16,9 +17,17 @@ from sqlalchemy import delete, select
 
 from mailer.domain import publishers
 from mailer.domain.followers import erasure, follower_csv, links, subscriptions
+from mailer.domain.tokens import Tokens
 from mailer.domain.verp import ReturnPaths
 from mailer.storage.database import read_transaction, transaction
-from mailer.storage.models import OutboxMessage, Publisher, SignUp, Subscriber, Subscription
+from mailer.storage.models import (
+    AddressChange,
+    OutboxMessage,
+    Publisher,
+    SignUp,
+    Subscriber,
+    Subscription,
+)
 from tests.conftest import on_both_databases
 from tests.support.press_room import DRAFT, EVIDENCE, KARI, SLUG, PressRoom, open_press_room
 from tests.support.signed_links import nonce_of
@@ -26,26 +35,37 @@ from tests.support.signed_links import nonce_of
 STEPS = int(os.environ.get("LIFE_STEPS", "250"))
 SEED = int(os.environ.get("LIFE_SEED", "1"))
 SLUGS = (SLUG, "fjellavisa")
+MAILBOXES = (KARI, "kari@new.example.org")
+PAIRS = list(product(MAILBOXES, SLUGS))
+Pair = tuple[str | None, str]
 Way = Literal["page", "one-click", "mailto"]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Letter:
-    """A letter that the person has kept: its press room, and the row that its links are for."""
+    """A letter that the person has kept: the row that its links are for, and whose that is now.
 
+    `mailbox` is None once the person was erased there.
+    """
+
+    mailbox: str | None
     slug: str
     subscription_id: int
     kind: str
+    change: AddressChange | None
+    done: bool = False
 
 
 @dataclass
 class Life:
-    """A person, the letters in the mailbox, and which press rooms they follow."""
+    """A person, the letters in the mailboxes, and which press rooms are followed from which."""
 
     room: PressRoom
     choose: random.Random
     letters: list[Letter] = field(default_factory=list)
-    follows: dict[str, bool] = field(default_factory=lambda: dict.fromkeys(SLUGS, False))
+    follows: dict[Pair, bool] = field(default_factory=lambda: dict.fromkeys(PAIRS, False))
+    left: set[Pair] = field(default_factory=set)
+    """Where the last thing was that a follower left."""
     read: set[str] = field(default_factory=set)
 
     def step(self) -> str:
@@ -53,6 +73,7 @@ class Life:
         acts: list[Callable[[], str]] = [
             *(self.follow, self.follow, self.confirm, self.confirm, self.leave, self.leave),
             *(self.undo, self.pause, self.bring, self.suppress, self.erase),
+            *(self.ask_to_move, self.move, self.move),
         ]
         told = self.choose.choice(acts)()
         self.open_mailbox()
@@ -62,17 +83,19 @@ class Life:
         """Keep what has come since the last look."""
         with read_transaction() as session:
             rows = session.execute(
-                select(
-                    OutboxMessage.message_id, OutboxMessage.kind, Subscription.id, Publisher.slug
-                )
+                select(OutboxMessage, Publisher.slug, Subscriber.address, AddressChange)
                 .join(Subscription, Subscription.id == OutboxMessage.subscription_id)
                 .join(Publisher, Publisher.id == Subscription.publisher_id)
+                .outerjoin(Subscriber, Subscriber.id == Subscription.subscriber_id)
+                .outerjoin(AddressChange, AddressChange.id == OutboxMessage.address_change_id)
+                .where(OutboxMessage.finished_at.is_(None))
                 .order_by(OutboxMessage.id)
             ).all()
-        for message_id, kind, subscription_id, slug in rows:
-            if message_id not in self.read:
-                self.read.add(message_id)
-                self.letters.append(Letter(slug, subscription_id, kind))
+        for letter, slug, mailbox, change in rows:
+            if letter.message_id not in self.read:
+                self.read.add(letter.message_id)
+                one = Letter(mailbox, slug, letter.subscription_id or 0, letter.kind, change)
+                self.letters.append(one)
 
     def letter(self, kind: str | None = None) -> Letter | None:
         """Take out any letter, of any age."""
@@ -80,18 +103,22 @@ class Life:
         return self.choose.choice(kept) if kept else None
 
     def follow(self) -> str:
-        slug = self.choose.choice(SLUGS)
-        # These limits, too, have tests of their own.
-        with transaction() as session:
-            session.execute(delete(SignUp))
+        mailbox, slug = pair = self.choose.choice(PAIRS)
+        self.forget_limits()
         before = len(self.letters)
-        answer = self.room.client.post(f"/{slug}/follow", data={"address": KARI, "locale": "nb"})
+        answer = self.room.client.post(f"/{slug}/follow", data={"address": mailbox, "locale": "nb"})
         assert answer.status_code == 202
         self.open_mailbox()
+        self.left.discard(pair)
         kinds = [letter.kind for letter in self.letters[before:]]
-        if not self.is_suppressed():
-            assert kinds == ["following" if self.follows[slug] else "confirm"]
-        return f"follow {slug}"
+        if not self.is_suppressed(mailbox):
+            assert kinds == ["following" if self.follows[pair] else "confirm"]
+        return f"follow {pair}"
+
+    def forget_limits(self) -> None:
+        """These, too, have tests of their own."""
+        with transaction() as session:
+            session.execute(delete(SignUp))
 
     def confirm(self) -> str:
         letter = self.letter("confirm")
@@ -100,9 +127,9 @@ class Life:
         is_open = self.is_open(letter)
         answer = self.post("confirm", letter)
         assert answer == 200
-        if is_open:
-            self.follows[letter.slug] = True
-            assert not self.is_suppressed()
+        if letter.mailbox and is_open:
+            self.follows[letter.mailbox, letter.slug] = True
+            assert not self.is_suppressed(letter.mailbox)
         return f"confirm {letter}"
 
     def leave(self) -> str:
@@ -118,19 +145,25 @@ class Life:
         else:
             page = "unsubscribe" if way == "page" else "one-click"
             assert self.post(page, letter) == 200
-        if self.is_ours(letter):
-            self.follows[letter.slug] = False
-            assert not self.open_rows(letter.slug), "who pressed a way out is out"
+        if letter.mailbox:
+            pair = letter.mailbox, letter.slug
+            if self.follows[pair]:
+                self.left.add(pair)
+            self.follows[pair] = False
+            assert not self.open_rows(*pair), "who pressed a way out is out"
         return f"leave by {way} {letter}"
 
     def undo(self) -> str:
         letter = self.letter()
-        if letter is None or not self.is_ours(letter):
+        if letter is None or letter.mailbox is None:
             return "nothing to undo"
         assert self.post("unsubscribe", letter, action="undo") == 200
-        rows = self.open_rows(letter.slug)
-        self.follows[letter.slug] = any(one.confirmed_at is not None for one in rows)
+        pair = letter.mailbox, letter.slug
+        rows = self.open_rows(*pair)
+        self.follows[pair] = any(one.confirmed_at is not None for one in rows)
         assert rows, "an undo brings the newest back"
+        assert self.follows[pair] or pair not in self.left, "who undoes follows again"
+        self.left.discard(pair)
         return f"undo {letter}"
 
     def pause(self) -> str:
@@ -138,34 +171,88 @@ class Life:
         if letter is None:
             return "no letter"
         assert self.post("manage", letter, pause=self.choose.choice(["2", "4", "13"])) == 200
-        if self.is_ours(letter) and self.choose.random() < 0.5:
+        if letter.mailbox and self.choose.random() < 0.5:
             assert self.post("manage", letter, **{"take-up": "now"}) == 200
-            assert not any(one.paused_until for one in self.open_rows(letter.slug))
+            rows = self.open_rows(letter.mailbox, letter.slug)
+            assert not any(one.paused_until for one in rows)
         return f"pause {letter}"
 
     def bring(self) -> str:
-        slug = self.choose.choice(SLUGS)
+        mailbox, slug = pair = self.choose.choice(PAIRS)
         key = self.room.settings.erasure_key
         report = follower_csv.import_followers(
-            slug, ["address", KARI], locales=("nb",), erasure_key=key
+            slug, ["address", mailbox], locales=("nb",), erasure_key=key
         )
-        self.follows[slug] |= bool(report.added)
-        return f"import {slug}: {report}"
+        self.follows[pair] |= bool(report.added)
+        self.left -= {pair} if report.added else set()
+        return f"import {pair}: {report}"
 
     def suppress(self) -> str:
-        self.room.suppress(KARI)
-        return "suppress"
+        mailbox = self.choose.choice(MAILBOXES)
+        self.room.suppress(mailbox)
+        return f"suppress {mailbox}"
+
+    def ask_to_move(self) -> str:
+        letter, new = self.letter(), self.choose.choice(MAILBOXES)
+        if letter is None:
+            return "no letter"
+        self.forget_limits()
+        before = len(self.letters)
+        wide = {"everywhere": "1"} if self.choose.random() < 0.5 else {}
+        pairs = [(letter.mailbox, slug) for slug in (SLUGS if wide else [letter.slug])]
+        follows = any(self.follows.get(pair) for pair in pairs)
+        same = follows and letter.mailbox == new
+        answer = self.post("manage", letter, address=new, **wide)
+        assert answer == (422 if same and self.open_rows(new, letter.slug) else 200)
+        self.open_mailbox()
+        kinds = [one.kind for one in self.letters[before:]]
+        asked = follows and not same and not self.is_suppressed(new)
+        assert kinds == ["move"] * asked
+        return f"ask to move {letter} to {new} {wide}"
+
+    def move(self) -> str:
+        letter = self.choose.choice([*(one for one in self.letters if one.change), None])
+        if letter is None or letter.change is None:
+            return "no letter"
+        new = letter.change.address
+        token = Tokens(self.room.settings).token("move", letter.change.id, letter.change.nonce)
+        answer = self.room.client.post(f"/move/{token}")
+        assert answer.status_code == (400 if letter.mailbox is None else 200)
+        slugs = [self.slug_of(one) for one in letter.change.publisher_ids]
+        pairs = [(letter.mailbox, slug) for slug in slugs if letter.mailbox]
+        moving = [pair for pair in pairs if self.follows[pair] and pair[0] != new]
+        for pair in moving if not letter.done else ():
+            self.follows[pair], self.follows[new, pair[1]] = False, True
+            self.left.discard((new, pair[1]))
+            for one in self.letters:
+                if (one.mailbox, one.slug) == pair:
+                    one.mailbox = new
+        if moving and not letter.done:
+            letter.done = True
+            assert not self.is_suppressed(new)
+        return f"move {letter}"
+
+    def slug_of(self, publisher_id: int) -> str:
+        [slug] = [one.slug for one in self.room.rows(Publisher) if one.id == publisher_id]
+        return slug
 
     def erase(self) -> str:
         if self.choose.random() < 0.7:
             return "no erasure"
+        mailbox = self.choose.choice(MAILBOXES)
         with read_transaction() as session:
             theirs = select(Subscription.id).join(Subscriber)
-            one = session.scalar(theirs.where(Subscriber.address == KARI).limit(1))
+            one = session.scalar(theirs.where(Subscriber.address == mailbox).limit(1))
         if one is not None:
             erasure.erase_subscriber_of(self.room.settings, one)
-            self.follows = dict.fromkeys(SLUGS, False)
-        return "erase"
+            for slug in SLUGS:
+                self.follows[mailbox, slug] = False
+                self.left.discard((mailbox, slug))
+            for letter in self.letters:
+                wished_for = letter.change and letter.change.address == mailbox
+                if letter.mailbox == mailbox or wished_for:
+                    letter.mailbox = None
+        return f"erase {mailbox}"
 
     def choice_of_way(self) -> Way:
         ways: tuple[Way, ...] = ("page", "one-click", "mailto")
@@ -176,28 +263,24 @@ class Life:
         token = self.room.tokens.token(purpose, letter.subscription_id)  # type: ignore[arg-type]
         return self.room.client.post(f"/{page}/{token}", data=fields).status_code
 
-    def is_suppressed(self) -> bool:
-        return any(one.suppressed_at is not None for one in self.room.rows(Subscriber))
-
-    def is_ours(self, letter: Letter) -> bool:
-        """Whether the row of a letter still has its person."""
-        with read_transaction() as session:
-            return session.get_one(Subscription, letter.subscription_id).subscriber_id is not None
+    def is_suppressed(self, mailbox: str) -> bool:
+        people = [one for one in self.room.rows(Subscriber) if one.address == mailbox]
+        return any(one.suppressed_at is not None for one in people)
 
     def is_open(self, letter: Letter) -> bool:
         """Whether there is something that a letter could confirm."""
-        return self.is_ours(letter) and bool(self.open_rows(letter.slug))
+        return letter.mailbox is not None and bool(self.open_rows(letter.mailbox, letter.slug))
 
-    def open_rows(self, slug: str) -> list[Subscription]:
-        ids = set(self.room.open_subscriptions(KARI, slug))
+    def open_rows(self, mailbox: str, slug: str) -> list[Subscription]:
+        ids = set(self.room.open_subscriptions(mailbox, slug))
         return [one for one in self.room.rows(Subscription) if one.id in ids]
 
     def judge(self) -> None:
         """See that what was promised holds."""
-        for slug in SLUGS:
-            rows = self.open_rows(slug)
+        for pair in PAIRS:
+            rows = self.open_rows(*pair)
             assert len(rows) <= 1
-            assert any(one.confirmed_at is not None for one in rows) == self.follows[slug], slug
+            assert any(one.confirmed_at is not None for one in rows) == self.follows[pair], pair
         letter = self.letter()
         if letter is not None:
             way_out = self.room.tokens.token("unsubscribe", letter.subscription_id)

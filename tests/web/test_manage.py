@@ -198,3 +198,80 @@ def test_the_welcome_shows_the_choices_and_the_latest_release(room: PressRoom) -
     assert f'href="/{SLUG}/{new}"' in page
     assert "Skuta er borte" not in page
     assert f'href="{path_of(room, one)}"' in page
+
+
+NEW = "kari@new.example.org"
+
+
+def test_another_address_is_asked_and_then_gets_the_letters(room: PressRoom) -> None:
+    one = room.confirmed(KARI)
+    answer = room.client.post(path_of(room, one), data={"address": NEW})
+    assert answer.status_code == 200
+    assert "Sjekk innboksen til" in plainly(text(answer))
+    assert NEW in text(answer)
+    assert "k…@example.org" in text(answer), "until the button is pressed"
+    link = f"/move/{room.move_token()}"
+    page = room.client.get(link)
+    assert NAME in text(page)
+    assert room.open_subscriptions(KARI) == [one]
+    for _ in range(2):
+        done = room.client.post(link)
+        assert done.status_code == 200
+        assert "k…@new.example.org" in text(done)
+    assert room.open_subscriptions(NEW) == [one]
+    assert room.letters("move", "moved") == ["move", "moved"]
+    again = room.client.get(path_of(room, one))
+    assert "k…@new.example.org" in text(again)
+
+
+def test_a_slip_in_another_address_is_asked_about_first(room: PressRoom) -> None:
+    one = room.confirmed(KARI)
+    slip = {"address": "kari@gmial.com", "everywhere": "1"}
+    answer = room.client.post(path_of(room, one), data=slip)
+    assert "Mente du kari@gmail.com?" in plainly(text(answer))
+    assert answer.get_data(as_text=True).count('name="everywhere"') == 2
+    assert room.letters("move") == []
+    room.client.post(path_of(room, one), data={**slip, "as-typed": "1"})
+    assert room.letters("move") == ["move"]
+
+
+@pytest.mark.parametrize("typed", ["", "kari", "kari@x, ola@y", "kari@example.org\r\nBcc: a@b.no"])
+def test_what_is_no_address_is_shown_again_with_a_sentence(room: PressRoom, typed: str) -> None:
+    one = room.confirmed(KARI)
+    answer = room.client.post(path_of(room, one), data={"address": typed})
+    assert answer.status_code == 422
+    assert 'role="alert"' in text(answer)
+    assert room.letters("move") == []
+
+
+def test_the_address_that_one_has_is_said_to_be_that(room: PressRoom) -> None:
+    answer = room.client.post(path_of(room, room.confirmed(KARI)), data={"address": KARI})
+    assert answer.status_code == 422
+    assert "Pressemeldingene sendes allerede til" in plainly(text(answer))
+
+
+def test_the_answer_does_not_tell_whether_another_address_is_known(room: PressRoom) -> None:
+    room.confirmed("ola@example.org")
+    room.confirmed("ada@example.org")
+    room.suppress("ada@example.org")
+    one = room.confirmed(KARI)
+    pages = [
+        text(room.client.post(path_of(room, one), data={"address": typed})).replace(typed, "")
+        for typed in ("ola@example.org", "ada@example.org", "liv@example.org")
+    ]
+    assert len(set(pages)) == 1
+
+
+def test_who_waits_to_confirm_is_offered_no_other_address(room: PressRoom) -> None:
+    page = text(room.client.get(path_of(room, room.sign_up(KARI))))
+    assert 'name="address"' not in page
+
+
+def test_beyond_its_letters_of_a_day_a_mailbox_is_asked_no_more(room: PressRoom) -> None:
+    one = room.confirmed(KARI)
+    for _ in range(2):
+        room.client.post(path_of(room, one), data={"address": NEW})
+    answer = room.client.post(path_of(room, one), data={"address": NEW})
+    assert answer.status_code == 422
+    assert "brukt opp" in plainly(text(answer))
+    assert room.letters("move") == ["move"] * 2

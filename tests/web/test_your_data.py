@@ -7,7 +7,8 @@ import json
 import pytest
 from itsdangerous import TimestampSigner
 
-from mailer.domain.tokens import ACCESS_WITHIN, Purpose
+from mailer.domain.tokens import Purpose
+from mailer.mail.content import ACCESS_WITHIN
 from tests.conftest import Databases, on_both_databases
 from tests.support.press_room import PressRoom, open_press_room
 from tests.web.pages import ROOM, text

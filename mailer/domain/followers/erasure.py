@@ -15,7 +15,14 @@ from mailer.domain.fingerprints import note_erasure_key
 from mailer.errors import Misconfigured, NotFound
 from mailer.mail.addresses import canonical
 from mailer.storage.database import transaction
-from mailer.storage.models import Consent, Erased, OutboxMessage, Subscriber, Subscription
+from mailer.storage.models import (
+    AddressChange,
+    Consent,
+    Erased,
+    OutboxMessage,
+    Subscriber,
+    Subscription,
+)
 from mailer.storage.sql import insert
 from mailer.storage.types import now
 
@@ -59,6 +66,8 @@ def erase_subscribers(
         left = Subscription.ended_reason.startswith("unsubscribed")
         found = found.where(exists().where(Subscription.subscriber_id == Subscriber.id, left))
     addresses = session.scalars(found).all()
+    theirs = select(Subscriber.address).where(Subscriber.id.in_(ids))
+    session.execute(delete(AddressChange).where(AddressChange.address.in_(theirs)))
     if settings.erasure_key is not None and addresses:
         note_erasure_key(session, settings.erasure_key)
         session.execute(
@@ -84,11 +93,10 @@ def lock_subscribers(session: Session, ids: Sequence[int]) -> None:
         session.execute(rows.with_for_update(key_share=column is Subscription.id))
 
 
-def clear_erasure(session: Session, settings: Settings, subscription: Subscription) -> None:
+def clear_erasure(session: Session, settings: Settings, address: str) -> None:
     """Delete the HMAC of an erased address whose owner has confirmed a new subscription."""
     if settings.erasure_key is not None:
-        person = session.get_one(Subscriber, subscription.subscriber_id)
-        digest = _digest(settings.erasure_key, person.address)
+        digest = _digest(settings.erasure_key, address)
         session.execute(delete(Erased).where(Erased.digest == digest))
 
 
@@ -133,6 +141,7 @@ def _anonymise(session: Session, subscriptions: Sequence[int]) -> None:
             OutboxMessage.subscription_id.in_(subscriptions), OutboxMessage.finished_at.is_(None)
         )
     )
+    session.execute(delete(AddressChange).where(AddressChange.subscription_id.in_(subscriptions)))
 
 
 def _require_key(settings: Settings) -> None:

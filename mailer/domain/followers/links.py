@@ -44,9 +44,10 @@ def look_up(subscription_id: int) -> SubscriptionView:
 
 
 def subscription_of(session: Session, subscription_id: int) -> Subscription:
-    """Return the open subscription of the same person with the same press room, else the newest.
+    """Return the open subscription of the same person with the same press room.
 
-    Where the person is erased, it is the row itself. Raises InvalidLink.
+    If none is open, it is the one that ended last. Where the person is erased, it is the row
+    itself. Raises InvalidLink.
     """
     signed_for = get_subscription(session, subscription_id)
     if signed_for.subscriber_id is None:
@@ -57,7 +58,11 @@ def subscription_of(session: Session, subscription_id: int) -> Subscription:
             Subscription.subscriber_id == signed_for.subscriber_id,
             Subscription.publisher_id == signed_for.publisher_id,
         )
-        .order_by(Subscription.ended_at.is_(None).desc(), Subscription.id.desc())
+        .order_by(
+            Subscription.ended_at.is_(None).desc(),
+            Subscription.ended_at.desc(),
+            Subscription.id.desc(),
+        )
         .limit(1)
     ).one()
 

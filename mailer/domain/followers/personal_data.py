@@ -15,6 +15,7 @@ from mailer.errors import NotFound
 from mailer.mail.addresses import canonical
 from mailer.storage.database import read_transaction
 from mailer.storage.models import (
+    AddressChange,
     Base,
     Batch,
     BatchMembers,
@@ -90,7 +91,15 @@ def _of_person(session: Session, person: Subscriber) -> PersonalData:
         .order_by(Subscription.id)
     ).all()
     return _columns(person, "address", "created_at", "suppressed_at") | {
-        "subscriptions": [_of_subscription(session, one, room) for one, room in rows]
+        "subscriptions": [_of_subscription(session, one, room) for one, room in rows],
+        "changes_of_address": _rows(
+            session.scalars(
+                select(AddressChange)
+                .where(AddressChange.subscription_id.in_([one.id for one, _room in rows]))
+                .order_by(AddressChange.id)
+            ),
+            *("requested_at", "done_at"),
+        ),
     }
 
 

@@ -23,8 +23,9 @@ from mailer.domain.followers.subscriptions import (
     view_of,
 )
 from mailer.domain.outbox import queue_letter, under_letter_limit
+from mailer.mail.content import MOVE_WITHIN
 from mailer.storage.database import read_transaction, transaction
-from mailer.storage.models import Publisher, Subscriber, Subscription
+from mailer.storage.models import AddressChange, Publisher, Subscriber, Subscription
 from mailer.storage.queues import wake
 from mailer.storage.types import now
 
@@ -77,21 +78,40 @@ def end_pause(subscription_id: int, evidence: Evidence) -> None:
     _pause(subscription_id, None, evidence)
 
 
-def ask_for_link(settings: Settings, subscription_id: int) -> None:
+def ask_for_link(settings: Settings, subscription_id: int) -> bool:
     """Mail the subscriber a link to their data, unless suppressed or over the letter limit.
 
     It also works for an ended subscription: its data is kept until erasure or retention ends.
-    The caller gives visitors the same answer in every case. Raises InvalidLink.
+    False says that none is sent yet, since the address was changed less than 30 days ago, and
+    whoever had it before may not have wanted that. The caller gives visitors the same answer in
+    every other case. Raises InvalidLink.
     """
     with transaction() as session:
         # As in a sign-up: letters to one subscriber are counted by one transaction at a time.
         lock_subscriber(session, subscription_id)
         subscription = get_subscription(session, subscription_id, lock=True)
+        if _has_way_back(session, subscription):
+            return False
         if subscription.subscriber_id is not None:
             person = session.get_one(Subscriber, subscription.subscriber_id)
             if person.suppressed_at is None and under_letter_limit(session, subscription):
                 queue_letter(session, "manage", subscription)
     wake(settings.redis_url, "letters")
+    return True
+
+
+def _has_way_back(session: Session, subscription: Subscription) -> bool:
+    way_back = (
+        select(AddressChange.id)
+        .join(Subscription, Subscription.id == AddressChange.subscription_id)
+        .where(
+            Subscription.subscriber_id == subscription.subscriber_id,
+            AddressChange.is_way_back,
+            AddressChange.done_at.is_(None),
+            AddressChange.requested_at > now() - MOVE_WITHIN,
+        )
+    )
+    return session.scalar(way_back) is not None
 
 
 def _pause(subscription_id: int, until: datetime | None, evidence: Evidence) -> None:

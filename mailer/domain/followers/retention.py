@@ -19,8 +19,9 @@ from sqlalchemy.orm import aliased
 
 from mailer.config import Settings
 from mailer.domain.followers.erasure import erase_subscribers, lock_subscribers
+from mailer.mail.content import MOVE_WITHIN
 from mailer.storage.database import read_transaction, transaction
-from mailer.storage.models import SignUp, Subscriber, Subscription
+from mailer.storage.models import AddressChange, SignUp, Subscriber, Subscription
 from mailer.storage.types import now
 
 UNCONFIRMED_KEPT = timedelta(days=30)
@@ -39,6 +40,8 @@ def apply_retention(settings: Settings) -> None:
         pass
     with transaction() as session:
         session.execute(delete(SignUp).where(SignUp.at < now() - timedelta(days=1)))
+        old = AddressChange.requested_at < now() - MOVE_WITHIN
+        session.execute(delete(AddressChange).where(old))
     since = now() - timedelta(days=settings.keep_ended_days)
     last = 0
     while ids := _inactive(last, since):

@@ -10,7 +10,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from mailer.config import Settings
-from mailer.domain.followers.signup_statements import given, statements
+from mailer.domain.followers.signup_statements import given, limit_statements, statements
 from mailer.domain.followers.suppression import trial_values
 from mailer.domain.outbox import new_message_id
 from mailer.mail.addresses import domain, folded, is_of_large_provider
@@ -52,7 +52,24 @@ def ask_to_confirm(
     values |= {"allowed": allowed}
     for statement in made.queue_letter:
         connection.execute(statement, given(values))
-    if allowed or lately:
+    return _answer(settings, allowed or lately, of_the_domain)
+
+
+def count_letter(
+    session: Session, settings: Settings, publisher: Publisher, address: str
+) -> Answer:
+    """Count a letter that somebody has asked for to a mailbox, as if it were a sign-up."""
+    connection = session.connection()
+    lock, count, counted = limit_statements(connection.dialect.name)
+    values = _values(settings, publisher, address, 0)
+    connection.execute(lock, given(values))
+    _lately, of_the_domain, allowed = connection.execute(count, given(values)).one()
+    connection.execute(counted, given(values | {"allowed": allowed}))
+    return _answer(settings, allowed, of_the_domain)
+
+
+def _answer(settings: Settings, written: object, of_the_domain: int) -> Answer:
+    if written:
         return "asked"
     return "too many" if of_the_domain >= settings.follows_an_hour_for_domain else "used up"
 

@@ -69,6 +69,18 @@ class Statements:
 
 
 @cache
+def limit_statements(dialect_name: str) -> Sequence[Executable]:
+    """Return three statements: lock a mailbox, count as in a sign-up, insert what is counted."""
+    postgresql = dialect_name == "postgresql"
+    allowed: ColumnElement[bool] = bindparam("given_allowed", type_=Boolean)
+    return (
+        select(_lock_of_mailbox()) if postgresql else select(1),
+        _count(),
+        _counted(insert_into(dialect_name, SignUp), allowed),
+    )
+
+
+@cache
 def statements(dialect_name: str) -> Statements:
     """Return the statements of a sign-up in a dialect."""
     person = _person(dialect_name)
@@ -115,12 +127,15 @@ def _person(dialect_name: str) -> Upsert:
     """
     given = select(*_parameters(Subscriber, _PERSON))
     if dialect_name == "postgresql":
-        mailbox = func.hashtextextended(_one(SignUp, "mailbox"), 0)
-        given = given.where(func.pg_advisory_xact_lock(mailbox).is_not(None))
+        given = given.where(_lock_of_mailbox().is_not(None))
     insert = insert_into(dialect_name, Subscriber).from_select(_PERSON, given)
     return insert.on_conflict_do_update(
         index_elements=["address"], set_={"created_at": Subscriber.created_at}
     )
+
+
+def _lock_of_mailbox() -> ColumnElement[Any]:
+    return func.pg_advisory_xact_lock(func.hashtextextended(_one(SignUp, "mailbox"), 0))
 
 
 def _subscription(insert: Upsert, person: Select[int]) -> Executable:

@@ -83,11 +83,12 @@ def confirm(settings: Settings, subscription_id: int, evidence: Evidence) -> Sub
     """Confirm a subscription, unless it is confirmed or ended already. Raises InvalidLink."""
     with transaction() as session:
         subscription = get_subscription(session, subscription_id, lock=True)
-        if subscription.ended_at is None and subscription.subscriber_id is not None:
-            lift_suppression(session.get_one(Subscriber, subscription.subscriber_id))
+        if subscription.ended_at is None:
+            person = session.get_one(Subscriber, subscription.subscriber_id)
+            lift_suppression(person)
         if subscription.confirmed_at is None and subscription.ended_at is None:
             subscription.confirmed_at = now()
-            clear_erasure(session, settings, subscription)
+            clear_erasure(session, settings, person.address)
             give_place_back(session, settings, subscription)
             message_id = queue_letter(session, "welcome", subscription)
             record_consent(session, subscription, "confirmed", evidence, message_id)

@@ -205,9 +205,12 @@ class OutboxRun:
         self._context.leases.end(self.claimed)
 
     def _sender(self) -> str:
-        """Return the envelope sender: a return path of ours, if mail arrives at our domain."""
+        """Return the envelope sender: a return path of ours, if mail arrives at our domain.
+
+        What comes back of a letter about a change of address says nothing about the subscriber.
+        """
         claimed, return_paths = self.claimed, self._work.composer.return_paths
-        if return_paths is None or claimed.subscription_id is None:
+        if return_paths is None or claimed.subscription_id is None or claimed.change:
             return claimed.publisher.from_address
         return return_paths.address("bounce", claimed.subscription_id, nonce=claimed.nonce)
 
@@ -232,6 +235,8 @@ class OutboxRun:
             "unsubscribe_token": tokens.token("unsubscribe", subscription_id, nonce),
             "one_click_token": tokens.token("one-click", subscription_id, nonce),
         }
+        if (change := self.claimed.change) is not None:
+            values["move_token"] = tokens.token("move", change.id, change.nonce)
         if return_paths is not None:
             address = return_paths.address("unsubscribe", subscription_id, nonce=nonce)
             values["unsubscribe_address"] = address
@@ -248,6 +253,9 @@ class OutboxRun:
         room = composer.press_room(claimed.publisher)
         if claimed.kind == "notice":
             return composer.letters.notice(room, claimed.paused, claimed.locale)
+        if claimed.kind in ("move", "moved"):
+            letter = composer.letters.move if claimed.kind == "move" else composer.letters.moved
+            return letter(room, claimed.names, claimed.locale)
         if claimed.kind == "following":
             return composer.letters.following(
                 room, claimed.confirmed_at or now(), claimed.paused_until, claimed.locale

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     CheckConstraint,
     ForeignKey,
@@ -170,6 +171,24 @@ class Erased(Base):
     at: Mapped[datetime]
 
 
+class AddressChange(Base):
+    """A follower's wish for another mailbox, kept for 30 days; that mailbox has to agree."""
+
+    __tablename__ = "address_changes"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    subscription_id: Mapped[int] = mapped_column(ForeignKey(Subscription.id), index=True)
+    """On whose page it was wished for: the follower is its subscriber."""
+    publisher_ids: Mapped[list[int]] = mapped_column(JSON)
+    """The press rooms whose releases are to go there."""
+    address: Mapped[str] = mapped_column(String(320))
+    is_way_back: Mapped[bool]
+    """Whether the mailbox is that of before a change: it gets this when a change is made."""
+    requested_at: Mapped[datetime]
+    done_at: Mapped[datetime | None]
+    nonce: Mapped[int] = mapped_column(BigInteger, default=new_nonce)
+
+
 class OutboxMessage(Base):
     """A letter to one person, inserted in the transaction that causes it and sent later."""
 
@@ -188,10 +207,15 @@ class OutboxMessage(Base):
     attempts: Mapped[int] = mapped_column(default=0)
     finished_at: Mapped[datetime | None]
     outcome: Mapped[str | None] = mapped_column(String(40))
+    address_change_id: Mapped[int | None] = mapped_column(
+        ForeignKey(AddressChange.id, ondelete="SET NULL")
+    )
+    """The change that the letter is about: it goes to the address in it."""
 
     __table_args__ = (
         CheckConstraint(
-            "kind IN ('confirm', 'following', 'welcome', 'goodbye', 'manage', 'notice')",
+            "kind IN ('confirm', 'following', 'welcome', 'goodbye', 'manage', 'move', 'moved', "
+            "'notice')",
             name="kind",
         ),
         CheckConstraint(
@@ -199,4 +223,9 @@ class OutboxMessage(Base):
             name="about",
         ),
         partial_index("ix_outbox_open", "id", where="finished_at IS NULL"),
+        partial_index(
+            "ix_outbox_address_change_id",
+            "address_change_id",
+            where="address_change_id IS NOT NULL",
+        ),
     )
