@@ -2,7 +2,7 @@ PYTHON ?= python3
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick mutants letters fuzz gallery faults relays worlds bench lint check lock clean
+.PHONY: help install demo test quick mutants letters fuzz gallery faults relays worlds lives bench lint check lock clean
 
 help: ## list what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -28,6 +28,9 @@ worlds: install ## play 5,000 random worlds (a quarter of an hour), and write do
 letters: install ## generate 5,000 letters, and parse each with three readers (some minutes)
 	@LETTERS_EXAMPLES=$${LETTERS_EXAMPLES:-5000} .venv/bin/pytest tests/mail/test_three_readers.py \
 		-n 0 -v $(ARGS)
+
+lives: install ## lead 80 lives of a follower with two mailboxes, 20,000 steps on each database
+	@LIFE_LIVES=$${LIFE_LIVES:-80} .venv/bin/pytest tests/web/test_life.py $(ARGS)
 
 fuzz: install ## read and compose made HTML for an hour, and print which seeds it was made of
 	@FUZZ_SECONDS=$${FUZZ_SECONDS:-3600} .venv/bin/pytest tests/mail/test_fuzzed_html.py -n 0 -s -o faulthandler_timeout=0 $(ARGS)
