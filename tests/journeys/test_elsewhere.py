@@ -13,6 +13,10 @@ from playwright.sync_api import Browser, Page
 from tests.journeys.people import Visitor, link
 
 
+FRAME = 480
+"""The height of the frame that is offered to other pages, in pixels."""
+
+
 @pytest.fixture(params=[True, False], ids=["scripts", "no-scripts"])
 def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     """A page of a browser with scripts, or without; nothing may be said on its console."""
@@ -37,6 +41,38 @@ def test_in_a_frame_the_answer_stays_on_their_page(
         assert page.url == url
     kari.press(kari.get(link(question, "/confirm/")))
     assert "Øya kommune" in kari.letters(2)[1]["Subject"]
+
+
+@pytest.mark.parametrize("locale", ["nb", "nn", "en"])
+@pytest.mark.parametrize("width", [280, 400])
+def test_every_answer_fits_the_frame(
+    browser: Browser, kari: Visitor, press_room: str, width: int, locale: str
+) -> None:
+    with browser.new_context(viewport={"width": width, "height": FRAME}) as context:
+        page = context.new_page()
+
+        def send(typed: str) -> None:
+            page.goto(f"{press_room}embed?locale={locale}")
+            page.locator("input[name=address]").fill(typed)
+            with page.expect_navigation():
+                page.locator("form.follow button").click()
+
+        page.goto(f"{press_room}embed?locale={locale}")
+        tall = {"box": height(page)}
+        for typed in ("kari", "a@example.org, b@example.org", "kari@gmial.com", "kari@gmail,com"):
+            send(typed)
+            tall[typed] = height(page)
+        send(kari.address)
+        tall["asked"] = height(page)
+        with page.expect_navigation():
+            page.locator("form.ask button").click()
+        tall["asked again"] = height(page)
+    assert {name: one for name, one in tall.items() if one > FRAME} == {}
+
+
+def height(page: Page) -> int:
+    """Return how many pixels a page needs."""
+    return int(page.evaluate("document.documentElement.scrollHeight"))
 
 
 def test_a_plain_form_leads_to_the_press_room(page: Page, kari: Visitor, press_room: str) -> None:
