@@ -12,7 +12,6 @@ from playwright.sync_api import Browser, Page
 
 from tests.journeys.people import Visitor, link
 
-
 FRAME = 480
 """The height of the frame that is offered to other pages, in pixels."""
 

@@ -57,6 +57,8 @@ class Letter:
     kind: str
     change: AddressChange | None
     done: bool = False
+    forgotten: bool = False
+    """Whether the change of address has been erased."""
 
 
 @dataclass
@@ -219,9 +221,9 @@ class Life:
             return "no letter"
         new = letter.change.address
         token = Tokens(self.room.settings).token("move", letter.change.id, letter.change.nonce)
-        assert self.press(f"/move/{token}") == (400 if letter.mailbox is None else 200)
+        assert self.press(f"/move/{token}") == (400 if letter.forgotten else 200)
         slugs = [self.slug_of(one) for one in letter.change.publisher_ids]
-        pairs = [(letter.mailbox, slug) for slug in slugs if letter.mailbox]
+        pairs = [(letter.mailbox, slug) for slug in slugs if not letter.forgotten]
         moving = [pair for pair in pairs if self.follows[pair] and pair[0] != new]
         for pair in moving if not letter.done else ():
             self.follows[pair], self.follows[new, pair[1]] = False, True
@@ -251,8 +253,9 @@ class Life:
                 self.follows[mailbox, slug] = False
                 self.left.discard((mailbox, slug))
             for letter in self.letters:
-                wished_for = letter.change and letter.change.address == mailbox
-                if letter.mailbox == mailbox or wished_for:
+                if letter.change and mailbox in (letter.mailbox, letter.change.address):
+                    letter.forgotten = True
+                if letter.mailbox == mailbox:
                     letter.mailbox = None
         return f"erase {mailbox}"
 
