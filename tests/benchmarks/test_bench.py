@@ -52,4 +52,7 @@ def test_whoever_signed_up_is_written_to(results: Path) -> None:
     assert [run["number"] for run in figures["ours"]] == [SIGN_UPS]
     assert [run["mailed"] for run in figures["ours"]] == [SIGN_UPS]
     figures = json.loads((results / "enumeration.json").read_text())["figures"]["databases"]
-    assert len(figures["sqlite"]["known"]) == len(figures["sqlite"]["unknown"]) == QUESTIONS
+    for state in ("known", "paused", "suppressed", "erased"):
+        [run] = figures["sqlite"][state]
+        assert len(run["known"]) == len(run["unknown"]) == QUESTIONS
+        assert 0.5 <= run["area"] <= 1
