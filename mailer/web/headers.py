@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Response, request
+from flask import Response, current_app, request
 
 from mailer.web import web
 from mailer.web.pages import chosen_by_browser, settings, shows_logo
@@ -23,9 +23,6 @@ def content_security_policy(*, img_src: str = "'self'", frame_ancestors: str = "
 
 
 _A_YEAR = 365 * 24 * 3600
-_TOKEN_PAGES = {
-    f"web.{page}" for page in ("confirm", "manage", "one_click", "unsubscribe", "why", "your_data")
-}
 _FRAMED = {"web.embed", "web.follow_embedded"}
 
 
@@ -58,13 +55,13 @@ def carries_token() -> bool:
     The path is checked too: a mistyped link, for example with one slash too many, matches no
     route but still contains the token.
     """
-    first = request.path.lstrip("/").partition("/")[0]
-    return request.endpoint in _TOKEN_PAGES or f"web.{first.replace('-', '_')}" in _TOKEN_PAGES
+    return request.path.lstrip("/").partition("/")[0] in token_paths()
 
 
 def token_paths() -> list[str]:
     """Return the first path segments of the pages whose URL contains a token, sorted."""
-    return sorted(page.removeprefix("web.").replace("_", "-") for page in _TOKEN_PAGES)
+    rules = current_app.url_map.iter_rules()
+    return sorted({rule.rule.split("/")[1] for rule in rules if "token" in rule.arguments})
 
 
 def framed() -> bool:

@@ -220,8 +220,12 @@ def test_no_get_changes_anything(room: PressRoom, state: str) -> None:
             purpose = purposes.get(rule.endpoint)
             token = room.tokens.token(purpose, one) if purpose else move
             path = path.replace("<path:token>", token)
-        assert room.client.get(path).status_code < 400
+        answer = room.client.get(path)
+        assert answer.status_code < 400
         assert room.client.head(path).status_code < 400
+        if "<path:token>" in rule.rule:
+            assert answer.headers["Referrer-Policy"] == "no-referrer", path
+            assert answer.headers["Cache-Control"] == "no-store", path
     assert room.everything() == before
 
 
