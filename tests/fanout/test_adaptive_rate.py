@@ -264,6 +264,30 @@ def test_a_real_throttle_is_found_though_half_of_the_recipients_are_greylisted()
     assert sum(sender.throttled[60:]) <= 0.7 * 3 * sum(sender.accepted[60:])
 
 
+@pytest.mark.parametrize(("rate", "window"), [(20, 1), (200, 1), (200, 5)])
+@pytest.mark.parametrize("greylisted", [0.5, 0.7, 0.8])
+def test_a_throttle_and_many_who_are_greylisted_do_not_stop_the_others(
+    rate: int, window: int, greylisted: float
+) -> None:
+    draw = random.Random(1)
+    sender = Sender(Relay(rate, window), healthy=lambda _number: draw.random() >= greylisted)
+    sender.run(until=300)
+    assert sum(sender.accepted[60:]) >= 0.25 * rate * (1 - greylisted) * 240
+
+
+def test_a_rate_that_holds_nothing_back_is_dropped() -> None:
+    rates = {}
+    for used in (300, 400, 600):
+        adaptive = AdaptiveRate()
+        adaptive.slow_start(0.0)
+        for second, messages in enumerate([2**number for number in range(10)] + [used]):
+            for number in range(1, messages + 1):
+                adaptive.book(second + number / messages)
+                adaptive.answered(second + number / messages, accepted=True, throttled=False)
+        rates[used] = adaptive.rate
+    assert rates == {300: None, 400: None, 600: 2048}, "half of 1,024 a second is the limit"
+
+
 def test_after_a_pause_the_rate_is_not_taken_over_the_idle_time() -> None:
     adaptive = AdaptiveRate()
     for number in range(300):

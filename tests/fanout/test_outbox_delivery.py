@@ -13,7 +13,13 @@ from mailer.domain.followers import subscriptions
 from mailer.domain.followers.subscriptions import Evidence
 from mailer.fanout.answers.replies import Verdict
 from mailer.fanout.delivery.outbox import drain_outbox
-from mailer.fanout.outbox import ClaimedMessage, claim_messages, finish_message
+from mailer.fanout.outbox import (
+    ClaimedMessage,
+    claim_messages,
+    finish_message,
+    hand_back_message,
+    messages_are_waiting,
+)
 from mailer.storage.database import transaction
 from mailer.storage.models import OutboxMessage
 from mailer.storage.queues import JOBS
@@ -197,6 +203,20 @@ def test_a_letter_to_an_erased_person_is_skipped(room: SendingRoom) -> None:
     drain(room)
     assert not room.received()
     assert room.rows(OutboxMessage)[0].outcome == "skipped gone"
+
+
+def test_a_letter_that_could_not_be_tried_waits_and_has_all_its_tries(room: SendingRoom) -> None:
+    ask(room)
+    with transaction() as session:
+        [claimed] = claim_messages(session, 60)
+        hand_back_message(session, claimed, seconds=300)
+        assert not messages_are_waiting(session)
+    [letter] = room.rows(OutboxMessage)
+    assert letter.attempts == 0
+    assert (letter.not_before or 0) / 1000 - time.time() == pytest.approx(300, abs=60)
+    room.later(seconds=301)
+    drain(room)
+    assert room.received() == Counter({FRI: 1})
 
 
 def test_a_letter_never_waits_behind_a_release(room: SendingRoom) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from mailer.domain.followers import address_change
 from mailer.fanout.acknowledgements import Acknowledged
 from mailer.fanout.database_thread import Abandoned, DatabaseThread
-from mailer.fanout.recipients import Recipient, RecipientLoader
+from mailer.fanout.recipients import LOOKED_UP_SECONDS, Lookahead, Recipient, RecipientLoader
 from mailer.fanout.release_letters import LetterComposer
 from mailer.storage.models import Subscription
 from tests.fanout.press_room import ADA, BOB, CAI, DAG, EVA, FOLLOWERS, SendingRoom, crowd
@@ -56,6 +56,13 @@ def test_who_moves_after_the_freeze_gets_it_once_at_the_new_address(
     merged = new in FOLLOWERS
     assert (receipt.state, receipt.accepted, receipt.skipped) == ("done", 5 - merged, merged)
     assert room.received() == Counter({ADA, CAI, DAG, EVA, new})
+
+
+def test_a_look_up_serves_what_it_has_for_a_while_and_nobody_else() -> None:
+    fresh = Lookahead(range(50, 100), (), (), {}, time.monotonic())
+    stale = Lookahead(range(50, 100), (), (), {}, time.monotonic() - LOOKED_UP_SECONDS - 1)
+    assert [fresh.covers(position) for position in (49, 50, 99, 100)] == [False, True, True, False]
+    assert not stale.covers(50)
 
 
 def test_everybody_may_leave(room: SendingRoom) -> None:

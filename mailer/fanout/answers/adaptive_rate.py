@@ -187,7 +187,7 @@ class AdaptiveRate:
             return
         if count.accepted:
             self._last_accepted = now
-            self._needed -= alike(share, before) and alike(1 - share, 1 - before)
+            self._needed -= alike(share, before)
         silent = now > self._last_accepted + _SILENT_SECONDS
         if self._needed <= 0 or silent or now > self._series + _SERIES_SECONDS:
             # The speed is not the reason, so the recipients are.

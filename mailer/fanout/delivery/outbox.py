@@ -113,8 +113,6 @@ class OutboxWork:
         """Letters to single persons need no second worker."""
 
     async def _claim(self, work: Callable[[Session, int], list[ClaimedMessage]]) -> list[OutboxRun]:
-        if self.context.shutdown.is_set():
-            return []
         asked, seconds = time.monotonic(), self.context.settings.lease_seconds
         claimed = await self.context.database.run_in_session(lambda session: work(session, seconds))
         for one in claimed:
