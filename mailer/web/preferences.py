@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 from flask import Response, request, url_for
 from werkzeug.exceptions import BadRequest
@@ -37,7 +36,7 @@ class Wish:
     """What is wrong with the address, as the English msgid of the catalogues."""
     suggestion: str | None = None
     """The address that was probably meant, about which the subscriber is asked first."""
-    answer: Answer | Literal["same"] = "asked"
+    answer: Answer = "asked"
     minutes: int = 0
     """After how many minutes the letter leaves, if others of the network were before."""
 
@@ -109,7 +108,7 @@ def _wish_for_address(view: SubscriptionView) -> Wish:
     if problem or (suggestion and AS_TYPED not in fields):
         count_attempt()
         return Wish(typed, everywhere, problem, suggestion)
-    answer: Answer | Literal["same"] = "asked"
+    answer: Answer = "asked"
     with padded_duration():
         wait = count_signup(view.publisher, canonical(entered))
         if wait is not None:
@@ -126,12 +125,15 @@ def move(token: str) -> Response:
     set_locale_of(change.view)
     if request.method == "POST":
         change = address_change.move(settings(), token, evidence("/move"))
-    view = change.view
-    if view.erased:
-        return render_page("forgotten.html", publisher=view.publisher)
-    if view.ended or (request.method == "POST" and not change.done):
-        return render_page("ended.html", publisher=view.publisher)
-    page = token_to("unsubscribe", view)
+    if change.view.erased:
+        return render_page("forgotten.html", publisher=change.view.publisher)
+    if not change.done and (request.method == "POST" or not change.names):
+        return render_page("ended.html", publisher=change.view.publisher)
+    manage_token = token_to("unsubscribe", change.view)
     return render_page(
-        "move.html", publisher=view.publisher, change=change, token=token, manage_token=page
+        "move.html",
+        publisher=change.view.publisher,
+        change=change,
+        token=token,
+        manage_token=manage_token,
     )

@@ -7,7 +7,7 @@ import json
 from flask import Response, make_response, request
 from werkzeug.exceptions import BadRequest
 
-from mailer.domain.followers import erasure, links, personal_data
+from mailer.domain.followers import erasure, links, personal_data, preferences
 from mailer.domain.followers.personal_data import PersonalData
 from mailer.web import web
 from mailer.web.pages import render_page, set_locale_of, settings, token_to
@@ -19,6 +19,8 @@ def your_data(token: str) -> Response:
     """Show (GET), download or erase data (POST, idempotent). Raises InvalidLink, ExpiredLink."""
     view = links.opened(settings(), "access", token)
     set_locale_of(view)
+    if preferences.is_held(view.id):
+        return render_page("later.html", 403, publisher=view.publisher)
     action = form().get("action") if request.method == "POST" else "show"
     known = personal_data.for_subscriber_of(view.id)
     if known is not None and action == "erase" and _erasable():

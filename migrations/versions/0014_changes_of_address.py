@@ -16,25 +16,47 @@ down_revision = "0013"
 
 
 def upgrade() -> None:
-    """Add a table, and two kinds of letter with a column that processes of before do not read."""
+    """Add tables, and kinds of letter with a column, that processes of before do not read."""
     op.create_table(
         "address_changes",
         sa.Column("id", Id, nullable=False),
-        sa.Column("subscription_id", Id, nullable=False),
-        sa.Column("publisher_ids", sa.JSON(), nullable=False),
+        sa.Column("subscriber_id", Id, nullable=False),
         sa.Column("address", sa.String(320), nullable=False),
         sa.Column("is_way_back", sa.Boolean(), nullable=False),
         sa.Column("requested_at", Instant(), nullable=False),
         sa.Column("done_at", Instant(), nullable=True),
         sa.Column("nonce", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
-            ["subscription_id"],
-            ["subscriptions.id"],
-            name=op.f("fk_address_changes_subscription_id_subscriptions"),
+            ["subscriber_id"],
+            ["subscribers.id"],
+            name=op.f("fk_address_changes_subscriber_id_subscribers"),
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_address_changes")),
     )
-    op.create_index("ix_address_changes_subscription_id", "address_changes", ["subscription_id"])
+    op.create_index("ix_address_changes_subscriber_id", "address_changes", ["subscriber_id"])
+    op.create_table(
+        "moving_subscriptions",
+        sa.Column("address_change_id", Id, nullable=False),
+        sa.Column("subscription_id", Id, nullable=False),
+        sa.Column("goes_on", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["address_change_id"],
+            ["address_changes.id"],
+            name=op.f("fk_moving_subscriptions_address_change_id_address_changes"),
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["subscription_id"],
+            ["subscriptions.id"],
+            name=op.f("fk_moving_subscriptions_subscription_id_subscriptions"),
+        ),
+        sa.PrimaryKeyConstraint(
+            "address_change_id", "subscription_id", name=op.f("pk_moving_subscriptions")
+        ),
+    )
+    op.create_index(
+        "ix_moving_subscriptions_subscription_id", "moving_subscriptions", ["subscription_id"]
+    )
     # To change a constraint, SQLite recreates the table, and loses the WHERE of a partial index.
     op.drop_index("ix_outbox_open", "outbox")
     with op.batch_alter_table("outbox") as outbox:

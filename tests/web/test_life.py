@@ -23,6 +23,7 @@ from mailer.domain.verp import ReturnPaths
 from mailer.storage.database import read_transaction, transaction
 from mailer.storage.models import (
     AddressChange,
+    MovingSubscription,
     OutboxMessage,
     Publisher,
     SignUp,
@@ -55,10 +56,21 @@ class Letter:
     slug: str
     subscription_id: int
     kind: str
-    change: AddressChange | None
+    move: Move | None = None
+
+
+@dataclass
+class Move:
+    """A change of address, and the rows that it is about, each with whether it was open."""
+
+    change: AddressChange
+    asker: str
+    """Whose wish it is; whose way back it is."""
+    rows: dict[int, bool]
+    merged: dict[str, bool] = field(default_factory=dict)
+    """By press room: whether the new mailbox followed it already."""
     done: bool = False
-    forgotten: bool = False
-    """Whether the change of address has been erased."""
+    void: bool = False
 
 
 @dataclass
@@ -99,8 +111,18 @@ class Life:
         for letter, slug, mailbox, change in rows:
             if letter.message_id not in self.read:
                 self.read.add(letter.message_id)
-                one = Letter(mailbox, slug, letter.subscription_id or 0, letter.kind, change)
+                move = self.move_of(change) if letter.address_change_id else None
+                one = Letter(mailbox, slug, letter.subscription_id or 0, letter.kind, move)
                 self.letters.append(one)
+
+    def move_of(self, change: AddressChange) -> Move:
+        people = {one.id: one.address for one in self.room.rows(Subscriber)}
+        rows = {
+            one.subscription_id: one.goes_on
+            for one in self.room.rows(MovingSubscription)
+            if one.address_change_id == change.id
+        }
+        return Move(change, people[change.subscriber_id], rows)
 
     def letter(self, kind: str | None = None) -> Letter | None:
         """Take out any letter, of any age."""
@@ -206,38 +228,78 @@ class Life:
         wide = {"everywhere": "1"} if self.choose.random() < 0.5 else {}
         pairs = [(letter.mailbox, slug) for slug in (SLUGS if wide else [letter.slug])]
         follows = any(self.follows.get(pair) for pair in pairs)
-        same = follows and letter.mailbox == new
-        answer = self.post("manage", letter, address=new, **wide)
-        assert answer == (422 if same and self.open_rows(new, letter.slug) else 200)
+        assert self.post("manage", letter, address=new, **wide) == 200
         self.open_mailbox()
         kinds = [one.kind for one in self.letters[before:]]
-        asked = follows and not same and not self.is_suppressed(new)
+        asked = follows and not self.is_suppressed(new)
         assert kinds == ["move"] * asked
         return f"ask to move {letter} to {new} {wide}"
 
     def move(self) -> str:
-        letter = self.choose.choice([*(one for one in self.letters if one.change), None])
-        if letter is None or letter.change is None:
+        letter = self.choose.choice([*(one for one in self.letters if one.move), None])
+        if letter is None or letter.move is None:
             return "no letter"
-        new = letter.change.address
-        token = Tokens(self.room.settings).token("move", letter.change.id, letter.change.nonce)
-        assert self.press(f"/move/{token}") == (400 if letter.forgotten else 200)
-        slugs = [self.slug_of(one) for one in letter.change.publisher_ids]
-        pairs = [(letter.mailbox, slug) for slug in slugs if not letter.forgotten]
-        moving = [pair for pair in pairs if self.follows[pair] and pair[0] != new]
-        for pair in moving if not letter.done else ():
-            self.follows[pair], self.follows[new, pair[1]] = False, True
-            self.left.discard((new, pair[1]))
-            for one in self.letters:
-                if (one.mailbox, one.slug) == pair:
-                    one.mailbox = new
-        if moving and not letter.done:
-            letter.done = True
-            assert not self.is_suppressed(new)
+        move = letter.move
+        rows = {one.id: one for one in self.room.rows(Subscription) if one.id in move.rows}
+        token = Tokens(self.room.settings).token("move", move.change.id, move.change.nonce)
+        assert self.press(f"/move/{token}") == (400 if move.void else 200)
+        if not (move.void or move.done):
+            (self.has_gone_back if move.change.is_way_back else self.has_moved)(move, rows)
         return f"move {letter}"
 
-    def slug_of(self, publisher_id: int) -> str:
-        [slug] = [one.slug for one in self.room.rows(Publisher) if one.id == publisher_id]
+    def has_moved(self, move: Move, rows: dict[int, Subscription]) -> None:
+        """Expect what the asker still followed at the new mailbox, and the way back in a letter."""
+        asker, new = move.asker, move.change.address
+        people = {one.id: one.address for one in self.room.rows(Subscriber)}
+        theirs = [one for one in rows.values() if one.ended_at is None]
+        theirs = [one for one in theirs if one.subscriber_id == move.change.subscriber_id]
+        move.done = asker == new or bool(theirs)
+        if asker == new or not theirs:
+            return
+        assert people[move.change.subscriber_id] == asker, "an import still knows the old address"
+        merged: dict[str, bool] = {}
+        for slug in map(self.slug_of, theirs):
+            merged[slug] = self.follows[new, slug]
+            assert self.follows[asker, slug]
+            self.follows[asker, slug], self.follows[new, slug] = False, True
+            self.left -= {(asker, slug), (new, slug)}
+            for one in self.letters:
+                if (one.mailbox, one.slug) == (asker, slug):
+                    one.mailbox = new
+        assert not self.is_suppressed(new)
+        before = len(self.letters)
+        self.open_mailbox()
+        for letter in self.letters[before:]:
+            assert letter.move is not None
+            assert letter.move.change.is_way_back
+            letter.move.merged = merged
+
+    def has_gone_back(self, move: Move, rows: dict[int, Subscription]) -> None:
+        """Expect all that had moved at the old mailbox, and nothing else that was there."""
+        people = {one.id: one.address for one in self.people}
+        home = move.asker
+        here = [one for one in rows.values() if one.subscriber_id is not None]
+        move.done = bool(here)
+        for one in here:
+            holder, slug = people[one.subscriber_id or 0], self.slug_of(one)
+            if move.rows[one.id]:
+                if holder != home and one.ended_at is None:
+                    self.follows[holder, slug] = move.merged.get(slug, False)
+                self.left -= {(holder, slug), (home, slug)}
+                self.follows[home, slug] = True
+        for letter in self.letters:
+            if letter.mailbox and letter.subscription_id in {one.id for one in here}:
+                letter.mailbox = home
+            other = letter.move
+            if other and here and other.change.id > move.change.id:
+                other.void |= bool(other.rows.keys() & {one.id for one in here})
+
+    @property
+    def people(self) -> list[Subscriber]:
+        return self.room.rows(Subscriber)
+
+    def slug_of(self, one: Subscription) -> str:
+        [slug] = [room.slug for room in self.room.rows(Publisher) if room.id == one.publisher_id]
         return slug
 
     def erase(self) -> str:
@@ -253,8 +315,8 @@ class Life:
                 self.follows[mailbox, slug] = False
                 self.left.discard((mailbox, slug))
             for letter in self.letters:
-                if letter.change and mailbox in (letter.mailbox, letter.change.address):
-                    letter.forgotten = True
+                if letter.move and mailbox in (letter.move.asker, letter.move.change.address):
+                    letter.move.void = True
                 if letter.mailbox == mailbox:
                     letter.mailbox = None
         return f"erase {mailbox}"

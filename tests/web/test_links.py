@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import update
 
 from mailer.domain import publishers
-from mailer.domain.followers import links
+from mailer.domain.followers import links, preferences, subscriptions
 from mailer.domain.tokens import Purpose, Tokens
 from mailer.domain.verp import ReturnPaths
 from mailer.errors import InvalidLink
@@ -206,7 +206,8 @@ def test_one_function_tells_what_a_link_is_for(
         asked.append(of)
         raise InvalidLink("Nobody.")
 
-    monkeypatch.setattr(links, "subscription_of", nobody)
+    for module in (links, subscriptions, preferences):
+        monkeypatch.setattr(module, "subscription_of", nobody)
     before = room.everything()
     with room.app.app_context():
         token = room.tokens.token("unsubscribe", one)

@@ -244,12 +244,6 @@ def test_what_is_no_address_is_shown_again_with_a_sentence(room: PressRoom, type
     assert room.letters("move") == []
 
 
-def test_the_address_that_one_has_is_said_to_be_that(room: PressRoom) -> None:
-    answer = room.client.post(path_of(room, room.confirmed(KARI)), data={"address": KARI})
-    assert answer.status_code == 422
-    assert "Pressemeldingene sendes allerede til" in plainly(text(answer))
-
-
 def test_the_answer_does_not_tell_whether_another_address_is_known(room: PressRoom) -> None:
     room.confirmed("ola@example.org")
     room.confirmed("ada@example.org")

@@ -1,37 +1,37 @@
-"""A change of address: a follower asks, the new mailbox agrees, the one before gets the way back.
-
-What moves is the subscriptions to some press rooms, with all that came before there, so that every
-link goes on working.
-"""
+"""A change of address: a follower asks, the new mailbox agrees, and the one before is told."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from sqlalchemy import func, select, update
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from mailer.config import Settings
-from mailer.domain.followers.erasure import clear_erasure, lock_subscribers
-from mailer.domain.followers.links import subscription_of
-from mailer.domain.followers.signup import Answer, count_letter, give_place_back
+from mailer.domain.followers.erasure import (
+    clear_erasure,
+    lock_address_changes,
+    lock_subscribers,
+)
+from mailer.domain.followers.moves import bring_back, give, is_to_move, parts
+from mailer.domain.followers.signup import Answer, count_letter
 from mailer.domain.followers.subscriptions import (
     Evidence,
     SubscriptionView,
     get_subscription,
-    record_consent,
+    subscription_of,
     view_of,
 )
 from mailer.domain.outbox import new_message_id
 from mailer.domain.tokens import Tokens
 from mailer.errors import InvalidLink
-from mailer.mail.addresses import canonical
+from mailer.mail.addresses import canonical, masked
 from mailer.mail.content import MOVE_WITHIN
 from mailer.storage.database import read_transaction, transaction
 from mailer.storage.models import (
     AddressChange,
+    MovingSubscription,
     OutboxMessage,
     Publisher,
     Subscriber,
@@ -41,16 +41,15 @@ from mailer.storage.queues import wake
 from mailer.storage.sql import insert
 from mailer.storage.types import now
 
-_ONE_AT_A_TIME = 0x6D6F7665
-"""An advisory lock of PostgreSQL; SQLite has one writer anyway."""
-
 
 @dataclass(frozen=True, slots=True)
 class ChangeView:
     """A change of address as the new mailbox sees it."""
 
     view: SubscriptionView
-    """The subscription on whose page it was asked for; once done, its address is the new one."""
+    """One of the subscriptions that move."""
+    address: str
+    """The new one, masked."""
     names: Sequence[str]
     """The press rooms whose releases are to come, or have come, to the new address."""
     done: bool
@@ -63,26 +62,28 @@ def ask_to_move(
     *,
     everywhere: bool,
     wait_seconds: float = 0,
-) -> Answer | Literal["same"]:
+) -> Answer:
     """Mail another address a link, by which the releases of one or all press rooms come there.
 
-    The answer does not depend on whether that address is known; "same" is the follower's own. The
-    letter leaves after `wait_seconds`. Raises InvalidAddress, InvalidLink.
+    The answer does not depend on what is known about that address. The letter leaves after
+    `wait_seconds`. Raises InvalidAddress, InvalidLink.
     """
     address = canonical(address, smtputf8=settings.smtputf8)
     with transaction() as session:
-        subscription = get_subscription(session, subscription_id)
-        followed = _followed(session, subscription, everywhere=everywhere)
-        person = subscription.subscriber_id and session.get(Subscriber, subscription.subscriber_id)
-        if not person or not followed:
-            return "asked"
-        if person.address == address:
-            return "same"
-        publisher = session.get_one(Publisher, subscription.publisher_id)
+        page = get_subscription(session, subscription_id)
+        publisher = session.get_one(Publisher, page.publisher_id)
+        # Before the subscriber: a sign-up locks the mailbox first, too.
         answer = count_letter(session, settings, publisher, address)
-        if answer == "asked":
-            change = _add_change(session, subscription, followed, address)
-            _queue(session, "move", change, publisher, wait_seconds)
+        page = subscription_of(session, subscription_id, lock=True)
+        followed = _followed(session, page, everywhere=everywhere)
+        if answer == "asked" and followed:
+            change = AddressChange(
+                subscriber_id=page.subscriber_id,
+                address=address,
+                is_way_back=False,
+                requested_at=now(),
+            )
+            _queue(session, change, publisher, followed, wait_seconds=wait_seconds)
     wake(settings.redis_url, "letters")
     return answer
 
@@ -96,66 +97,89 @@ def look_up(settings: Settings, token: str) -> ChangeView:
 def move(settings: Settings, token: str, evidence: Evidence) -> ChangeView:
     """Change the address, unless that is done already; raises InvalidLink."""
     with transaction() as session:
-        if session.get_bind().dialect.name == "postgresql":
-            session.execute(select(func.pg_advisory_xact_lock(_ONE_AT_A_TIME)))
+        lock_address_changes(session)
         change = _read(session, settings, token)
-        subscription = get_subscription(session, change.subscription_id)
-        if change.done_at is None and subscription.subscriber_id is not None:
-            change = _locked(session, change, subscription)
-            _move(session, settings, change, evidence)
+        if change.done_at is None:
+            after = _lock_both(session, change)
+            if change.is_way_back:
+                bring_back(session, change, evidence)
+            else:
+                _move(session, settings, change, after, evidence)
         view = _view_of(session, change)
     wake(settings.redis_url, "letters")
     return view
 
 
-def _followed(session: Session, subscription: Subscription, *, everywhere: bool) -> list[int]:
-    """Return the press rooms that the subscriber follows: all, or that of the subscription."""
-    query = select(Subscription.publisher_id).where(
-        Subscription.subscriber_id == subscription.subscriber_id,
+def has_way_back(session: Session, subscription: Subscription) -> bool:
+    """Tell whether the mailbox of before a change can still bring something back from here."""
+    way_back = (
+        select(AddressChange.id)
+        .join(MovingSubscription)
+        .join(Subscription, Subscription.id == MovingSubscription.subscription_id)
+        .where(
+            Subscription.subscriber_id == subscription.subscriber_id,
+            AddressChange.subscriber_id != subscription.subscriber_id,
+            AddressChange.is_way_back,
+            AddressChange.done_at.is_(None),
+            AddressChange.requested_at > now() - MOVE_WITHIN,
+        )
+    )
+    return session.scalar(way_back.limit(1)) is not None
+
+
+def names_of(session: Session, change: AddressChange) -> tuple[str, ...]:
+    """Return the names of the press rooms whose releases move; none if all were left meanwhile."""
+    names = (
+        select(Publisher.name)
+        .join(Subscription)
+        .join(MovingSubscription)
+        .join(AddressChange)
+        .where(
+            AddressChange.id == change.id,
+            MovingSubscription.goes_on,
+            or_(AddressChange.is_way_back, AddressChange.done_at.is_not(None), is_to_move()),
+        )
+    )
+    return tuple(session.scalars(names.order_by(Publisher.name)))
+
+
+def _followed(session: Session, page: Subscription, *, everywhere: bool) -> Sequence[Subscription]:
+    """Return the open subscriptions of the subscriber: all, or that to the press room alone."""
+    query = select(Subscription).where(
+        Subscription.subscriber_id == page.subscriber_id,
         Subscription.confirmed_at.is_not(None),
         Subscription.ended_at.is_(None),
     )
     if not everywhere:
-        query = query.where(Subscription.publisher_id == subscription.publisher_id)
-    return list(session.scalars(query.order_by(Subscription.id)))
-
-
-def _add_change(
-    session: Session,
-    subscription: Subscription,
-    publisher_ids: list[int],
-    address: str,
-    *,
-    is_way_back: bool = False,
-) -> AddressChange:
-    change = AddressChange(
-        subscription_id=subscription.id,
-        publisher_ids=publisher_ids,
-        address=address,
-        is_way_back=is_way_back,
-        requested_at=now(),
-    )
-    session.add(change)
-    session.flush()
-    return change
+        query = query.where(Subscription.publisher_id == page.publisher_id)
+    return session.scalars(query.order_by(Subscription.id)).all()
 
 
 def _queue(
     session: Session,
-    kind: Literal["move", "moved"],
     change: AddressChange,
     publisher: Publisher,
+    go_on: Iterable[Subscription],
+    come_along: Iterable[Subscription] = (),
     wait_seconds: float = 0,
 ) -> None:
-    """Insert a letter to the address of a change; a suppressed address gets none."""
+    """Insert a change and the letter to its address; a suppressed address gets none."""
+    session.add(change)
+    session.flush()
+    go_on = list(go_on)
+    for one in (*go_on, *come_along):
+        part = MovingSubscription(
+            address_change_id=change.id, subscription_id=one.id, goes_on=one in go_on
+        )
+        session.add(part)
     suppressed = session.scalar(
         select(Subscriber.suppressed_at).where(Subscriber.address == change.address)
     )
     moment = now()
     session.add(
         OutboxMessage(
-            kind=kind,
-            subscription_id=change.subscription_id,
+            kind="moved" if change.is_way_back else "move",
+            subscription_id=go_on[0].id,
             address_change_id=change.id,
             message_id=new_message_id(publisher),
             created_at=moment,
@@ -178,120 +202,51 @@ def _read(session: Session, settings: Settings, token: str) -> AddressChange:
 
 
 def _view_of(session: Session, change: AddressChange) -> ChangeView:
-    one = subscription_of(session, change.subscription_id)
+    first = session.scalars(parts(change).where(MovingSubscription.goes_on).limit(1)).one()
     return ChangeView(
-        view=view_of(session, one),
+        view=view_of(session, subscription_of(session, first.id)),
+        address=masked(change.address),
         names=names_of(session, change),
         done=change.done_at is not None,
     )
 
 
-def names_of(session: Session, change: AddressChange) -> tuple[str, ...]:
-    """Return the names of the press rooms whose releases move."""
-    names = select(Publisher.name).where(Publisher.id.in_(change.publisher_ids))
-    return tuple(session.scalars(names.order_by(Publisher.name)))
-
-
-def _locked(session: Session, change: AddressChange, subscription: Subscription) -> AddressChange:
-    """Lock the subscribers of both addresses, and read again what an erasure may have changed."""
-    both = select(Subscriber.id).where(
-        (Subscriber.id == subscription.subscriber_id) | (Subscriber.address == change.address)
-    )
-    lock_subscribers(session, session.scalars(both).all())
-    session.expire_all()
-    found = session.scalar(select(AddressChange).where(AddressChange.id == change.id))
-    if found is None:
-        raise InvalidLink("This link is not valid.")
-    return found
-
-
-def _move(session: Session, settings: Settings, change: AddressChange, evidence: Evidence) -> None:
-    subscription = get_subscription(session, change.subscription_id)
-    before = session.get_one(Subscriber, subscription.subscriber_id)
-    after = _subscriber_at(session, change.address)
-    if after is before:
-        return
-    moved = [
-        one
-        for publisher_id in change.publisher_ids
-        if (one := _move_subscriptions(session, publisher_id, before, after, evidence))
-    ]
-    if not moved:
-        return
-    change.done_at = now()
-    # The mailbox has answered; what refused the letters to the one before is past.
-    after.suppressed_at = after.suppressed_by = None
-    after.tried_at, after.tries = now(), 0
-    clear_erasure(session, settings, after.address)
-    give_place_back(session, settings, subscription)
-    if not change.is_way_back:
-        publisher_ids = [one.publisher_id for one in moved]
-        way_back = _add_change(session, moved[0], publisher_ids, before.address, is_way_back=True)
-        _queue(session, "moved", way_back, session.get_one(Publisher, publisher_ids[0]))
-    left = select(Subscription.id).where(Subscription.subscriber_id == before.id)
-    if session.scalar(left.limit(1)) is None:
-        session.delete(before)
-
-
-def _subscriber_at(session: Session, address: str) -> Subscriber:
-    """Find or insert a subscriber."""
+def _lock_both(session: Session, change: AddressChange) -> Subscriber:
+    """Lock whoever has a part of a change, and who is to have it; return the latter."""
     session.execute(
         insert(session, Subscriber)
-        .values(address=address, created_at=now())
+        .values(address=change.address, created_at=now())
         .on_conflict_do_nothing(index_elements=["address"])
     )
-    return session.scalars(select(Subscriber).where(Subscriber.address == address)).one()
+    after = session.scalars(select(Subscriber).where(Subscriber.address == change.address)).one()
+    holders = select(parts(change).subquery().c.subscriber_id)
+    lock_subscribers(session, [after.id, *filter(None, session.scalars(holders))])
+    return after
 
 
-def _move_subscriptions(
+def _move(
     session: Session,
-    publisher_id: int,
-    before: Subscriber,
+    settings: Settings,
+    change: AddressChange,
     after: Subscriber,
     evidence: Evidence,
-) -> Subscription | None:
-    """Give what one subscriber has had with a press room to another; return what goes on.
-
-    It is None, and nothing moves, if the one does not follow that press room.
-    """
-    open_ones = {
-        one.subscriber_id: one
-        for one in session.scalars(
-            select(Subscription).where(
-                Subscription.subscriber_id.in_([before.id, after.id]),
-                Subscription.publisher_id == publisher_id,
-                Subscription.ended_at.is_(None),
-            )
-        )
-    }
-    goes_on, other = open_ones.get(before.id), open_ones.get(after.id)
-    if goes_on is None or goes_on.confirmed_at is None:
-        return None
-    if other is not None:
-        goes_on = _merge(session, goes_on, other, evidence)
-    session.execute(
-        update(Subscription)
-        .where(
-            Subscription.subscriber_id == before.id,
-            Subscription.publisher_id == publisher_id,
-        )
-        .values(subscriber_id=after.id)
+) -> None:
+    """Move what the subscriber still follows, and queue the letter with the way back."""
+    moment = now()
+    if after.id == change.subscriber_id:
+        change.done_at = moment
+        return
+    following, past = give(session, change, after.id, moment, evidence)
+    if not following:
+        return
+    change.done_at = moment
+    # The mailbox has answered; what refused the letters to the one before is past.
+    after.suppressed_at = after.suppressed_by = None
+    after.tried_at, after.tries = moment, 0
+    clear_erasure(session, settings, after.address)
+    before = session.get_one(Subscriber, change.subscriber_id)
+    way_back = AddressChange(
+        subscriber_id=before.id, address=before.address, is_way_back=True, requested_at=moment
     )
-    record_consent(session, goes_on, "moved", evidence, None)
-    return goes_on
-
-
-def _merge(
-    session: Session, own: Subscription, other: Subscription, evidence: Evidence
-) -> Subscription:
-    """End one of the two open subscriptions, and return the other one, with the own preferences.
-
-    The other one goes on if it is confirmed: its mailbox may have got a release already that is
-    still to be sent to the own one.
-    """
-    ends, goes_on = (own, other) if other.confirmed_at else (other, own)
-    ends.ended_at, ends.ended_reason = now(), "merged"
-    record_consent(session, ends, "merged", evidence, None)
-    goes_on.locale, goes_on.paused_until = own.locale, own.paused_until
-    session.flush()
-    return goes_on
+    publisher = session.get_one(Publisher, following[0].publisher_id)
+    _queue(session, way_back, publisher, following, past)

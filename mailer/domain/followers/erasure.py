@@ -7,7 +7,7 @@ import hmac
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from sqlalchemy import delete, exists, select, text, update
+from sqlalchemy import delete, exists, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from mailer.config import Settings
@@ -34,16 +34,21 @@ def erase(settings: Settings, address: str) -> None:
     address = canonical(address)
     _require_key(settings)
     with transaction() as session:
+        lock_address_changes(session)
+        asked = delete(AddressChange).where(AddressChange.address == address)
+        known = session.scalars(asked.returning(AddressChange.id)).all()
         person = session.scalar(select(Subscriber.id).where(Subscriber.address == address))
-        if person is None:
+        if person is not None:
+            erase_subscribers(session, settings, [person])
+        elif not known:
             raise NotFound("No subscriber has this address.")
-        erase_subscribers(session, settings, [person])
 
 
 def erase_subscriber_of(settings: Settings, subscription_id: int) -> None:
     """Erase the subscriber of a subscription, if it still has one; raises Misconfigured."""
     _require_key(settings)
     with transaction() as session:
+        lock_address_changes(session)
         person = session.scalar(
             select(Subscription.subscriber_id).where(Subscription.id == subscription_id)
         )
@@ -67,7 +72,11 @@ def erase_subscribers(
         found = found.where(exists().where(Subscription.subscriber_id == Subscriber.id, left))
     addresses = session.scalars(found).all()
     theirs = select(Subscriber.address).where(Subscriber.id.in_(ids))
-    session.execute(delete(AddressChange).where(AddressChange.address.in_(theirs)))
+    session.execute(
+        delete(AddressChange).where(
+            or_(AddressChange.subscriber_id.in_(ids), AddressChange.address.in_(theirs))
+        )
+    )
     if settings.erasure_key is not None and addresses:
         note_erasure_key(session, settings.erasure_key)
         session.execute(
@@ -82,8 +91,10 @@ def erase_subscribers(
 def lock_subscribers(session: Session, ids: Sequence[int]) -> None:
     """Lock the rows of subscribers and their subscriptions until the commit.
 
-    Lock order: table `erased`, then subscribers, then subscriptions; a sign-up takes the last two.
+    Lock order: table `address_changes`, table `erased`, then subscribers, then subscriptions; a
+    sign-up takes the last two.
     """
+    lock_address_changes(session)
     _lock_erased(session, "ROW EXCLUSIVE")
     for column, subscriber_id in (
         (Subscriber.id, Subscriber.id),
@@ -91,6 +102,12 @@ def lock_subscribers(session: Session, ids: Sequence[int]) -> None:
     ):
         rows = select(column).where(subscriber_id.in_(ids)).order_by(column)
         session.execute(rows.with_for_update(key_share=column is Subscription.id))
+
+
+def lock_address_changes(session: Session) -> None:
+    """Let erasures and changes of address run one after another; SQLite has one writer anyway."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text("LOCK TABLE address_changes IN EXCLUSIVE MODE"))
 
 
 def clear_erasure(session: Session, settings: Settings, address: str) -> None:
@@ -141,7 +158,6 @@ def _anonymise(session: Session, subscriptions: Sequence[int]) -> None:
             OutboxMessage.subscription_id.in_(subscriptions), OutboxMessage.finished_at.is_(None)
         )
     )
-    session.execute(delete(AddressChange).where(AddressChange.subscription_id.in_(subscriptions)))
 
 
 def _require_key(settings: Settings) -> None:

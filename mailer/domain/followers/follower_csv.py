@@ -270,6 +270,8 @@ def _follow(session: Session, publisher: Publisher, fresh: list[tuple[int, _Foll
             for person, follower in fresh
         ],
     ).all()
+    if not ids:
+        return
     session.execute(
         insert(session, Consent),
         [{"subscription_id": one, "step": "imported", "at": now()} for one in ids],

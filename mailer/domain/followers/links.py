@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from mailer.config import Settings
-from mailer.domain.followers.subscriptions import SubscriptionView, get_subscription, view_of
+from mailer.domain.followers.subscriptions import SubscriptionView, subscription_of, view_of
 from mailer.domain.tokens import NonceOf, Purpose, Tokens
 from mailer.domain.verp import ReturnPath, ReturnPaths
 from mailer.storage.database import read_transaction
@@ -41,30 +41,6 @@ def look_up(subscription_id: int) -> SubscriptionView:
     """Return what a link to a subscription opens; raises InvalidLink."""
     with read_transaction() as session:
         return view_of(session, subscription_of(session, subscription_id))
-
-
-def subscription_of(session: Session, subscription_id: int) -> Subscription:
-    """Return the open subscription of the same person with the same press room.
-
-    If none is open, it is the one that ended last. Where the person is erased, it is the row
-    itself. Raises InvalidLink.
-    """
-    signed_for = get_subscription(session, subscription_id)
-    if signed_for.subscriber_id is None:
-        return signed_for
-    return session.scalars(
-        select(Subscription)
-        .where(
-            Subscription.subscriber_id == signed_for.subscriber_id,
-            Subscription.publisher_id == signed_for.publisher_id,
-        )
-        .order_by(
-            Subscription.ended_at.is_(None).desc(),
-            Subscription.ended_at.desc(),
-            Subscription.id.desc(),
-        )
-        .limit(1)
-    ).one()
 
 
 def _nonces(session: Session) -> NonceOf:

@@ -95,7 +95,7 @@ def _of_person(session: Session, person: Subscriber) -> PersonalData:
         "changes_of_address": _rows(
             session.scalars(
                 select(AddressChange)
-                .where(AddressChange.subscription_id.in_([one.id for one, _room in rows]))
+                .where(AddressChange.subscriber_id == person.id)
                 .order_by(AddressChange.id)
             ),
             *("requested_at", "done_at"),

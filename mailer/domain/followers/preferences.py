@@ -14,18 +14,17 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from mailer.config import Settings
+from mailer.domain.followers.address_change import has_way_back
 from mailer.domain.followers.subscriptions import (
     Evidence,
     SubscriptionView,
-    get_subscription,
-    lock_subscriber,
     record_consent,
+    subscription_of,
     view_of,
 )
 from mailer.domain.outbox import queue_letter, under_letter_limit
-from mailer.mail.content import MOVE_WITHIN
 from mailer.storage.database import read_transaction, transaction
-from mailer.storage.models import AddressChange, Publisher, Subscriber, Subscription
+from mailer.storage.models import Publisher, Subscriber, Subscription
 from mailer.storage.queues import wake
 from mailer.storage.types import now
 
@@ -46,7 +45,7 @@ class Preferences:
 def look_up(subscription_id: int) -> Preferences | None:
     """Return the preferences of a subscription, None if it has ended. Raises InvalidLink."""
     with read_transaction() as session:
-        subscription = get_subscription(session, subscription_id)
+        subscription = subscription_of(session, subscription_id)
         if subscription.ended_at is not None or subscription.subscriber_id is None:
             return None
         until = subscription.paused_until
@@ -60,7 +59,7 @@ def look_up(subscription_id: int) -> Preferences | None:
 def change_language(subscription_id: int, locale: str, evidence: Evidence) -> None:
     """Set the language of an open subscription's mails. Idempotent. Raises InvalidLink."""
     with transaction() as session:
-        subscription = get_subscription(session, subscription_id, lock=True)
+        subscription = subscription_of(session, subscription_id, lock=True)
         if subscription.ended_at is None and subscription.locale != locale:
             subscription.locale = locale
             record_consent(session, subscription, "language", evidence, None)
@@ -88,9 +87,8 @@ def ask_for_link(settings: Settings, subscription_id: int) -> bool:
     """
     with transaction() as session:
         # As in a sign-up: letters to one subscriber are counted by one transaction at a time.
-        lock_subscriber(session, subscription_id)
-        subscription = get_subscription(session, subscription_id, lock=True)
-        if _has_way_back(session, subscription):
+        subscription = subscription_of(session, subscription_id, lock=True)
+        if has_way_back(session, subscription):
             return False
         if subscription.subscriber_id is not None:
             person = session.get_one(Subscriber, subscription.subscriber_id)
@@ -100,23 +98,15 @@ def ask_for_link(settings: Settings, subscription_id: int) -> bool:
     return True
 
 
-def _has_way_back(session: Session, subscription: Subscription) -> bool:
-    way_back = (
-        select(AddressChange.id)
-        .join(Subscription, Subscription.id == AddressChange.subscription_id)
-        .where(
-            Subscription.subscriber_id == subscription.subscriber_id,
-            AddressChange.is_way_back,
-            AddressChange.done_at.is_(None),
-            AddressChange.requested_at > now() - MOVE_WITHIN,
-        )
-    )
-    return session.scalar(way_back) is not None
+def is_held(subscription_id: int) -> bool:
+    """Tell whether what is stored is shown to nobody yet, as in `ask_for_link`."""
+    with read_transaction() as session:
+        return has_way_back(session, subscription_of(session, subscription_id))
 
 
 def _pause(subscription_id: int, until: datetime | None, evidence: Evidence) -> None:
     with transaction() as session:
-        subscription = get_subscription(session, subscription_id, lock=True)
+        subscription = subscription_of(session, subscription_id, lock=True)
         if subscription.ended_at is None and subscription.paused_until != until:
             subscription.paused_until = until
             record_consent(session, subscription, "paused" if until else "taken up", evidence, None)

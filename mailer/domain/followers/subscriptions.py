@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import and_, select
+from sqlalchemy.orm import Session, aliased
 
 from mailer.config import Settings
 from mailer.domain.followers.erasure import clear_erasure
@@ -82,7 +82,7 @@ def sign_up(
 def confirm(settings: Settings, subscription_id: int, evidence: Evidence) -> SubscriptionView:
     """Confirm a subscription, unless it is confirmed or ended already. Raises InvalidLink."""
     with transaction() as session:
-        subscription = get_subscription(session, subscription_id, lock=True)
+        subscription = subscription_of(session, subscription_id, lock=True)
         if subscription.ended_at is None:
             person = session.get_one(Subscriber, subscription.subscriber_id)
             lift_suppression(person)
@@ -102,7 +102,7 @@ def unsubscribe(
 ) -> SubscriptionView:
     """End a subscription at once; an ended one is left unchanged. Raises InvalidLink."""
     with transaction() as session:
-        subscription = get_subscription(session, subscription_id, lock=True)
+        subscription = subscription_of(session, subscription_id, lock=True)
         if subscription.ended_at is None:
             subscription.ended_at = now()
             subscription.ended_reason = f"unsubscribed: {way}"
@@ -122,9 +122,8 @@ def resume(subscription_id: int, evidence: Evidence) -> SubscriptionView:
     The row stays ended after 30 days, or if the subscriber has signed up again or was deleted.
     """
     with transaction() as session:
-        lock_subscriber(session, subscription_id)
-        subscription = get_subscription(session, subscription_id, lock=True)
-        if _is_undoable(subscription) and not _is_superseded(session, subscription):
+        subscription = subscription_of(session, subscription_id, lock=True)
+        if _is_undoable(subscription):
             subscription.ended_at = None
             subscription.ended_reason = None
             record_consent(session, subscription, "resumed", evidence, None)
@@ -136,23 +135,37 @@ def _is_undoable(subscription: Subscription) -> bool:
     return ended is not None and not gone and now() - ended <= UNDONE_WITHIN
 
 
-def lock_subscriber(session: Session, subscription_id: int) -> None:
-    """Lock the subscriber's row. Lock order: subscriber, then subscription."""
-    owner = select(Subscriber.id).join(Subscription, Subscription.subscriber_id == Subscriber.id)
-    found = owner.where(Subscription.id == subscription_id)
-    session.execute(found.with_for_update(of=Subscriber))
+def subscription_of(session: Session, subscription_id: int, *, lock: bool = False) -> Subscription:
+    """Return the open subscription of the same person with the same press room.
 
-
-def _is_superseded(session: Session, subscription: Subscription) -> bool:
-    """Tell whether the subscriber has an open subscription to the press room, or was deleted."""
-    if subscription.subscriber_id is None:
-        return True
-    newer = select(Subscription.id).where(
-        Subscription.subscriber_id == subscription.subscriber_id,
-        Subscription.publisher_id == subscription.publisher_id,
-        Subscription.ended_at.is_(None),
+    If none is open, it is the one that ended last. Where the person is erased, it is the row
+    itself. `lock` locks subscriber and subscription, in this order. Raises InvalidLink.
+    """
+    signed_for = aliased(Subscription)
+    # One statement: between two, a change of address could move the row.
+    found = (
+        select(Subscription)
+        .join(
+            signed_for,
+            and_(
+                signed_for.subscriber_id == Subscription.subscriber_id,
+                signed_for.publisher_id == Subscription.publisher_id,
+            ),
+        )
+        .where(signed_for.id == subscription_id)
+        .order_by(
+            Subscription.ended_at.is_(None).desc(),
+            Subscription.ended_at.desc(),
+            Subscription.id.desc(),
+        )
+        .limit(1)
     )
-    return session.scalar(newer) is not None
+    if lock:
+        owner = select(Subscription.subscriber_id).where(Subscription.id == subscription_id)
+        person = select(Subscriber.id).where(Subscriber.id == owner.scalar_subquery())
+        session.execute(person.with_for_update())
+        found = found.with_for_update(of=Subscription, key_share=True)
+    return session.scalar(found) or get_subscription(session, subscription_id, lock=lock)
 
 
 def get_subscription(session: Session, subscription_id: int, *, lock: bool = False) -> Subscription:

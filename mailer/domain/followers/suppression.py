@@ -42,7 +42,7 @@ def may_be_written_to() -> ColumnElement[bool]:
     trials = (
         select(func.count())
         .select_from(_OTHER)
-        .where(_OTHER.tried_at > bindparam("given_a_day_ago"))
+        .where(_OTHER.tried_at > bindparam("given_a_day_ago"), _OTHER.tries > 0)
         .scalar_subquery()
     )
     # Sign-ups are kept for a day.

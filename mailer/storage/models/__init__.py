@@ -8,6 +8,7 @@ from mailer.storage.models.people import ApiKey as ApiKey
 from mailer.storage.models.people import Consent as Consent
 from mailer.storage.models.people import Erased as Erased
 from mailer.storage.models.people import Fingerprint as Fingerprint
+from mailer.storage.models.people import MovingSubscription as MovingSubscription
 from mailer.storage.models.people import OutboxMessage as OutboxMessage
 from mailer.storage.models.people import Publisher as Publisher
 from mailer.storage.models.people import SignUp as SignUp

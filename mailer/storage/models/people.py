@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
     CheckConstraint,
     ForeignKey,
@@ -177,16 +176,29 @@ class AddressChange(Base):
     __tablename__ = "address_changes"
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
-    subscription_id: Mapped[int] = mapped_column(ForeignKey(Subscription.id), index=True)
-    """On whose page it was wished for: the follower is its subscriber."""
-    publisher_ids: Mapped[list[int]] = mapped_column(JSON)
-    """The press rooms whose releases are to go there."""
+    subscriber_id: Mapped[int] = mapped_column(ForeignKey(Subscriber.id), index=True)
+    """Whose wish it is; whose way back it is."""
     address: Mapped[str] = mapped_column(String(320))
     is_way_back: Mapped[bool]
-    """Whether the mailbox is that of before a change: it gets this when a change is made."""
+    """Whether this goes to the mailbox of before a change, when it is made."""
     requested_at: Mapped[datetime]
     done_at: Mapped[datetime | None]
     nonce: Mapped[int] = mapped_column(BigInteger, default=new_nonce)
+
+
+class MovingSubscription(Base):
+    """A subscription that a change of address is about."""
+
+    __tablename__ = "moving_subscriptions"
+
+    address_change_id: Mapped[int] = mapped_column(
+        ForeignKey(AddressChange.id, ondelete="CASCADE"), primary_key=True
+    )
+    subscription_id: Mapped[int] = mapped_column(
+        ForeignKey(Subscription.id), primary_key=True, index=True
+    )
+    goes_on: Mapped[bool]
+    """Whether it was open; those that had ended come along, for the links of old letters."""
 
 
 class OutboxMessage(Base):
