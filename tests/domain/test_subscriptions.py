@@ -41,7 +41,8 @@ def test_an_undo_waits_for_a_sign_up_that_has_begun(room: PressRoom) -> None:
 
     def undo() -> bool:
         with room.app.app_context():
-            return subscriptions.resume(old, EVIDENCE).ended
+            view = subscriptions.resume(old, EVIDENCE)
+            return view.id != old and not view.confirmed
 
     with ThreadPoolExecutor(1) as threads:
         with transaction() as session:
@@ -163,7 +164,9 @@ def test_undo_leaves_a_newer_subscription_in_its_place(room: PressRoom) -> None:
     one = room.confirmed(KARI)
     room.unsubscribe(one)
     other = room.sign_up(KARI)
-    assert subscriptions.resume(one, EVIDENCE).ended
+    view = subscriptions.resume(one, EVIDENCE)
+    assert (view.id, view.confirmed) == (other, False)
+    assert look_up(one).ended
     assert room.open_subscriptions(KARI) == [other]
 
 

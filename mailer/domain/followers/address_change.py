@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from mailer.config import Settings
 from mailer.domain.followers.erasure import (
     clear_erasure,
-    lock_address_changes,
+    keep_owners,
     lock_subscribers,
 )
 from mailer.domain.followers.moves import bring_back, give, is_to_move, parts
@@ -97,7 +97,7 @@ def look_up(settings: Settings, token: str) -> ChangeView:
 def move(settings: Settings, token: str, evidence: Evidence) -> ChangeView:
     """Change the address, unless that is done already; raises InvalidLink."""
     with transaction() as session:
-        lock_address_changes(session)
+        keep_owners(session, change=True)
         change = _read(session, settings, token)
         if change.done_at is None:
             after = _lock_both(session, change)

@@ -7,7 +7,7 @@ import hmac
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from sqlalchemy import delete, exists, or_, select, text, update
+from sqlalchemy import delete, exists, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from mailer.config import Settings
@@ -26,6 +26,8 @@ from mailer.storage.models import (
 from mailer.storage.sql import insert
 from mailer.storage.types import now
 
+_OWNERS = 0x6F776E73
+"""The number of an advisory lock of PostgreSQL."""
 _NO_KEY = "MAILER_ERASURE_KEY: is not set, and without it no subscriber can be kept forgotten."
 
 
@@ -34,7 +36,7 @@ def erase(settings: Settings, address: str) -> None:
     address = canonical(address)
     _require_key(settings)
     with transaction() as session:
-        lock_address_changes(session)
+        keep_owners(session, change=True)
         asked = delete(AddressChange).where(AddressChange.address == address)
         known = session.scalars(asked.returning(AddressChange.id)).all()
         person = session.scalar(select(Subscriber.id).where(Subscriber.address == address))
@@ -48,7 +50,7 @@ def erase_subscriber_of(settings: Settings, subscription_id: int) -> None:
     """Erase the subscriber of a subscription, if it still has one; raises Misconfigured."""
     _require_key(settings)
     with transaction() as session:
-        lock_address_changes(session)
+        keep_owners(session, change=True)
         person = session.scalar(
             select(Subscription.subscriber_id).where(Subscription.id == subscription_id)
         )
@@ -91,11 +93,10 @@ def erase_subscribers(
 def lock_subscribers(session: Session, ids: Sequence[int]) -> None:
     """Lock the rows of subscribers and their subscriptions until the commit.
 
-    Lock order: table `address_changes`, table `erased`, then subscribers, then subscriptions; a
+    Lock order: the lock of owners, table `erased`, then subscribers, then subscriptions; a
     sign-up takes the last two.
     """
-    lock_address_changes(session)
-    _lock_erased(session, "ROW EXCLUSIVE")
+    keep_owners(session, change=True)
     for column, subscriber_id in (
         (Subscriber.id, Subscriber.id),
         (Subscription.id, Subscription.subscriber_id),
@@ -104,10 +105,17 @@ def lock_subscribers(session: Session, ids: Sequence[int]) -> None:
         session.execute(rows.with_for_update(key_share=column is Subscription.id))
 
 
-def lock_address_changes(session: Session) -> None:
-    """Let erasures and changes of address run one after another; SQLite has one writer anyway."""
+def keep_owners(session: Session, *, change: bool = False) -> None:
+    """Let no other transaction give a subscription another subscriber, or take its own away.
+
+    Whoever does that (`change`) is alone, and no import runs meanwhile; those who act on a link
+    are alone with one another. SQLite has one writer anyway.
+    """
     if session.get_bind().dialect.name == "postgresql":
-        session.execute(text("LOCK TABLE address_changes IN EXCLUSIVE MODE"))
+        lock = func.pg_advisory_xact_lock if change else func.pg_advisory_xact_lock_shared
+        session.execute(select(lock(_OWNERS)))
+    if change:
+        lock_erased(session, "ROW EXCLUSIVE")
 
 
 def clear_erasure(session: Session, settings: Settings, address: str) -> None:
@@ -122,7 +130,7 @@ def erased_addresses(session: Session, key: str | None, addresses: Iterable[str]
 
     Raises Misconfigured if addresses were erased, and the key that recognises them is missing.
     """
-    _lock_erased(session, "SHARE")
+    lock_erased(session, "SHARE")
     if key is None:
         if session.scalar(select(Erased.digest).limit(1)) is not None:
             raise Misconfigured(_NO_KEY)
@@ -135,7 +143,7 @@ def erased_addresses(session: Session, key: str | None, addresses: Iterable[str]
     return {digests[one] for one in found}
 
 
-def _lock_erased(session: Session, mode: Literal["ROW EXCLUSIVE", "SHARE"]) -> None:
+def lock_erased(session: Session, mode: Literal["ROW EXCLUSIVE", "SHARE"]) -> None:
     """Let an import (SHARE) and an erasure wait for each other; SQLite has one writer anyway."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(text(f"LOCK TABLE erased IN {mode} MODE"))

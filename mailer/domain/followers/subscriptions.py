@@ -10,7 +10,7 @@ from sqlalchemy import and_, select
 from sqlalchemy.orm import Session, aliased
 
 from mailer.config import Settings
-from mailer.domain.followers.erasure import clear_erasure
+from mailer.domain.followers.erasure import clear_erasure, keep_owners, lock_erased
 from mailer.domain.followers.signup import Answer, ask_to_confirm, give_place_back
 from mailer.domain.followers.suppression import lift_suppression
 from mailer.domain.outbox import queue_letter, under_letter_limit
@@ -82,6 +82,8 @@ def sign_up(
 def confirm(settings: Settings, subscription_id: int, evidence: Evidence) -> SubscriptionView:
     """Confirm a subscription, unless it is confirmed or ended already. Raises InvalidLink."""
     with transaction() as session:
+        # An import locks this table first.
+        lock_erased(session, "ROW EXCLUSIVE")
         subscription = subscription_of(session, subscription_id, lock=True)
         if subscription.ended_at is None:
             person = session.get_one(Subscriber, subscription.subscriber_id)
@@ -142,7 +144,7 @@ def subscription_of(session: Session, subscription_id: int, *, lock: bool = Fals
     itself. `lock` locks subscriber and subscription, in this order. Raises InvalidLink.
     """
     signed_for = aliased(Subscription)
-    # One statement: between two, a change of address could move the row.
+    # One statement: between two, a change of address could give the row to another subscriber.
     found = (
         select(Subscription)
         .join(
@@ -161,9 +163,10 @@ def subscription_of(session: Session, subscription_id: int, *, lock: bool = Fals
         .limit(1)
     )
     if lock:
+        keep_owners(session)
         owner = select(Subscription.subscriber_id).where(Subscription.id == subscription_id)
         person = select(Subscriber.id).where(Subscriber.id == owner.scalar_subquery())
-        session.execute(person.with_for_update())
+        session.execute(person.with_for_update(key_share=True))
         found = found.with_for_update(of=Subscription, key_share=True)
     return session.scalar(found) or get_subscription(session, subscription_id, lock=lock)
 
