@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import textwrap
+from binascii import b2a_qp
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -35,8 +36,6 @@ _PHRASED = frozenset({"From", "Reply-To", "List-Id"})
 # would not survive folding, and "=?" would be read as an encoded word.
 _PLAIN = re.compile(r"(?!.*=\?)[!-~]{1,60}(?: [!-~]{1,60})*")
 
-_LITERAL = {*range(ord(" "), ord("~") + 1), ord("\t")} - {ord("=")}
-_QUOTED = [chr(octet) if octet in _LITERAL else f"={octet:02X}" for octet in range(256)]
 _CHUNK = 73  # 76 (RFC 2045, 6.7) less the soft break's "=" and two for an encoded first character
 
 
@@ -226,14 +225,13 @@ def _physical_lines(line: str) -> Iterator[str]:
         if index % 2:
             yield slot(part)
         elif part:
-            yield from _chunks(part, last=index == len(parts) - 1)
+            yield from _chunks(part)
 
 
-def _chunks(text: str, *, last: bool) -> Iterator[str]:
+def _chunks(text: str) -> Iterator[str]:
     """Split encoded text where a line is full, never inside an encoded octet."""
-    quoted = "".join([_QUOTED[octet] for octet in text.encode("utf-8", "replace")])
-    if last and text[-1] in " \t":
-        quoted = f"{quoted[:-1]}={ord(text[-1]):02X}"
+    # Its soft breaks leave no room for a dot that is encoded.
+    quoted = b2a_qp(text.encode("utf-8", "replace")).replace(b"=\n", b"").decode()
     begin = 0
     while begin < len(quoted):
         full = begin + _CHUNK

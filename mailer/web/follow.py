@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
 from flask import Response, redirect, request, url_for
+from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
@@ -24,7 +26,7 @@ from mailer.web.request_checks import evidence, form
 
 HONEYPOT = "message"
 """A field that people do not see: a form in which it is filled in comes from a robot."""
-AS_TYPED = "as-typed"
+_AS_TYPED = "as-typed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +77,29 @@ def sign_up_by_form(publisher: Publisher, page: str) -> SignUp:
         count_attempt()
         raise
     set_locale(best(fields.get("locale"), publisher.locale))
+
+    def sign_up(address: str, wait: float) -> Answer:
+        return subscriptions.sign_up(settings(), publisher, address, evidence(page), wait)
+
+    return ask_mailbox(publisher, fields, sign_up)
+
+
+def ask_mailbox(
+    publisher: Publisher, fields: MultiDict[str, str], ask: Callable[[str, float], Answer]
+) -> SignUp:
+    """Handle a form with an address to which a letter is to go; `ask` queues it after a wait.
+
+    Raises TooManyRequests.
+    """
     # Two address fields are joined with a comma, and refused as two addresses.
     entered = ", ".join(fields.getlist("address"))
     typed = "".join(filter(str.isprintable, entered)).strip()
-    problem, suggestion = judged(entered)
-    if suggestion and AS_TYPED not in fields:
+    problem, suggestion = _judged(entered)
+    if _AS_TYPED in fields:
+        suggestion = None
+    if problem or suggestion:
         count_attempt()
         return SignUp(typed, problem, suggestion)
-    if problem:
-        count_attempt()
-        return SignUp(typed, problem)
     address = canonical(entered)
     answer: Answer = "asked"
     wait: float | None = None
@@ -92,12 +107,12 @@ def sign_up_by_form(publisher: Publisher, page: str) -> SignUp:
         if fields.get(HONEYPOT):
             count_attempt()
         elif (wait := count_signup(publisher, address)) is not None:
-            answer = subscriptions.sign_up(settings(), publisher, address, evidence(page), wait)
+            answer = ask(address, wait)
     minutes = math.ceil(wait / 60) if wait and answer == "asked" else 0
     return SignUp(typed, again="again" in fields, answer=answer, minutes=minutes)
 
 
-def judged(entered: str) -> tuple[str | None, str | None]:
+def _judged(entered: str) -> tuple[str | None, str | None]:
     """Return what is wrong with an address, and which one was probably meant."""
     smtputf8, problem, address = settings().smtputf8, None, None
     try:

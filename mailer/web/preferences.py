@@ -6,39 +6,17 @@ undone, and nothing else.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
 from flask import Response, request, url_for
 from werkzeug.exceptions import BadRequest
 
 from mailer.domain.followers import address_change, links, preferences
 from mailer.domain.followers.signup import Answer
 from mailer.domain.followers.subscriptions import SubscriptionView
-from mailer.mail.addresses import canonical
 from mailer.mail.locales import available, own_name
 from mailer.web import web
-from mailer.web.constant_time import padded_duration
-from mailer.web.follow import AS_TYPED, judged
-from mailer.web.limits import count_attempt, count_signup
+from mailer.web.follow import SignUp, ask_mailbox
 from mailer.web.pages import get_locale, render_page, set_locale, set_locale_of, settings, token_to
 from mailer.web.request_checks import evidence, form
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What the preferences page shows after its form for another address was sent."""
-
-    typed: str
-    everywhere: bool = False
-    """Whether it is for every press room that the subscriber follows."""
-    problem: str | None = None
-    """What is wrong with the address, as the English msgid of the catalogues."""
-    suggestion: str | None = None
-    """The address that was probably meant, about which the subscriber is asked first."""
-    answer: Answer = "asked"
-    minutes: int = 0
-    """After how many minutes the letter leaves, if others of the network were before."""
 
 
 @web.route("/manage/<path:token>", methods=["GET", "POST"])
@@ -48,17 +26,20 @@ def manage(token: str) -> Response:
     set_locale_of(view)
     if view.erased:
         return render_page("forgotten.html", publisher=view.publisher)
-    done, wish = None, None
+    done, given = None, None
     if request.method == "POST" and "address" in form():
-        wish = _wish_for_address(view)
+        given = _ask_to_move(view)
     elif request.method == "POST":
         done = _choose(view.id)
+    everywhere = "everywhere" in form()
     chosen = preferences.look_up(view.id)
     token = token_to("unsubscribe", view)
     if chosen is None:
         return render_page("left.html", publisher=view.publisher, view=view, token=token, done=done)
-    if wish and wish.suggestion:
-        return render_page("slip.html", publisher=view.publisher, given=wish, token=token)
+    if given and given.suggestion:
+        return render_page(
+            "slip.html", publisher=view.publisher, given=given, token=token, everywhere=everywhere
+        )
     others = [
         (url_for("web.manage", token=token_to("unsubscribe", one)), one.publisher.name)
         for one in chosen.others
@@ -66,11 +47,12 @@ def manage(token: str) -> Response:
     locales = [(locale, own_name(locale)) for locale in available()]
     return render_page(
         "manage.html",
-        422 if wish and (wish.problem or wish.answer != "asked") else 200,
+        422 if given and (given.problem or given.answer != "asked") else 200,
         publisher=view.publisher,
         preferences=chosen,
         done=done,
-        wish=wish,
+        given=given,
+        everywhere=everywhere,
         token=token,
         others=others,
         language=own_name(get_locale(), in_sentence=True),
@@ -99,23 +81,16 @@ def _choose(subscription_id: int) -> str:
     return next(iter(fields))
 
 
-def _wish_for_address(view: SubscriptionView) -> Wish:
+def _ask_to_move(view: SubscriptionView) -> SignUp:
     """Handle the form for another address. Raises TooManyRequests, and 400 and 413."""
     fields = form()
-    entered, everywhere = ", ".join(fields.getlist("address")), "everywhere" in fields
-    typed = "".join(filter(str.isprintable, entered)).strip()
-    problem, suggestion = judged(entered)
-    if problem or (suggestion and AS_TYPED not in fields):
-        count_attempt()
-        return Wish(typed, everywhere, problem, suggestion)
-    answer: Answer = "asked"
-    with padded_duration():
-        wait = count_signup(view.publisher, canonical(entered))
-        if wait is not None:
-            answer = address_change.ask_to_move(
-                settings(), view.id, entered, everywhere=everywhere, wait_seconds=wait
-            )
-    return Wish(typed, everywhere, answer=answer, minutes=math.ceil((wait or 0) / 60))
+
+    def ask(address: str, wait: float) -> Answer:
+        return address_change.ask_to_move(
+            settings(), view.id, address, everywhere="everywhere" in fields, wait_seconds=wait
+        )
+
+    return ask_mailbox(view.publisher, fields, ask)
 
 
 @web.route("/move/<path:token>", methods=["GET", "POST"])

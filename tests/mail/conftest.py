@@ -87,7 +87,7 @@ def write(
     if kind == "following":
         parts = [datetime(2025, 3, 1, tzinfo=UTC), None]
     if kind in ("move", "moved"):
-        parts = [(press_room.name, "Fjellavisa")]
+        parts = [(press_room.name, story.latest[0].title)]
     if kind in ("correction", "retraction"):
         parts = [story, ReplacedVersion(story.title, story.published_at, 1, NOTE)]
     composed = getattr(letters, kind)(press_room, *parts, locale)

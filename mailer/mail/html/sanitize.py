@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from html import escape, unescape
 from html.parser import HTMLParser
@@ -69,6 +68,7 @@ _PIECE = re.compile(
 _ADDRESS = re.compile(r' (?:src|data)="((?:https?:)?//[^"\s]+)"', re.IGNORECASE)
 _INNER = re.compile(rf"<(?:source|embed){_ATTRIBUTES}>")
 _TITLE = re.compile(r' title="([^"]*)"')
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _EVENT = re.compile(r' on[^\s=]*="')
 
 
@@ -91,7 +91,7 @@ def accepted(html: str) -> str:
 
 def controlled(html: str) -> bool:
     """Tell whether HTML holds control characters, or halves of a surrogate pair."""
-    return any(unicodedata.category(one) in ("Cc", "Cs") and one not in "\t\r\n" for one in html)
+    return _CONTROL.search(html) is not None
 
 
 def depth(html: str) -> int:
