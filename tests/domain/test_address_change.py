@@ -183,6 +183,7 @@ def test_who_has_left_meanwhile_is_brought_nowhere(room: PressRoom) -> None:
     assert change.view.ended
     assert room.open_subscriptions(NEW) == []
     assert mailboxes(room, "moved") == []
+    assert [one.address for one in room.rows(Subscriber)] == [KARI], "nothing is kept of the other"
 
 
 @pytest.mark.parametrize("who", [KARI, NEW])

@@ -99,7 +99,7 @@ def move(settings: Settings, token: str, evidence: Evidence) -> ChangeView:
     with transaction() as session:
         keep_owners(session, change=True)
         change = _read(session, settings, token)
-        if change.done_at is None:
+        if change.done_at is None and names_of(session, change):
             after = _lock_both(session, change)
             if change.is_way_back:
                 bring_back(session, change, evidence)
@@ -237,8 +237,6 @@ def _move(
         change.done_at = moment
         return
     following, past = give(session, change, after.id, moment, evidence)
-    if not following:
-        return
     change.done_at = moment
     # The mailbox has answered; what refused the letters to the one before is past.
     after.suppressed_at = after.suppressed_by = None

@@ -64,7 +64,7 @@ def bring_back(session: Session, change: AddressChange, evidence: Evidence) -> N
     found = session.execute(there.add_columns(MovingSubscription.goes_on)).all()
     for one, goes_on in found:
         holder = one.subscriber_id
-        left = one.ended_at is None and holder != change.subscriber_id
+        leaves = one.ended_at is None and holder != change.subscriber_id
         if goes_on:
             record_consent(session, one, "moved", evidence, None)
             if _goes_on(session, one, change.subscriber_id, moment, evidence):
@@ -73,7 +73,7 @@ def bring_back(session: Session, change: AddressChange, evidence: Evidence) -> N
                 _merge(session, one, moment, evidence)
         one.subscriber_id = change.subscriber_id
         session.flush()
-        for other in _rows_of(session, holder, one.publisher_id, but=one) if left else ():
+        for other in _rows_of(session, holder, one.publisher_id, but=one) if leaves else ():
             if other.ended_reason == "merged" and other.ended_at == change.requested_at:
                 other.ended_at = other.ended_reason = None
     if not found:
