@@ -258,6 +258,14 @@ def test_links_of_a_change_are_nobody_elses(room: PressRoom) -> None:
         links.opened(room.settings, "unsubscribe", room.move_token())
 
 
+def test_an_older_link_names_the_mailbox_to_which_all_has_moved_on(room: PressRoom) -> None:
+    one = room.confirmed(KARI)
+    first = room.ask_to_move(one, OLA)
+    assert move(room.settings, first, EVIDENCE).address == "o…@example.org"
+    moved(room, one, NEW)
+    assert look_up(room.settings, first).address == "k…@new.example.org"
+
+
 def test_of_two_way_backs_the_first_is_the_last_word(room: PressRoom) -> None:
     """Whoever took a subscription away twice has ways back of their own."""
     one = room.confirmed(KARI)

@@ -49,7 +49,7 @@ class ChangeView:
     view: SubscriptionView
     """One of the subscriptions that move."""
     address: str
-    """The new one, masked."""
+    """The new one, or the one after it if the subscriptions have moved on; masked."""
     names: Sequence[str]
     """The press rooms whose releases are to come, or have come, to the new address."""
     done: bool
@@ -202,17 +202,21 @@ def _read(session: Session, settings: Settings, token: str) -> AddressChange:
 
 
 def _view_of(session: Session, change: AddressChange) -> ChangeView:
-    first = session.scalars(parts(change).where(MovingSubscription.goes_on).limit(1)).one()
+    those = parts(change).where(MovingSubscription.goes_on)
+    there = session.scalar(those.join(Subscriber).where(Subscriber.address == change.address))
+    one = there or session.scalars(those.limit(1)).one()
+    view = view_of(session, subscription_of(session, one.id))
+    has_gone_on = change.done_at is not None and there is None
     return ChangeView(
-        view=view_of(session, subscription_of(session, first.id)),
-        address=masked(change.address),
+        view=view,
+        address=(view.address or "") if has_gone_on else masked(change.address),
         names=names_of(session, change),
         done=change.done_at is not None,
     )
 
 
 def _lock_both(session: Session, change: AddressChange) -> Subscriber:
-    """Lock whoever has a part of a change, and who is to have it; return the latter."""
+    """Lock the subscribers who have a part of a change, and the new one; return the new one."""
     session.execute(
         insert(session, Subscriber)
         .values(address=change.address, created_at=now())

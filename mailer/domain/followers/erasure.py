@@ -108,8 +108,8 @@ def lock_subscribers(session: Session, ids: Sequence[int]) -> None:
 def keep_owners(session: Session, *, change: bool = False) -> None:
     """Let no other transaction give a subscription another subscriber, or take its own away.
 
-    Whoever does that (`change`) is alone, and no import runs meanwhile; those who act on a link
-    are alone with one another. SQLite has one writer anyway.
+    A transaction that does that (`change`) runs alone, without an import; those that act on a link
+    run together. SQLite has one writer anyway.
     """
     if session.get_bind().dialect.name == "postgresql":
         lock = func.pg_advisory_xact_lock if change else func.pg_advisory_xact_lock_shared

@@ -82,7 +82,7 @@ def ask_for_link(settings: Settings, subscription_id: int) -> bool:
 
     It also works for an ended subscription: its data is kept until erasure or retention ends.
     False says that none is sent yet, since the address was changed less than 30 days ago, and
-    whoever had it before may not have wanted that. The caller gives visitors the same answer in
+    the mailbox of before can still take that back. The caller gives visitors the same answer in
     every other case. Raises InvalidLink.
     """
     with transaction() as session:
@@ -99,7 +99,7 @@ def ask_for_link(settings: Settings, subscription_id: int) -> bool:
 
 
 def is_held(subscription_id: int) -> bool:
-    """Tell whether what is stored is shown to nobody yet, as in `ask_for_link`."""
+    """Tell whether the data of the subscriber is kept closed, as in `ask_for_link`."""
     with read_transaction() as session:
         return has_way_back(session, subscription_of(session, subscription_id))
 

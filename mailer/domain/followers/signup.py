@@ -58,7 +58,7 @@ def ask_to_confirm(
 def count_letter(
     session: Session, settings: Settings, publisher: Publisher, address: str
 ) -> Answer:
-    """Count a letter that somebody has asked for to a mailbox, as if it were a sign-up."""
+    """Count a letter that a follower has asked for to a mailbox, as if it were a sign-up."""
     connection = session.connection()
     lock, count, counted = limit_statements(connection.dialect.name)
     values = _values(settings, publisher, address, 0)
