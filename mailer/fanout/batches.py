@@ -113,6 +113,7 @@ def claim(
     lease_seconds: int,
     in_hand: Mapping[int, int] | None = None,
     *,
+    after: int = 0,
     small: bool = False,
     at_most: int = 1,
     retries_first: bool = False,
@@ -120,12 +121,14 @@ def claim(
     """Claim free batches, at most `at_most`; returns none if there are none.
 
     Each is of the release of which the caller has the fewest batches `in_hand` (their number by
-    release id), the oldest of these; with `small`, only small releases are considered. An expired
-    lease is not taken over here: the sweep frees it, and lists the recipient as uncertain.
+    release id); of several, of the one that follows the release `after`, so that they take turns
+    even on one connection. With `small`, only small releases are considered. An expired lease is
+    not taken over here: the sweep frees it, and lists the recipient as uncertain.
     """
     here = identity(session.connection())
     waiting = session.execute(_WAITING.order_by(Release.id), {"here": here})
     fit = [one for one, total in waiting if total < SMALL_RELEASE or not small]
+    fit.sort(key=lambda one: one <= after)
     claims: list[Claim] = []
     order = _RETRIES_FIRST if retries_first else _NEW_FIRST
     # Lock order: releases by ascending id.

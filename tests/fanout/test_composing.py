@@ -16,15 +16,30 @@ from mailer.domain import publishers
 from mailer.domain.followers import follower_csv
 from mailer.errors import Killed
 from mailer.mail import composer
+from mailer.mail.compose import Made, Work
 from mailer.mail.composer import Composer
 from mailer.storage.database import transaction
 from mailer.storage.models import ComposedLetter, Publisher, Release
 from tests.fanout.press_room import FOLLOWERS, SendingRoom
 from tests.processes import eventually
-from tests.support.composers import NoComposer, sleeping
+from tests.support.composers import ComposerHere, NoComposer, sleeping
 from tests.support.press_room import SLUG
 
 DEADLY = ("abort", "loop", "memory", "exception")
+
+
+class Dying(ComposerHere):
+    """Is killed at the first works that it gets."""
+
+    def __init__(self, deaths: int) -> None:
+        super().__init__(TEMPLATES)
+        self._deaths = deaths
+
+    def _make(self, work: Work) -> Made:
+        self._deaths -= 1
+        if self._deaths >= 0:
+            raise Killed
+        return super()._make(work)
 
 
 def nothing_is_composed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,6 +127,17 @@ def test_who_waits_for_others_to_be_composed_is_not_paused(
                 os.kill(child, signal.SIGKILL)
         assert [type(one.exception()) for one in slow] == [Killed, Killed]
     assert room.receipt(release_id).accepted == len(FOLLOWERS)
+
+
+@pytest.mark.parametrize(("deaths", "accepted"), [(1, len(FOLLOWERS)), (2, 0)])
+def test_a_release_is_paused_when_its_composition_was_killed_twice(
+    room: SendingRoom, monkeypatch: pytest.MonkeyPatch, deaths: int, accepted: int
+) -> None:
+    release_id = room.publish()
+    put_into_the_row(release_id, "<p>Skuta ligger ved kai.</p>")
+    monkeypatch.setattr(composer, "shared", Dying(deaths))
+    room.drain()
+    assert room.receipt(release_id).accepted == accepted
 
 
 def test_a_row_that_cannot_be_read_pauses_its_release_alone(room: SendingRoom) -> None:

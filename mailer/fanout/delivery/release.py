@@ -78,6 +78,8 @@ class ReleaseWork:
         self._freeze_database = freeze_database
         self.something_ended = asyncio.Event()
         self._next_freeze = 0.0
+        self._claimed_last = 0
+        """The release of the batch that was claimed last."""
         # A job mostly comes for a new release, and freezing it takes less time than connecting.
         self._freezing: asyncio.Task[int | None] | None = self._freeze()
 
@@ -123,6 +125,7 @@ class ReleaseWork:
                 session,
                 self._shared.settings.lease_seconds,
                 in_hand,
+                after=self._claimed_last,
                 small=reserved,
                 at_most=at_most,
                 retries_first=self._shared.retries_first,
@@ -131,6 +134,8 @@ class ReleaseWork:
         if not claims:
             # No batch is free any more; the next look reads which are then.
             waiting.clear()
+        else:
+            self._claimed_last = claims[-1].claimed.release_id
         return claims
 
     async def claim_probe(self) -> Run | None:

@@ -1,0 +1,94 @@
+"""Releases of several press rooms, and several processes, before one relay that is slow."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+from sqlalchemy import Connection
+
+from mailer.fanout.answers import backoff
+from mailer.fanout.answers.pauses import DOTS_UNANSWERED
+from mailer.fanout.answers.send_rate import SendRate
+from mailer.fanout.database_thread import DatabaseThread
+from mailer.fanout.delivery.leases import Leases
+from mailer.fanout.delivery.message import DeliveryContext
+from mailer.fanout.delivery.relay_view import RelayView
+from mailer.storage.database import transaction
+from mailer.storage.models import Batch
+from tests.fanout.press_room import SendingRoom
+from tests.support.scripted_relay import Answer
+from tests.support.sending import ADA, Playing, Sending, everybody, people
+
+
+@pytest.mark.parametrize("connections", [1, 8])
+def test_what_is_sent_ahead_waits_for_its_permit_too(playing: Playing, connections: int) -> None:
+    async def story(sending: Sending) -> None:
+        await asyncio.sleep(20)
+        assert 90 <= sending.taken().total() <= 105
+
+    playing(lambda *_: None, people(300), story, connections=connections, messages_a_second=5.0)
+
+
+@pytest.mark.parametrize("connections", [1, 2])
+@pytest.mark.parametrize("number", [1, 3])
+def test_releases_that_came_later_take_turns_with_a_long_one(
+    playing: Playing, connections: int, number: int
+) -> None:
+    async def story(sending: Sending) -> None:
+        await asyncio.sleep(20)
+        others = [
+            Sending(sending.world, sending.room.publish(title="Skuta er borte"))
+            for _ in range(number)
+        ]
+        await asyncio.sleep(60)
+        for one in (sending, *others):
+            assert one.receipt.accepted >= 10
+
+    takes_a_second = everybody("dot", Answer("250 2.0.0 Ok", delay=1.0))
+    playing(takes_a_second, people(200), story, connections=connections)
+
+
+def test_the_twentieth_dot_in_a_row_without_an_answer_pauses(playing: Playing) -> None:
+    takes_the_first = lambda at, who, _: (  # noqa: E731
+        Answer(None, closes=True, keeps=True) if at == "dot" and who != ADA else None
+    )
+
+    async def story(sending: Sending) -> None:
+        receipt = await sending.until_at_rest()
+        assert (receipt.state, receipt.accepted, sending.because) == ("paused", 1, DOTS_UNANSWERED)
+        assert len(sending.room.uncertain(sending.release_id)) == 20
+
+    playing(takes_the_first, people(100), story, connections=1)
+
+
+def another_process(work: Callable[[Connection], object]) -> None:
+    with transaction() as session:
+        work(session.connection())
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, 1.0), (7.0, 7.0)])
+def test_when_another_process_ends_a_backoff_each_begins_slowly(
+    room: SendingRoom, before: float | None, after: float
+) -> None:
+    async def look() -> float | None:
+        shutdown = asyncio.Event()
+        database, send_rate = DatabaseThread(shutdown), SendRate(room.settings, shutdown)
+        leases = Leases(database, Batch, room.settings.lease_seconds)
+        context = DeliveryContext(room.settings, database, leases, send_rate, shutdown)
+        view = RelayView(context, takes_permits=True)
+        another_process(partial(backoff.begin_by_connection, permanent=False))
+        await view.look(at_once=True)
+        assert context.sends_nothing
+        if before is not None:
+            send_rate.start_again(before)
+        another_process(backoff.note_answer)
+        await view.look(at_once=True)
+        assert not context.sends_nothing
+        database.close()
+        return send_rate.adaptive
+
+    with room.app.app_context():
+        assert asyncio.run(look()) == pytest.approx(after)
