@@ -6,6 +6,7 @@ import json
 import re
 from html.parser import HTMLParser
 
+import nh3
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from mailer.domain.releases.previews import EXAMPLE_ROOM, EXAMPLE_URL, preview
 from mailer.domain.releases.release_body import ReleaseBody
 from mailer.errors import InvalidInput
-from mailer.mail.html.limits import DEPTH, ELEMENTS, EMBEDDED
+from mailer.mail.html.limits import DEPTH, DEPTH_GIVEN, ELEMENTS, EMBEDDED, excess
 from mailer.mail.html.sanitize import KEPT, clean, depth
 from tests.service import ROOT
 from tests.support.releases import release
@@ -68,6 +69,26 @@ def test_what_is_deep_is_refused_however_it_is_written(fragment: str) -> None:
         assert levels.most <= DEPTH
 
 
+ANY_NAME = (*NAMES, "dl", "dt", "dd", "rt", "option", "optgroup", "form", "nobr", "aside")
+ANY_TAG = st.builds("<{}{}>".format, st.sampled_from(("", "", "/")), st.sampled_from(ANY_NAME))
+MOST_REPEATED = 500
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(ANY_TAG | st.just("x"), max_size=6).map("".join))
+@example("<dt><li>")
+@example("<li><dd><p>")
+@example("<td><li><dd>")
+@example("<ul><li><dl><dd></ul>")
+def test_a_parser_gets_nothing_deep_whatever_is_dropped_afterwards(fragment: str) -> None:
+    """Its time grows with the square of the depth, also for elements that are not kept."""
+    html = fragment * MOST_REPEATED
+    if excess(html) is None:
+        levels = Levels()
+        levels.feed(nh3.clean(html, tags=set(ANY_NAME), attributes={}, link_rel=None))
+        assert levels.most < DEPTH_GIVEN + 50 < MOST_REPEATED
+
+
 @pytest.mark.parametrize(
     ("html", "levels"),
     [
@@ -90,6 +111,7 @@ def test_the_depth_is_that_of_the_elements(html: str, levels: int) -> None:
         "<li><div><li><ul></div>" * 4_000,
         "<blockquote></bloc\u212aquote>" * 19_000 + "x",
         "<blockquote><p>x</p>" * (DEPTH + 1),
+        "<dt><li>" * 20_000,
     ],
 )
 def test_deep_html_is_refused_with_the_limit(html: str) -> None:
@@ -133,6 +155,8 @@ def test_what_makes_a_letter_that_is_too_large_is_refused_before_it_is_published
         "<p>Hei<o:p></o:p></p>" * 1_000,
         "<div><b>Hei</b></div>" * 10_000,
         "<b><p>Hei</p><p>du</p></b>" * 5_000,
+        "<ul><li>Hei<dl><dt>Jeg<dd>er her</dl></ul>" * 1_000,
+        "<dt>Hei</dt><dd>du</dd><li>der</li>" * 2_000,
         "<!-- <div> --><p>Hei</p>" * 300,
     ],
     ids=lambda html: html[:30],

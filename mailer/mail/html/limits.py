@@ -25,6 +25,9 @@ _IMPLIED = frozenset(
     {"p", "li", "dd", "dt", "tr", "td", "th", "thead", "tbody", "tfoot", "colgroup"}
 )
 _UNCOUNTED = _VOID | _IMPLIED
+# But an item of one kind of list does not end one of the other kind: there it is inside.
+_ITEMS = {"li": "li", "dd": "dd", "dt": "dd"}
+_LISTS = frozenset({"ul", "ol", "menu", "dl"})
 # What of these is left open at the end of a block is opened again in the next one (WHATWG HTML,
 # 13.2.4.3), so a parser makes more elements of them than there are tags.
 _FORMATTING = frozenset(
@@ -46,6 +49,12 @@ class _Level:
 
     in_cell: bool
     open: Counter[str] = field(default_factory=Counter)
+    items: list[str] = field(default_factory=list)
+    """The lists that are open, and their items that are in one another."""
+
+    @property
+    def depth(self) -> int:
+        return self.open.total() + len(self.items)
 
     @property
     def formatting(self) -> int:
@@ -73,7 +82,9 @@ class _Reader:
             self._levels[-1] = _Level(in_cell=name in _CELLS and not end)
         elif name not in _UNCOUNTED:
             self._nest(end, name)
-        depth = sum(_TABLE_DEPTH + level.open.total() for level in self._levels)
+        if name in _LISTS or name in _ITEMS:
+            self._item(end, _ITEMS.get(name, name))
+        depth = sum(_TABLE_DEPTH + level.depth for level in self._levels)
         self.deepest = max(self.deepest, depth)
 
     def _table(self, end: str) -> None:
@@ -82,6 +93,14 @@ class _Reader:
             self._levels.pop()
         if not end:
             self._levels.append(_Level(in_cell=False))
+
+    def _item(self, end: str, name: str) -> None:
+        items = self._levels[-1].items
+        if not end and (name in _LISTS or items[-1:] != [name]):
+            items.append(name)
+        elif end and name in items:
+            while items.pop() != name:
+                pass
 
     def _nest(self, end: str, name: str) -> None:
         # In a table but in no cell, an element is put before the table.
