@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import textwrap
 from functools import lru_cache
-from html.parser import HTMLParser
+
+from mailer.mail.html.parser import Parser
 
 WIDTH = 72
 _DEEPEST = 32
@@ -41,9 +42,9 @@ def plain_text(html: str) -> str:
     return walker.result()
 
 
-class _Walker(HTMLParser):
+class _Walker(Parser):
     def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
+        super().__init__()
         self._paragraphs: list[tuple[str, bool]] = []  # True: no gap between two such neighbours
         # In pieces, since a text that is made longer piece by piece is copied each time.
         self._pieces: list[str] = []

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html.parser import HTMLParser
+
+from mailer.mail.html.parser import Parser
 
 _INLINE = frozenset({"a", "b", "em", "i", "span", "strong", "sub", "sup"})
 
@@ -28,9 +29,9 @@ def read(html: str) -> ReadBody:
     return ReadBody(html, "".join(reader.pieces), reader.links, reader.pictures)
 
 
-class _BodyReader(HTMLParser):
+class _BodyReader(Parser):
     def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
+        super().__init__()
         self.pieces: list[str] = []
         self.links: list[tuple[str, str]] = []
         self.pictures: list[tuple[str, str]] = []

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from html import escape, unescape
-from html.parser import HTMLParser
 
 import nh3
 
 from mailer.mail.html.limits import DEPTH
+from mailer.mail.html.parser import Parser
 
 KEPT: dict[str, set[str]] = {
     "p": set(),
@@ -152,11 +152,11 @@ def _kept(html: str) -> str:
     )
 
 
-class _Finder(HTMLParser):
+class _Finder(Parser):
     """Collects the elements, attributes and links that are refused rather than dropped."""
 
     def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
+        super().__init__()
         self.found: list[str] = []
 
     def parse_marked_section(self, i: int, report: bool = True) -> int:
