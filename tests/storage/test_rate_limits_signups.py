@@ -73,7 +73,7 @@ def test_turns_come_back_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_booked_is_forgotten(redis: Redis) -> None:
-    booking, limit = SharedBooking(redis.url), Limit(100, 1, "network", "192.0.2.0/24")
+    booking, limit = SharedBooking(redis.url), Limit(1, 3, "network", "192.0.2.0/24")
     with Client.from_url(redis.url) as client:
         booking.book([limit])
         assert client.keys()
