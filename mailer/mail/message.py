@@ -37,6 +37,7 @@ _PHRASED = frozenset({"From", "Reply-To", "List-Id"})
 _PLAIN = re.compile(r"(?!.*=\?)[!-~]{1,60}(?: [!-~]{1,60})*")
 
 _CHUNK = 73  # 76 (RFC 2045, 6.7) less the soft break's "=" and two for an encoded first character
+_FULL = re.compile(rf"(?s).{{1,{_CHUNK}}}(?<!=)(?<!=.)")
 
 
 class UnsafeValue(ValueError):
@@ -232,13 +233,7 @@ def _chunks(text: str) -> Iterator[str]:
     """Split encoded text where a line is full, never inside an encoded octet."""
     # Its soft breaks leave no room for a dot that is encoded.
     quoted = b2a_qp(text.encode("utf-8", "replace")).replace(b"=\n", b"").decode()
-    begin = 0
-    while begin < len(quoted):
-        full = begin + _CHUNK
-        encoded = quoted.rfind("=", full - 2, full)
-        end = full if encoded < 0 else encoded
-        yield _opening(quoted[begin:end])
-        begin = end
+    return map(_opening, _FULL.findall(quoted))
 
 
 def _opening(chunk: str) -> str:

@@ -20,10 +20,13 @@ _BLOCKS = frozenset(
 
 def wrap(text: str, indent: str = "", bullet: str | None = None) -> str:
     """Fold one paragraph at 72 columns; words and addresses are never broken."""
+    text, first = _SPACES.sub(" ", text).strip(" "), indent if bullet is None else bullet
+    if text and len(first) + len(text) <= WIDTH:
+        return first + text
     return textwrap.fill(
-        _SPACES.sub(" ", text).strip(" "),
+        text,
         WIDTH,
-        initial_indent=indent if bullet is None else bullet,
+        initial_indent=first,
         subsequent_indent=indent,
         break_long_words=False,
         break_on_hyphens=False,
