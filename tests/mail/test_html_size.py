@@ -123,6 +123,7 @@ def test_deep_html_is_refused_with_the_limit(html: str) -> None:
     [
         ("<br>" * (ELEMENTS + 1), "40,000 elements"),
         ("<P>1 < 2" * (ELEMENTS + 1), "40,000 elements"),
+        ("<table>x" * (ELEMENTS // 2 + 1), "40,000 elements"),
         # A parser opens these again in each paragraph.
         ("".join(f"<i lang={n}>" for n in range(200)) + "<p>x" * 300, "40,000 elements"),
         ("<iframe src=https://a.example/></iframe>" * (EMBEDDED + 1), "films, players and frames"),
