@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
@@ -19,7 +20,7 @@ from mailer.fanout.delivery.relay_view import RelayView
 from mailer.storage.database import transaction
 from mailer.storage.models import Batch
 from tests.fanout.press_room import SendingRoom
-from tests.support.scripted_relay import Answer
+from tests.support.scripted_relay import Answer, script
 from tests.support.sending import ADA, Playing, Sending, everybody, people
 
 
@@ -49,6 +50,37 @@ def test_releases_that_came_later_take_turns_with_a_long_one(
 
     takes_a_second = everybody("dot", Answer("250 2.0.0 Ok", delay=1.0))
     playing(takes_a_second, people(200), story, connections=connections)
+
+
+def test_giving_way_costs_no_wait_at_the_end(playing: Playing) -> None:
+    async def story(sending: Sending) -> None:
+        await asyncio.sleep(8)
+        other = Sending(sending.world, sending.room.publish(title="Skuta er borte"))
+        await asyncio.sleep(55)
+        assert (sending.receipt.state, other.receipt.state) == ("done", "done")
+
+    takes_a_second = everybody("dot", Answer("250 2.0.0 Ok", delay=1.0))
+    playing(takes_a_second, people(30), story, connections=1)
+
+
+def test_who_leaves_while_the_relay_thinks_about_them_harms_nobody_behind_them(
+    playing: Playing,
+) -> None:
+    """The relay waits for the content of a message that does not follow."""
+    followers = people(20)
+    leaves = followers[7]
+
+    async def story(sending: Sending) -> None:
+        await asyncio.sleep(5)
+        sending.room.unsubscribe(sending.room.subscription(leaves).id)
+        receipt = await sending.until_at_rest()
+        assert (receipt.state, receipt.accepted) == ("done", 19)
+        assert sending.room.outcome(sending.release_id, leaves) == ("skipped", "left")
+        assert sending.taken() == Counter(set(followers) - {leaves})
+        assert max(one.at for one in sending.relay.taken) < 30
+
+    thinks = script((leaves, "rcpt", Answer("250 2.1.5 Ok", delay=20.0)))
+    playing(thinks, followers, story, connections=1)
 
 
 def test_the_twentieth_dot_in_a_row_without_an_answer_pauses(playing: Playing) -> None:
