@@ -2,8 +2,9 @@
 
 `python -P -s -m mailer.mail.compose TEMPLATES` has one thread, and forks a process for each line
 that it is given, ahead of it: a Work as JSON, which that process answers with a line, a Made as
-JSON. When such a process dies, whatever was in its memory is gone, and the program ends with DIED,
-or with KILLED if that process was killed from outside. `mail.composer` starts the program.
+JSON. One that takes too long ends by itself, and the program answers in its place. When such a
+process dies, whatever was in its memory is gone, and the program ends with DIED, or with KILLED if
+that process was killed from outside. `mail.composer` starts the program.
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ from mailer.mail.letters import Letters, preload
 from mailer.mail.locales import available
 
 DIED, KILLED, OVER = 3, 4, 5
+TOO_LONG = int(signal.SIGPROF)
+"""The exit code of a process that has worked for too long."""
 
-_PROCESSOR_SECONDS = 4
+_PROCESSOR_SECONDS, _KILLED_SECONDS = 2.8, 4
 _MEMORY_OCTETS = 512 * 1024 * 1024
 _PR_SET_PDEATHSIG = 1
 _AHEAD = 2
@@ -120,9 +123,16 @@ def _version(templates: Path) -> bytes:
 
 
 def _limit() -> None:
-    """Limit this process. Linux ignores a limit on resident memory, so it is one on all data."""
+    """Limit this process. Linux ignores a limit on resident memory, so it is one on all data.
+
+    After its seconds of processor time it calls `_exit` with the number of the signal, wherever it
+    is: a handler of Python would wait for the parser, whose time can grow with a square.
+    """
+    libc = ctypes.CDLL(None)
+    libc.signal(signal.SIGPROF, ctypes.cast(libc._exit, ctypes.c_void_p))
+    signal.setitimer(signal.ITIMER_PROF, _PROCESSOR_SECONDS)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (_PROCESSOR_SECONDS, _PROCESSOR_SECONDS + 1))
+    resource.setrlimit(resource.RLIMIT_CPU, (_KILLED_SECONDS, _KILLED_SECONDS + 1))
     resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY_OCTETS, _MEMORY_OCTETS))
 
 
@@ -145,13 +155,18 @@ def _answer(templates: Path, turn: tuple[int, int]) -> NoReturn:
         os.write(turn[1], b".")
         if not line:
             os._exit(OVER)
-        made = MADE.dump_json(make(WORKS.validate_json(line), templates))
-        sys.stdout.buffer.write(made + b"\n")
-        sys.stdout.buffer.flush()
+        made = make(WORKS.validate_json(line), templates)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        _say(made)
         os._exit(0)
     except BaseException as error:  # noqa: BLE001 - whatever it is, it ends this process alone
         sys.stderr.write(f"Composing ended with {type(error).__name__}.\n")
         os._exit(DIED)
+
+
+def _say(made: Made) -> None:
+    sys.stdout.buffer.write(MADE.dump_json(made) + b"\n")
+    sys.stdout.buffer.flush()
 
 
 def main(templates: Path) -> None:
@@ -166,7 +181,9 @@ def main(templates: Path) -> None:
     while True:
         process, status = os.wait()
         waiting.remove(process)
-        if status:
+        if os.waitstatus_to_exitcode(status) == TOO_LONG:
+            _say(Made(refused="This takes too long to read: it is too deep, or there is too much."))
+        elif status:
             break
         waiting.add(_fork(templates, turn))
     for process in waiting:

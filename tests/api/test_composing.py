@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -21,6 +22,17 @@ from tests.support.publishing_system import RELEASES
 from tests.support.releases import release
 
 DEADLY = ("abort", "loop", "memory", "exception")
+
+
+def own_programs() -> set[str]:
+    """Return the processes that compose for this one."""
+    found = subprocess.run(
+        ["pgrep", "-P", str(os.getpid()), "-f", "mailer.mail.compose"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return set(found.stdout.split())
 
 
 @pytest.fixture
@@ -71,6 +83,21 @@ def test_what_takes_too_long_by_the_clock_is_given_up(
     monkeypatch.setattr(composer, "_ANSWER_SECONDS", 1.0)
     problem(room.post_release(body_html="<p>sleep</p>"), 503)
     assert not sleeping()
+
+
+def test_what_takes_a_parser_too_long_is_refused_with_a_sentence_and_ends_nothing(
+    room: PressRoom,
+) -> None:
+    """Tags in attributes, which a parser reads otherwise than they look: its time is a square."""
+    assert room.post_release(reference="before").status_code == 202
+    programs = own_programs()
+    deep = "".join(f"<u class={number} id '</u>" for number in range(9_000))
+    told = problem(room.post_release(reference="deep", body_html=deep), 422)
+    assert [(one["field"], "takes too long" in one["detail"]) for one in told["errors"]] == [
+        ("body_html", True)
+    ]
+    assert room.post_release(reference="after").status_code == 202
+    assert own_programs() == programs
 
 
 def test_at_most_two_are_composed_at_once_and_the_third_waits(

@@ -87,8 +87,9 @@ def main() -> None:
         if not process:
             child(html)
         _, status, used = os.wait4(process, 0)
+        code = os.waitstatus_to_exitcode(status)
         answer = {
-            "status": os.waitstatus_to_exitcode(status),
+            "status": REFUSED if code == compose.TOO_LONG else code,
             "seconds": used.ru_utime + used.ru_stime,
             "octets": used.ru_maxrss * 1024,
         }
