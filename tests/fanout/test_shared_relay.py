@@ -10,6 +10,9 @@ from functools import partial
 import pytest
 from sqlalchemy import Connection
 
+from mailer.domain import publishers
+from mailer.domain.followers import subscriptions
+from mailer.domain.followers.subscriptions import Evidence
 from mailer.fanout.answers import backoff
 from mailer.fanout.answers.pauses import DOTS_UNANSWERED
 from mailer.fanout.answers.send_rate import SendRate
@@ -20,8 +23,11 @@ from mailer.fanout.delivery.relay_view import RelayView
 from mailer.storage.database import transaction
 from mailer.storage.models import Batch
 from tests.fanout.press_room import SendingRoom
+from tests.support.press_room import SLUG
 from tests.support.scripted_relay import Answer, script
 from tests.support.sending import ADA, Playing, Sending, everybody, people
+
+THINKS = 45.0
 
 
 @pytest.mark.parametrize("connections", [1, 8])
@@ -124,3 +130,27 @@ def test_when_another_process_ends_a_backoff_each_begins_slowly(
 
     with room.app.app_context():
         assert asyncio.run(look()) == pytest.approx(after)
+
+
+def test_a_letter_whose_lease_was_not_renewed_is_sent_at_once_anew(playing: Playing) -> None:
+    """The worker is frozen while the relay thinks: another one may have the letter already."""
+    guest = "guest@example.org"
+    proof = Evidence(language="nb", page="test", network=None)
+
+    async def story(sending: Sending) -> None:
+        await sending.until_at_rest()
+        [worker] = sending.world.workers
+        began = sending.world.clock.seconds
+        subscriptions.sign_up(sending.room.settings, publishers.find(SLUG), guest, proof)
+        await asyncio.sleep(1)
+        worker.awake.clear()
+        await asyncio.sleep(39)
+        worker.awake.set()
+        await asyncio.sleep(60)
+        [letter] = [one for one in sending.relay.taken if one.recipient == guest]
+        assert letter.at - began < THINKS
+
+    answers = lambda at, who, number: (  # noqa: E731
+        Answer("250 2.1.5 Ok", delay=THINKS) if (at, who, number) == ("rcpt", guest, 0) else None
+    )
+    playing(answers, people(3), story)
