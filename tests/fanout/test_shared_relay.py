@@ -8,21 +8,24 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, update
 
 from mailer.domain import publishers
 from mailer.domain.followers import subscriptions
 from mailer.domain.followers.subscriptions import Evidence
 from mailer.fanout.answers import backoff
 from mailer.fanout.answers.pauses import DOTS_UNANSWERED
+from mailer.fanout.answers.refusals import ReleaseAnswers
 from mailer.fanout.answers.send_rate import SendRate
 from mailer.fanout.database_thread import DatabaseThread
 from mailer.fanout.delivery.leases import Leases
 from mailer.fanout.delivery.message import DeliveryContext
 from mailer.fanout.delivery.relay_view import RelayView
+from mailer.fanout.probes import claim_for_probe
 from mailer.storage.database import transaction
-from mailer.storage.models import Batch
-from tests.fanout.press_room import SendingRoom
+from mailer.storage.models import Batch, RelayState
+from mailer.storage.sql import database_now
+from tests.fanout.press_room import BOB, SendingRoom
 from tests.support.press_room import SLUG
 from tests.support.scripted_relay import Answer, script
 from tests.support.sending import ADA, Playing, Sending, everybody, people
@@ -154,3 +157,68 @@ def test_a_letter_whose_lease_was_not_renewed_is_sent_at_once_anew(playing: Play
         Answer("250 2.1.5 Ok", delay=THINKS) if (at, who, number) == ("rcpt", guest, 0) else None
     )
     playing(answers, people(3), story)
+
+
+def test_a_release_goes_on_when_its_lease_could_not_be_renewed_for_a_while(
+    playing: Playing,
+) -> None:
+    followers = people(12)
+
+    async def story(sending: Sending) -> None:
+        await asyncio.sleep(1)
+        [worker] = sending.world.workers
+        worker.awake.clear()
+        await asyncio.sleep(39)
+        worker.awake.set()
+        receipt = await sending.until_at_rest()
+        assert (receipt.state, receipt.accepted) == ("done", 12)
+        assert sending.taken() == Counter(followers)
+
+    thinks = script((followers[3], "rcpt", Answer("250 2.1.5 Ok", delay=THINKS)))
+    playing(thinks, followers, story, connections=1)
+
+
+def test_what_waits_for_all_answers_waits_for_the_last() -> None:
+    async def wait() -> list[bool]:
+        answers = ReleaseAnswers()
+        first, second = answers.write(), answers.write()
+        waiting = asyncio.create_task(answers.settled(at_most=3600))
+        done = []
+        for number in (second, first):
+            await asyncio.sleep(0)
+            done.append(waiting.done())
+            answers.answered(number)
+        await asyncio.wait_for(waiting, 60)
+        return done
+
+    assert asyncio.run(wait()) == [False, False]
+
+
+def probe_is_due() -> None:
+    with transaction() as session:
+        session.execute(update(RelayState).values(probe_after=database_now() - 1000))
+
+
+def test_letters_and_releases_take_turns_with_probes(room: SendingRoom) -> None:
+    another_process(partial(backoff.begin_by_connection, permanent=False))
+    taken = []
+    for _ in range(6):
+        probe_is_due()
+        for letter in (False, True):
+            with transaction() as session:
+                if backoff.claim_probe(session, letter=letter, alone=False) is not None:
+                    taken.append(letter)
+    assert taken == [True, False] * 3
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_who_was_put_off_is_probed_with_if_there_is_nobody_else(
+    room: SendingRoom, number: int
+) -> None:
+    room.relay.answer(BOB, at="rcpt", reply="450 4.2.2 Busy")
+    release_id = room.publish()
+    room.drain()
+    assert room.receipt(release_id).deferred == 1
+    with transaction() as session:
+        [probe] = claim_for_probe(session, 60, number)
+        assert list(probe.members) == [room.subscription(BOB).id]
