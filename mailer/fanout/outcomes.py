@@ -195,11 +195,11 @@ def note_uncertain(
     )
 
 
-def retry_due(session: Session, release_id: int, connections: int) -> int:
-    """Put deferred recipients who are due into retry batches; returns how many."""
+def retry_due(session: Session, release_id: int, connections: int) -> None:
+    """Put deferred recipients who are due into retry batches."""
     release = locked(session, release_id)
     if release.state != "sending":
-        return 0
+        return
     due = session.scalars(_DUE, {"release_id": release_id}).all()
     for letter, together in _by_letter(due).items():
         size = batch_size(len(together), connections)
@@ -210,7 +210,6 @@ def retry_due(session: Session, release_id: int, connections: int) -> int:
         ):
             for outcome in piece:
                 outcome.batch_id, outcome.next_at = batch_id, None
-    return len(due)
 
 
 def _row(claim: Claim, finding: Finding) -> dict[str, object]:

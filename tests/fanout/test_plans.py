@@ -49,8 +49,8 @@ def _settle(session: Session, _room: SendingRoom) -> None:
     finish_if_complete(session, 1)
 
 
-def _retry(session: Session, _room: SendingRoom) -> object:
-    return retry_due(session, 1, 16)
+def _retry(session: Session, _room: SendingRoom) -> None:
+    retry_due(session, 1, 16)
 
 
 def _of_the_sweep(session: Session, _room: SendingRoom) -> object:
