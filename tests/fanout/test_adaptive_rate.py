@@ -349,3 +349,15 @@ def test_the_rate_stays_below_the_limit_whatever_is_answered(limit: float, seed:
         adaptive.answered(now, accepted=accepted, throttled=not accepted)
         assert adaptive.rate is None or 0.1 <= adaptive.rate < limit
         assert adaptive.book(now) >= 0
+
+
+def test_a_rate_is_known_to_be_good_after_twenty_answers_and_ten_seconds() -> None:
+    """Then it is raised, and noted for processes that begin later; not before."""
+    adaptive, known = AdaptiveRate(None), []
+    adaptive.take_over(5.0, 0)
+    for second in range(1, 11):
+        for _ in range(2):
+            known.append(adaptive.found)
+            adaptive.answered(second, accepted=1, throttled=0)
+    assert known == [None] * 20
+    assert adaptive.found is not None
