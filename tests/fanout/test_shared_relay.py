@@ -28,7 +28,7 @@ from mailer.storage.sql import database_now
 from tests.fanout.press_room import BOB, SendingRoom
 from tests.support.press_room import SLUG
 from tests.support.scripted_relay import Answer, script
-from tests.support.sending import ADA, Playing, Sending, everybody, people
+from tests.support.sending import ADA, DEAD, Playing, Sending, everybody, people
 
 THINKS = 45.0
 
@@ -222,3 +222,16 @@ def test_who_was_put_off_is_probed_with_if_there_is_nobody_else(
     with transaction() as session:
         [probe] = claim_for_probe(session, 60, number)
         assert list(probe.members) == [room.subscription(BOB).id]
+
+
+@pytest.mark.parametrize(("hours", "refused"), [(5, 0), (20, 0), (30, 1)])
+def test_a_mailbox_has_to_be_refused_for_a_day_to_be_believed_alone(
+    playing: Playing, hours: int, refused: int
+) -> None:
+    async def story(sending: Sending) -> None:
+        await asyncio.sleep(hours * 3600)
+        sending.relay.script = lambda *_: None
+        receipt = await sending.until_at_rest()
+        assert (receipt.state, receipt.refused) == ("done", refused)
+
+    playing(script((ADA, "rcpt", DEAD)), people(12), story)
