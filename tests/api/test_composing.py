@@ -85,6 +85,27 @@ def test_what_takes_too_long_by_the_clock_is_given_up(
     assert not sleeping()
 
 
+@pytest.mark.parametrize(
+    "fragment",
+    [
+        "<span><div></span></div>",
+        "<b><table></b></table>",
+        "<sub><p></sub></p>",
+        "<x><div></x></div>",
+    ],
+)
+def test_what_ends_in_a_wrong_order_is_deep_and_harms_nothing(
+    room: PressRoom, fragment: str
+) -> None:
+    """A count of tags takes these for shallow; a parser puts each into the one before."""
+    assert room.post_release(reference="before").status_code == 202
+    programs = own_programs()
+    deep = fragment * (39_000 // fragment.count("<"))
+    assert room.post_release(reference="deep", body_html=deep).status_code in (202, 422)
+    assert room.post_release(reference="after").status_code == 202
+    assert own_programs() == programs
+
+
 def test_what_takes_a_parser_too_long_is_refused_with_a_sentence_and_ends_nothing(
     room: PressRoom,
 ) -> None:

@@ -70,18 +70,18 @@ def test_what_is_deep_is_refused_however_it_is_written(fragment: str) -> None:
 
 
 ANY_NAME = (*NAMES, "dl", "dt", "dd", "rt", "option", "optgroup", "form", "nobr", "aside")
-ANY_TAG = st.builds("<{}{}>".format, st.sampled_from(("", "", "/")), st.sampled_from(ANY_NAME))
+ANY_BEGINNING = st.builds("<{}>".format, st.sampled_from(ANY_NAME))
 MOST_REPEATED = 500
 
 
 @settings(deadline=None, max_examples=300)
-@given(st.lists(ANY_TAG | st.just("x"), max_size=6).map("".join))
+@given(st.lists(ANY_BEGINNING | st.just("x"), max_size=6).map("".join))
 @example("<dt><li>")
 @example("<li><dd><p>")
 @example("<td><li><dd>")
-@example("<ul><li><dl><dd></ul>")
-def test_a_parser_gets_nothing_deep_whatever_is_dropped_afterwards(fragment: str) -> None:
-    """Its time grows with the square of the depth, also for elements that are not kept."""
+@example("<ul><li><dl><dd>")
+def test_what_begins_and_never_ends_is_counted_as_deep_as_a_parser_makes_it(fragment: str) -> None:
+    """Also elements that are not kept; what ends in a wrong order, only the clock stops."""
     html = fragment * MOST_REPEATED
     if excess(html) is None:
         levels = Levels()

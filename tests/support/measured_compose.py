@@ -23,7 +23,7 @@ from mailer.mail.html.limits import excess
 from mailer.mail.letters import preload
 from mailer.mail.message import Composed
 
-COMPOSED, REFUSED, WRONG = 0, 1, 2
+COMPOSED, REFUSED, WRONG, TOO_LONG = 0, 1, 2, compose.TOO_LONG
 _VALUES = dict.fromkeys(
     ("to", "date", "message_id", "unsubscribe_token", "one_click_token"), "kari@example.org"
 )
@@ -87,9 +87,8 @@ def main() -> None:
         if not process:
             child(html)
         _, status, used = os.wait4(process, 0)
-        code = os.waitstatus_to_exitcode(status)
         answer = {
-            "status": REFUSED if code == compose.TOO_LONG else code,
+            "status": os.waitstatus_to_exitcode(status),
             "seconds": used.ru_utime + used.ru_stime,
             "octets": used.ru_maxrss * 1024,
         }

@@ -1,4 +1,8 @@
-"""What HTML would cost a parser, counted without one: no text makes that slow or deep."""
+"""What HTML would cost a parser, as far as its tags tell without one.
+
+What ends in a wrong order, or hides in an attribute, can be deeper than it is counted here: the
+clock of `mail.compose` stops that.
+"""
 
 from __future__ import annotations
 
