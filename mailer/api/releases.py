@@ -13,7 +13,7 @@ from mailer.config import Settings
 from mailer.domain import publishers
 from mailer.domain.publishers import press_room_of
 from mailer.domain.releases import lifecycle, previews, publishing, receipts
-from mailer.domain.releases.release_body import ReleaseBody
+from mailer.domain.releases.release_body import ReleaseBody, Retraction
 from mailer.errors import InvalidInput
 from mailer.storage.models import Publisher, Release
 
@@ -100,18 +100,9 @@ def correct(release_id: int) -> tuple[Response, int]:
 def retract(release_id: int) -> tuple[Response, int]:
     """Retract a release; the body is empty, or gives the reason: {"note": "…"}."""
     publisher = _publisher("publish")
-    note = _note(_json()) if _octets() else None
-    release = publishing.retract(_settings(), publisher, release_id, note)
+    retraction = Retraction.read(_json()) if _octets() else Retraction()
+    release = publishing.retract(_settings(), publisher, release_id, retraction)
     return jsonify(_described(release, release.initial_state)), 202
-
-
-def _note(content: Any) -> str | None:
-    if not isinstance(content, dict):
-        raise InvalidInput({"": "Send one JSON object."})
-    if unknown := content.keys() - {"note"}:
-        raise InvalidInput(dict.fromkeys(sorted(unknown), "There is no such field."))
-    note: str | None = content.get("note")
-    return note
 
 
 def _publisher(scope: publishers.Scope) -> Publisher:

@@ -14,7 +14,7 @@ from mailer.domain import publishers
 from mailer.domain.publishers import press_room_of
 from mailer.domain.releases import lifecycle, previews, publishing, receipts
 from mailer.domain.releases.receipts import Receipt
-from mailer.domain.releases.release_body import ReleaseBody
+from mailer.domain.releases.release_body import ReleaseBody, Retraction
 from mailer.errors import InvalidInput
 from mailer.mail.content import PressRoom
 
@@ -61,7 +61,7 @@ def correct(settings: Settings, release_id: int, file: Path) -> None:
 def retract(settings: Settings, release_id: int, note: str | None) -> None:
     """Take a release back: nothing more of it is sent, and all who have it are told."""
     publisher = lifecycle.publisher_of(release_id)
-    last = publishing.retract(settings, publisher, release_id, note)
+    last = publishing.retract(settings, publisher, release_id, Retraction.read({"note": note}))
     click.echo(f"Release {last.id} takes back release {release_id}, and is {last.initial_state}.")
 
 

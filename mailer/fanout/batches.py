@@ -5,17 +5,34 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, exists, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    bindparam,
+    exists,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql.dml import ReturningUpdate
 
+from mailer.fanout.dates import CLAIMED_DATE, dates_of_copies
 from mailer.storage.database import identity
 from mailer.storage.leases import Key, is_free, taken
-from mailer.storage.models import Batch, BatchMembers, Outcome, RelayState, Release, ReleaseKind
+from mailer.storage.models import (
+    Batch,
+    BatchMembers,
+    Outcome,
+    RelayState,
+    Release,
+    ReleaseKind,
+)
 from mailer.storage.sql import database_now
 
 LARGEST_BATCH = 1_000
@@ -45,11 +62,11 @@ _WAITING = select(Release.id, Release.total).where(
     ~exists().where(RelayState.id == 1, RelayState.probe_after.is_not(None)),
 )
 _SENDING = (
-    select(Release.id, Release.rests)
+    select(Release.id, Release.rests, Release.frozen_at)
     .where(Release.id == bindparam("release"), Release.state == "sending")
     .with_for_update(read=True)
 )
-_Taking = ReturningUpdate[int, int, str, ReleaseKind, int, int | None]
+_Taking = ReturningUpdate[int, int, str, ReleaseKind, int, int | None, int | None, int | None]
 _NEW_FIRST, _RETRIES_FIRST = (Batch.id,), (Batch.kind.desc(), Batch.id)
 
 
@@ -71,6 +88,14 @@ class Claim:
     """How often the batches of the release have rested, because its sender was refused."""
     probe: bool = False
     """Whether it is sent to find out whether the relay is well: one message, then the rest."""
+    dated_at: int = 0
+    """The Date of its messages, in milliseconds since 1970."""
+    dates: Mapping[int, int] = field(default_factory=dict)
+    """The Dates of members who may have a copy already, by subscription id."""
+
+    def date_of(self, subscription_id: int) -> int:
+        """Return the Date of the message to a member, in milliseconds since 1970."""
+        return self.dates.get(subscription_id, self.dated_at)
 
     @property
     def key(self) -> Key:
@@ -189,9 +214,10 @@ def _picked(order: tuple[Any, ...], *conditions: ColumnElement[bool]) -> _Taking
     return (
         update(Batch)
         .where(Batch.id.in_(select(picked.c.id)))
-        .values(**taken(Batch), not_before=None)
+        .values(**taken(Batch), not_before=None, dated_at=CLAIMED_DATE)
         .returning(
-            Batch.id, Batch.epoch, Batch.kind, Batch.letter, Batch.position, Batch.lease_until
+            *(Batch.id, Batch.epoch, Batch.kind, Batch.letter, Batch.position),
+            *(Batch.lease_until, Batch.dated_at, Batch.lost_at),
         )
         .execution_options(synchronize_session=False)
     )
@@ -220,7 +246,8 @@ def _take(
         return []
     lease = lease_seconds * 1000
     at_most = 1 if release.rests else at_most
-    values = {"release": release_id, "lease": lease, "at_most": at_most}
+    frozen = int(release.frozen_at.timestamp() * 1000)
+    values = {"release": release_id, "lease": lease, "at_most": at_most, "frozen": frozen}
     rows = sorted(session.execute(statement, values))
     of_these = BatchMembers.batch_id.in_([row.id for row in rows])
     packed = session.execute(select(BatchMembers.batch_id, BatchMembers.ids).where(of_these))
@@ -237,6 +264,10 @@ def _take(
             claimed_at=row.lease_until - lease,
             rests=release.rests,
             probe=probe,
+            dated_at=row.dated_at,
+            dates=dates_of_copies(session, release_id, members[row.id], frozen)
+            if row.kind == "retry" or row.lost_at == row.position
+            else {},
         )
         for row in rows
     ]

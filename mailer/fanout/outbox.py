@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from mailer.domain.followers.address_change import names_of
@@ -47,6 +47,7 @@ class ClaimedMessage:
     kind: str
     message_id: str
     created_at: datetime
+    dated_at: datetime
     attempts: int
     before: str
     """What became of the attempt before."""
@@ -87,7 +88,7 @@ def claim_messages(
     letters = session.scalars(
         update(OutboxMessage)
         .where(OutboxMessage.id.in_(candidates))
-        .values(**taken(OutboxMessage))
+        .values(**taken(OutboxMessage), dated_at=func.coalesce(OutboxMessage.dated_at, now()))
         .returning(OutboxMessage)
         .execution_options(synchronize_session=False, populate_existing=True),
         {"lease": lease_seconds * 1000},
@@ -108,6 +109,7 @@ def _claimed(session: Session, letter: OutboxMessage, *, probe: bool) -> Claimed
         kind=letter.kind,
         message_id=letter.message_id,
         created_at=letter.created_at,
+        dated_at=letter.dated_at or letter.created_at,
         attempts=letter.attempts,
         before=letter.outcome or "",
         probe=probe,

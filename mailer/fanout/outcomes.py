@@ -181,17 +181,18 @@ def close_exhausted(connection: Connection, release_id: int) -> None:
 
 
 def note_uncertain(
-    session: Session, release_id: int, subscription_ids: Sequence[int], reason: str
+    session: Session, release_id: int, dates: Mapping[int, int | None], reason: str
 ) -> None:
-    """List recipients who may get the same message twice; each is listed once."""
-    if not subscription_ids:
+    """List recipients who may get the same message twice; each is listed once.
+
+    `dates` has the Date of the message to each, in milliseconds, by subscription id.
+    """
+    if not dates:
         return
+    listed = {"release_id": release_id, "reason": reason, "at": now()}
     session.execute(
         insert(session, Uncertain).on_conflict_do_nothing(),
-        [
-            {"release_id": release_id, "subscription_id": one, "reason": reason, "at": now()}
-            for one in subscription_ids
-        ],
+        [listed | {"subscription_id": one, "dated_at": date} for one, date in dates.items()],
     )
 
 

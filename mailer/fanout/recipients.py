@@ -53,8 +53,10 @@ class Lookahead:
     positions: range
     members: Sequence[int]
     recipients: Sequence[Recipient]
-    letters: Mapping[str, ReleaseLetter]
-    """The composed letter by locale."""
+    dates: Sequence[int]
+    """The Date of the message to each, in milliseconds since 1970."""
+    letters: Mapping[tuple[str, int], ReleaseLetter]
+    """The composed letter by locale and Date."""
     asked: float
     """The monotonic time before the look-up."""
 
@@ -69,12 +71,13 @@ class Lookahead:
         if recipient.skip is not None:
             return Finding(member, recipient.address, Verdict("skipped", recipient.skip))
         try:
-            return self.letters[recipient.locale].mail(member, recipient.nonce, recipient.address)
+            letter = self.letters[recipient.locale, self.dates[index]]
+            return letter.mail(member, recipient.nonce, recipient.address)
         except UnsafeValue:
             return Finding(member, recipient.address, UNSENDABLE)
 
 
-EMPTY = Lookahead(range(0), (), (), {}, 0.0)
+EMPTY = Lookahead(range(0), (), (), (), {}, 0.0)
 
 
 class RecipientLoader:
@@ -93,16 +96,20 @@ class RecipientLoader:
         asked = time.monotonic()
         members = claim.members[position : position + LOOKAHEAD]
         recipients = await self.look_up(members)
-        locales = {one.locale for one in recipients if one.skip is None}
+        dates = [claim.date_of(member) for member in members]
+        wanted = {
+            (one.locale, date)
+            for one, date in zip(recipients, dates, strict=True)
+            if one.skip is None
+        }
         return Lookahead(
             positions=range(position, position + len(members)),
             members=members,
             recipients=recipients,
+            dates=dates,
             letters={
-                locale: await self._composer.compose(
-                    self._database, claim.release_id, claim.letter, locale
-                )
-                for locale in sorted(locales)
+                (locale, date): await self._composer.compose(self._database, claim, locale, date)
+                for locale, date in sorted(wanted)
             },
             asked=asked,
         )

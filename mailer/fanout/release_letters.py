@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,7 @@ from mailer.domain.releases.composition import ReleaseVersions
 from mailer.domain.tokens import Tokens
 from mailer.domain.verp import ReturnPaths
 from mailer.errors import Busy, Killed, NotComposed
+from mailer.fanout.batches import Claim
 from mailer.fanout.database_thread import DatabaseThread
 from mailer.mail import composer
 from mailer.mail.compose import LetterRequest
@@ -34,6 +35,8 @@ from mailer.storage.models import Publisher, Release, ReleaseKind
 
 _MESSAGE_ID_OCTETS = 20
 _TRIES = 2
+_DATED_AT_MOST = 64
+"""Letters that are kept: a long release has another Date every ten minutes."""
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +85,20 @@ class ReleaseLetter:
         return Mail(sender, address, self._composed.fill(values))
 
 
+_Kind = tuple[int, ReleaseKind, str]
+"""The id of a release, which of its letters, and the locale."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Undated:
+    """A letter of a release in one locale, without its Date, and therefore not signed yet."""
+
+    release_id: int
+    publisher: Publisher
+    composed: Composed
+    message_ids: Mapping[str, MessageIds]
+
+
 class LetterComposer:
     """Composes letters for one drain, and keeps each release letter until the drain ends."""
 
@@ -93,25 +110,42 @@ class LetterComposer:
         links = Links.under(settings.base_url, mailto=self.return_paths is not None)
         self.letters = Letters(TEMPLATES, links)
         self._settings = settings
-        self._letters: dict[tuple[int, ReleaseKind, str], asyncio.Task[ReleaseLetter]] = {}
+        self._letters: dict[_Kind, asyncio.Task[_Undated]] = {}
+        self._dated: dict[tuple[_Kind, int], ReleaseLetter] = {}
 
     async def compose(
-        self, database: DatabaseThread, release_id: int, kind: ReleaseKind, locale: str
+        self, database: DatabaseThread, claim: Claim, locale: str, date: int
     ) -> ReleaseLetter:
-        """Return a letter of a release in a locale, made the first time it is asked for.
+        """Return the letter of a batch in a locale, made the first time it is asked for.
 
-        Raises NotComposed and Killed; it is made again then, when it is asked for again.
+        `date` is that of its Date header, in milliseconds since 1970. Raises NotComposed and
+        Killed; it is made again then, when it is asked for again.
         """
-        key = (release_id, kind, locale)
-        if key not in self._letters:
-            self._letters[key] = asyncio.create_task(
-                self._compose(database, release_id, kind, locale)
-            )
+        kind = (claim.release_id, claim.letter, locale)
+        if kind not in self._letters:
+            self._letters[kind] = asyncio.create_task(self._compose(database, *kind))
         try:
-            return await asyncio.shield(self._letters[key])
+            undated = await asyncio.shield(self._letters[kind])
         except Exception:
-            self._letters.pop(key, None)
+            self._letters.pop(kind, None)
             raise
+        if (kind, date) not in self._dated:
+            while len(self._dated) >= _DATED_AT_MOST:
+                del self._dated[next(iter(self._dated))]
+            self._dated[kind, date] = self._dated_letter(undated, date)
+        return self._dated[kind, date]
+
+    def _dated_letter(self, undated: _Undated, date: int) -> ReleaseLetter:
+        moment = datetime.fromtimestamp(date / 1000, UTC)
+        composed = undated.composed.with_values({"date": message_date(moment)})
+        return ReleaseLetter(
+            _from_address=undated.publisher.from_address,
+            _release_id=undated.release_id,
+            _tokens=self.tokens,
+            _return_paths=self.return_paths,
+            _composed=self.signed(composed, undated.publisher, moment),
+            _message_ids=undated.message_ids,
+        )
 
     def press_room(self, publisher: Publisher) -> PressRoom:
         """Return what the letters need of a press room."""
@@ -123,7 +157,7 @@ class LetterComposer:
 
     async def _compose(
         self, database: DatabaseThread, release_id: int, kind: ReleaseKind, locale: str
-    ) -> ReleaseLetter:
+    ) -> _Undated:
         versions = await database.run_in_session(
             partial(_versions, release_id=release_id, base_url=self._base_url)
         )
@@ -136,22 +170,11 @@ class LetterComposer:
         else:
             request = versions.request(self._settings, kind)
             composed = Composed.unpacked((await _letters(database, release_id, request))[locale])
-        release, publisher = versions.release, versions.publisher
-        message_ids = {"message_id": MessageIds(release)}
+        message_ids = {"message_id": MessageIds(versions.release)}
         if kind != "release":
             before, first = versions.before[0], versions.before[-1]
             message_ids |= {"in_reply_to": MessageIds(before), "thread": MessageIds(first)}
-        moment = release.frozen_at or release.starts_at
-        return ReleaseLetter(
-            _from_address=publisher.from_address,
-            _release_id=release.id,
-            _tokens=self.tokens,
-            _return_paths=self.return_paths,
-            _composed=self.signed(
-                composed.with_values({"date": message_date(moment)}), publisher, moment
-            ),
-            _message_ids=message_ids,
-        )
+        return _Undated(release_id, versions.publisher, composed, message_ids)
 
 
 def _versions(session: Session, release_id: int, base_url: str) -> ReleaseVersions:

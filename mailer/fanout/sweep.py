@@ -85,7 +85,7 @@ def free_lost_batch(session: Session, batch_id: int) -> None:
         return
     log.warning("The lease of batch %d ran out.", batch.id)
     recipient = session.get_one(BatchMembers, batch.id).ids[batch.position]
-    note_uncertain(session, batch.release_id, [recipient], "lost lease")
+    note_uncertain(session, batch.release_id, {recipient: batch.dated_at}, "lost lease")
     batch.losses = batch.losses + 1 if batch.lost_at == batch.position else 1
     batch.lost_at = batch.position
     batch.epoch += 1

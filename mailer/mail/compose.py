@@ -82,9 +82,7 @@ _EXAMPLE = LetterRequest(
     kind="release",
     press_room=PressRoom("Å", "a@example.org", "en", "https://a.example/", None, "a.example"),
     links=Links.under("https://a.example"),
-    story=Story(
-        "nb", "Å", "<p>Å</p>", None, None, (), (), (), None, datetime(2026, 1, 1, tzinfo=UTC)
-    ),
+    story=Story("nb", "Å", "<p>Å</p>", datetime(2026, 1, 1, tzinfo=UTC)),
 )
 WORKS, MADE = TypeAdapter(Work), TypeAdapter(Made)
 _REQUESTS = TypeAdapter(LetterRequest)

@@ -95,21 +95,23 @@ class Headline:
 class Story:
     """A release as its readers see it. `body_html` is sanitised already, and is not escaped.
 
-    `image` stands above the text, and `images` follow it.
+    `image` stands above the text, and `images` follow it; `note` says what is different from the
+    version before, or why it is retracted.
     """
 
     language: str
     title: str
     body_html: str
-    image: Image | None
-    source: Source | None
-    keywords: tuple[str, ...]
-    contacts: tuple[Contact, ...]
-    documents: tuple[Document, ...]
-    web_url: str | None
     published_at: datetime
     lead: str | None = None
+    image: Image | None = None
     images: tuple[Image, ...] = ()
+    source: Source | None = None
+    keywords: tuple[str, ...] = ()
+    contacts: tuple[Contact, ...] = ()
+    documents: tuple[Document, ...] = ()
+    web_url: str | None = None
+    note: str | None = None
     latest: tuple[Headline, ...] = ()
 
     @property

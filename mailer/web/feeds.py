@@ -39,6 +39,7 @@ def _atom(page: Page) -> Response:
         locale=get_locale(),
         publisher=page.publisher,
         page=page,
+        stories=press_rooms.stories(page.releases),
         changed_at=changed_at,
         name=lambda release: _name(page.publisher, release),
         room_name=_name(page.publisher),

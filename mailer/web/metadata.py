@@ -8,52 +8,52 @@ from babel import Locale, UnknownLocaleError
 from babel.core import get_global
 
 from mailer.domain.releases.press_rooms import Published, changed_at
+from mailer.mail.content import Story
 from mailer.mail.locales import translations
 from mailer.storage.models import Publisher
 from mailer.web.pages import get_locale
 
 
-def open_graph(found: Published, url: str) -> list[tuple[str, str]]:
+def open_graph(found: Published, story: Story, url: str) -> list[tuple[str, str]]:
     """Return the properties from which other sites make a link preview (ogp.me), in order."""
-    body, title = found.body, found.body.title
-    picture = None if found.withdrawn_at else body.image
+    title = story.title
+    picture = None if found.withdrawn_at else story.image
     if found.withdrawn_at:
         title = translations(get_locale()).gettext("Withdrawn: %(title)s") % {"title": title}
     properties = [
         ("og:type", "article"),
         ("og:title", title),
-        ("og:description", body.lead),
+        ("og:description", story.lead),
         ("og:url", url),
         ("og:site_name", found.publisher.name),
-        ("og:locale", _locale(body.language)),
+        ("og:locale", _locale(story.language)),
         ("og:image", picture and picture.url),
         ("og:image:alt", picture and picture.alt),
         ("og:image:width", picture and picture.width),
         ("og:image:height", picture and picture.height),
-        ("article:published_time", _published(found)),
+        ("article:published_time", story.published_at.isoformat()),
         ("article:modified_time", changed_at(found.release).isoformat()),
-        *(("article:tag", keyword) for keyword in body.keywords),
+        *(("article:tag", keyword) for keyword in story.keywords),
     ]
     return [(name, str(content)) for name, content in properties if content]
 
 
-def news_article(found: Published, url: str) -> dict[str, Any] | None:
+def news_article(found: Published, story: Story, url: str) -> dict[str, Any] | None:
     """Return the release as JSON-LD, or None if it was retracted."""
     if found.withdrawn_at:
         return None
-    body, organisation = found.body, _organisation(found.publisher)
-    pictures = [picture.url for picture in (body.image, *body.images) if picture]
+    organisation = _organisation(found.publisher)
     article = {
         "@context": "https://schema.org",
         "@type": "NewsArticle",
-        "headline": body.title,
-        "description": body.lead,
-        "datePublished": _published(found),
+        "headline": story.title,
+        "description": story.lead,
+        "datePublished": story.published_at.isoformat(),
         "dateModified": changed_at(found.release).isoformat(),
-        "inLanguage": body.language,
+        "inLanguage": story.language,
         "mainEntityOfPage": url,
-        "image": pictures,
-        "keywords": list(body.keywords),
+        "image": [picture.url for picture in story.pictures],
+        "keywords": list(story.keywords),
         "author": organisation,
         "publisher": organisation,
     }
@@ -68,10 +68,6 @@ def _organisation(publisher: Publisher) -> dict[str, str]:
         "logo": publisher.logo_url,
     }
     return {name: value for name, value in properties.items() if value}
-
-
-def _published(found: Published) -> str:
-    return found.body.published(found.release.published_at).isoformat()
 
 
 def _locale(language: str) -> str | None:

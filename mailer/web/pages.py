@@ -11,7 +11,6 @@ from jinja2 import StrictUndefined
 from mailer.config import Settings
 from mailer.domain import publishers
 from mailer.domain.followers.subscriptions import SubscriptionView
-from mailer.domain.releases.press_rooms import published
 from mailer.domain.tokens import Purpose, Tokens
 from mailer.mail.content import PERIODS
 from mailer.mail.formats import file_description, mailto, tel
@@ -127,7 +126,6 @@ def _prepare_templates(state: BlueprintSetupState) -> None:
     environment.filters["moment"] = datetime.fromisoformat
     environment.filters["long_date"] = lambda moment: long_date(moment, get_locale())
     environment.filters["long_time"] = lambda moment: long_time(moment, get_locale())
-    environment.filters["published"] = published
     # Catalogues are read on first use: read them now, so that the first visitor need not wait.
     for locale in available():
         translations(locale)

@@ -65,7 +65,12 @@ def press_room(slug: str) -> Response:
     page = press_rooms.page(slug, _RELEASES_A_PAGE, _number())
     set_locale(negotiate_locale(page.publisher.locale))
     return conditional_response(
-        lambda: render_page("press-room.html", publisher=page.publisher, page=page),
+        lambda: render_page(
+            "press-room.html",
+            publisher=page.publisher,
+            page=page,
+            stories=press_rooms.stories(page.releases),
+        ),
         page.changed_at,
         page.publisher,
         page.releases,
@@ -109,18 +114,22 @@ def release(slug: str, release_id: int) -> Response:
 def _page(found: Published) -> Response:
     slug, newest = found.publisher.slug, found.newest or found.release
     own = address("web.release", slug=slug, release_id=found.release.id)
+    stories = press_rooms.stories((found.release, *found.others))
+    story = stories.get(found.release.id)
+    if story is None:
+        raise NotFound("This release cannot be read.")
     return render_page(
         "release.html",
         publisher=found.publisher,
         found=found,
-        story=found.body,
+        stories=stories,
+        story=story,
         # The HTML was sanitised before it was stored.
-        body_html=Markup(found.body.body_html),  # noqa: S704
-        published_at=found.body.published(found.release.published_at),
-        share=share_links(found.body.title, found.body.web_url or own),
+        body_html=Markup(story.body_html),  # noqa: S704
+        share=share_links(story.title, story.web_url or own),
         canonical=address("web.release", slug=slug, release_id=newest.id),
-        open_graph=open_graph(found, own),
-        news_article=news_article(found, own),
+        open_graph=open_graph(found, story, own),
+        news_article=news_article(found, story, own),
     )
 
 

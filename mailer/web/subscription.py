@@ -29,12 +29,14 @@ def confirm(token: str) -> Response:
 
 def welcome(view: SubscriptionView, news: str) -> Response:
     """Show a follower what to expect, a link to the preferences, and the newest release."""
+    latest = press_rooms.latest(view.publisher)
     return render_page(
         "following.html",
         publisher=view.publisher,
         news=news,
         token=token_to("unsubscribe", view),
-        latest=press_rooms.latest(view.publisher),
+        latest=latest,
+        stories=press_rooms.stories(latest),
     )
 
 

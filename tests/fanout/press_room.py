@@ -31,6 +31,7 @@ from mailer.storage.models import (
     Release,
     Subscriber,
     Subscription,
+    Uncertain,
 )
 from mailer.storage.types import now
 from tests.processes import eventually
@@ -170,10 +171,11 @@ class SendingRoom(PressRoom):
 
 _MOMENTS: dict[type[Base], tuple[str, ...]] = {
     Release: ("published_at", "starts_at", "frozen_at", "not_before", "resumed_at"),
-    Batch: ("lease_until", "not_before"),
+    Batch: ("lease_until", "not_before", "dated_at"),
     Outcome: ("next_at", "doubted_at", "at"),
     RelayState: ("answered_at", "probe_after", "refused_since", "ended_at"),
-    OutboxMessage: ("lease_until", "not_before", "created_at"),
+    OutboxMessage: ("lease_until", "not_before", "created_at", "dated_at"),
+    Uncertain: ("dated_at",),
     Alert: ("due",),
 }
 

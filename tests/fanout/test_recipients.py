@@ -59,8 +59,8 @@ def test_who_moves_after_the_freeze_gets_it_once_at_the_new_address(
 
 
 def test_a_look_up_serves_what_it_has_for_a_while_and_nobody_else() -> None:
-    fresh = Lookahead(range(50, 100), (), (), {}, time.monotonic())
-    stale = Lookahead(range(50, 100), (), (), {}, time.monotonic() - LOOKED_UP_SECONDS - 1)
+    fresh = Lookahead(range(50, 100), (), (), (), {}, time.monotonic())
+    stale = Lookahead(range(50, 100), (), (), (), {}, time.monotonic() - LOOKED_UP_SECONDS - 1)
     assert [fresh.covers(position) for position in (49, 50, 99, 100)] == [False, True, True, False]
     assert not stale.covers(50)
 

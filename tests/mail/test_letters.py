@@ -342,7 +342,7 @@ def test_a_long_release_is_shown_whole_by_gmail(
 def test_what_is_absent_leaves_no_trace(
     letters: Letters, press_room: PressRoom, story: Story
 ) -> None:
-    bare = Story("nb", "Tittel", "<p>Tekst.</p>", None, None, (), (), (), None, story.published_at)
+    bare = Story("nb", "Tittel", "<p>Tekst.</p>", story.published_at)
     composed = letters.release(replace(press_room, website_url=None), bare, "nb")
     _, text, page = read(composed)
     traces = ["Foto", "Bilde", "Kilde", "Nøkkelord", "Kontakt:", "Dokumenter", "Del", "Siste"]

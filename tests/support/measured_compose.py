@@ -28,18 +28,7 @@ _VALUES = dict.fromkeys(
     ("to", "date", "message_id", "unsubscribe_token", "one_click_token"), "kari@example.org"
 )
 _LINE = 998
-_STORY = Story(
-    "nb",
-    "Tittel",
-    "",
-    None,
-    None,
-    (),
-    (),
-    (),
-    "https://a.example/",
-    datetime(2026, 1, 1, tzinfo=UTC),
-)
+_STORY = Story("nb", "Tittel", "", datetime(2026, 1, 1, tzinfo=UTC), web_url="https://a.example/")
 
 
 def work(html: str) -> int:

@@ -30,7 +30,7 @@ from mailer.domain.followers import address_change, follower_csv, subscriptions
 from mailer.domain.followers.subscriptions import Evidence
 from mailer.domain.releases import lifecycle, publishing, receipts
 from mailer.domain.releases.receipts import Receipt
-from mailer.domain.releases.release_body import ReleaseBody
+from mailer.domain.releases.release_body import ReleaseBody, Retraction
 from mailer.domain.tokens import Tokens
 from mailer.errors import Conflict
 from mailer.storage.database import db, read_transaction, transaction
@@ -200,7 +200,8 @@ class PressRoom:
     @in_context
     def retract(self, release_id: int, note: str | None = None) -> int:
         """Take a release back; returns the id of what is in its place."""
-        return publishing.retract(self.settings, self.publisher, release_id, note).id
+        retraction = Retraction(note=note)
+        return publishing.retract(self.settings, self.publisher, release_id, retraction).id
 
     @in_context
     def stop(self, release_id: int) -> str:

@@ -12,6 +12,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 from tests.conftest import Databases
+from tests.plans import questions
 from tests.support.press_room import NAME, PressRoom, open_press_room
 from tests.support.releases import RELEASE
 from tests.web.pages import ROOM, answering, text
@@ -214,3 +215,14 @@ def test_what_is_withdrawn_looks_so_wherever_it_travels(room: PressRoom) -> None
         )
         for of_the_living in ("og:image", "application/ld+json", "linkedin.com", "skute.jpg"):
             assert of_the_living not in html
+
+
+def test_who_has_the_page_already_makes_nobody_read_the_text(room: PressRoom) -> None:
+    one = room.publish(notify=False)
+    for path in (f"{ROOM}{one}", ROOM, f"{ROOM}feed.atom"):
+        answer = room.client.get(path)
+        with room.app.app_context(), questions() as asked:
+            again = room.client.get(path, headers={"If-None-Match": answer.headers["ETag"]})
+        assert again.status_code == 304
+        assert asked
+        assert not [statement for statement in asked if "releases.content" in statement]

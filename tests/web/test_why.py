@@ -74,7 +74,7 @@ def test_it_tells_what_became_of_each_release(room: PressRoom) -> None:
         session.add(Uncertain(release_id=ids[3], reason="lease", **row))
     html = page(room, kari)
     told_of = [
-        *("tatt imot av e-posttjeneren din; e-posten er datert", "ikke tatt imot ennå"),
+        *("tatt imot av e-posttjeneren din; utsendingen begynte", "ikke tatt imot ennå"),
         *("(5.1.1)", "kanskje sendt to ganger"),
     ]
     for title, told in zip(titles, told_of, strict=True):

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
+from mailer.domain.releases.stored_release import title_of
 from mailer.errors import NotFound
 from mailer.mail.addresses import canonical
 from mailer.storage.database import read_transaction
@@ -140,7 +141,7 @@ def _of_releases(session: Session, one: Subscription) -> Sequence[PersonalData]:
         index = bisect_left(ids, one.id)
         if ids[index] != one.id:
             continue
-        known = {"release": release.content["title"], "release_id": release.id}
+        known = {"release": title_of(release), "release_id": release.id}
         if (row := outcomes.get(release.id)) is not None:
             found.append(known | {"outcome": row.kind, **_columns(row, "reason", "at")})
         else:
@@ -148,7 +149,7 @@ def _of_releases(session: Session, one: Subscription) -> Sequence[PersonalData]:
             found.append(known | {"outcome": outcome, "at": _json(release.frozen_at)})
     twice = select(Uncertain, Release).join(Release, Release.id == Uncertain.release_id)
     for listed, release in session.execute(twice.where(Uncertain.subscription_id == one.id)):
-        known = {"release": release.content["title"], "release_id": release.id}
+        known = {"release": title_of(release), "release_id": release.id}
         found.append(known | {"outcome": "uncertain", **_columns(listed, "reason", "at")})
     return found
 

@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session, aliased
 
 from mailer.config import Settings
 from mailer.domain.publishers import press_room_of
-from mailer.domain.releases.press_rooms import published
-from mailer.domain.releases.release_body import ReleaseBody
+from mailer.domain.releases.stored_release import published, story_of, title_of
+from mailer.errors import NotFound
 from mailer.mail import composer
 from mailer.mail.compose import LetterRequest
 from mailer.mail.content import Headline, Links, ReplacedVersion, Story
@@ -57,13 +57,12 @@ class ReleaseVersions:
 
     def story(self) -> Story:
         """Return the release as its letters show it."""
-        return _body(self.release).story(published(self.release), self.latest)
+        return story_of(self.release, self.latest)
 
     def replaced(self) -> ReplacedVersion:
         """Return the version that this one is sent in the place of."""
-        old = self.before[0]
-        note = _body(self.release).note
-        return ReplacedVersion(_body(old).title, published(old), len(self.before), note)
+        old, note = self.before[0], self.story().note
+        return ReplacedVersion(title_of(old), published(old), len(self.before), note)
 
     def request(self, settings: Settings, kind: Literal["release", "correction"]) -> LetterRequest:
         """Return what a letter of this release is made of."""
@@ -107,10 +106,6 @@ def kept(session: Session, release_id: int, digest: str) -> dict[str, dict[str, 
     return {row.locale: row.letter for row in session.execute(found)}
 
 
-def _body(release: Release) -> ReleaseBody:
-    return ReleaseBody.of_row(release.content)
-
-
 def latest(session: Session, release: Release, room_url: str) -> tuple[Headline, ...]:
     """Return the newest other releases that were out when this one was frozen, as they then were.
 
@@ -138,7 +133,7 @@ def latest(session: Session, release: Release, room_url: str) -> tuple[Headline,
 def _headlines(releases: Iterable[Release], room_url: str) -> Iterator[Headline]:
     """Name releases, without those whose content cannot be read: they harm no other release."""
     for one in releases:
-        with suppress(KeyError, TypeError, ValueError):
-            title, language = one.content["title"], one.content["language"]
-            url = one.content.get("web_url") or f"{room_url}/{one.id}"
-            yield Headline(f"{title}", url, published(one), language)
+        with suppress(NotFound):
+            story = story_of(one)
+            url = story.web_url or f"{room_url}/{one.id}"
+            yield Headline(story.title, url, story.published_at, story.language)

@@ -29,7 +29,8 @@ from mailer.storage.queues import wake
 from mailer.storage.sql import database_now
 from mailer.storage.types import now
 
-_LARGEST_ID = 2**63 - 1
+LARGEST_ID = 2**63 - 1
+"""What the columns of ids can hold; drivers would raise at a larger one."""
 _THIS: BindParameter[int] = bindparam("release_id")
 _LOCKED = (
     select(Release)
@@ -246,8 +247,8 @@ def finish_if_complete(session: Session, release_id: int) -> None:
 
 
 def _get(session: Session, release_id: int) -> Release | None:
-    """Return a release or None; drivers would raise at an id that the column cannot hold."""
-    return session.get(Release, release_id) if 0 < release_id <= _LARGEST_ID else None
+    """Return a release, or None."""
+    return session.get(Release, release_id) if 0 < release_id <= LARGEST_ID else None
 
 
 def _skip_the_rest(session: Session, release_id: int) -> None:

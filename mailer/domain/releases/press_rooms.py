@@ -1,8 +1,12 @@
-"""What visitors may read: a press room's releases, one version of a release, the sitemap."""
+"""What visitors may read: a press room's releases, one version of a release, the sitemap.
+
+Rows are read without their content, which only a page that is rendered needs: `stories` reads it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,18 +24,20 @@ from sqlalchemy import (
     select,
     union_all,
 )
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session, aliased, defer
 
 from mailer.domain.publishers import by_slug
-from mailer.domain.releases.lifecycle import by_id
-from mailer.domain.releases.release_body import ReleaseBody
+from mailer.domain.releases.lifecycle import LARGEST_ID
+from mailer.domain.releases.stored_release import story_of
 from mailer.errors import NotFound
+from mailer.mail.content import Story
 from mailer.storage.database import read_transaction
 from mailer.storage.models import Publisher, Release
 from mailer.storage.types import now
 
 _OTHERS = 4
 _NEWER = aliased(Release)
+_WITHOUT_CONTENT = select(Release).options(defer(Release.content, raiseload=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,6 @@ class Published:
 
     publisher: Publisher
     release: Release
-    body: ReleaseBody
     before: Release | None
     newest: Release | None
     """The newest public version, None if `release` is the newest itself."""
@@ -83,25 +88,34 @@ def read(slug: str, release_id: int) -> Published:
     """Return a public version of a release; raises NotFound, also before it is public."""
     with read_transaction() as session:
         publisher = by_slug(session, slug)
-        release = by_id(session, publisher, release_id)
-        if not _public(session, release):
+        release = _public(session, publisher, release_id)
+        if release is None:
             raise NotFound(f"There is no release {release_id} here.")
-        before = release.replaces_id and session.get_one(Release, release.replaces_id)
         return Published(
             publisher=publisher,
             release=release,
-            body=ReleaseBody.of_row(release.content),
-            before=before if before and _public(session, before) else None,
+            before=_public(session, publisher, release.replaces_id),
             newest=_newest(session, release),
             others=_others(session, publisher, release),
         )
 
 
-def latest(publisher: Publisher) -> Release | None:
-    """Return the newest release of a press room that is not retracted, or None."""
+def stories(releases: Iterable[Release]) -> dict[int, Story]:
+    """Return releases as visitors read them, by id, without those that cannot be read."""
+    ids = [release.id for release in releases]
+    found = {}
+    with read_transaction() as session:
+        for release in session.scalars(select(Release).where(Release.id.in_(ids))):
+            with suppress(NotFound):
+                found[release.id] = story_of(release)
+    return found
+
+
+def latest(publisher: Publisher) -> Sequence[Release]:
+    """Return the newest release of a press room that is not retracted; none if there is none."""
     with read_transaction() as session:
         releases = newest_first(publisher).where(Release.letter != "retraction")
-        return session.scalar(releases.limit(1))
+        return session.scalars(releases.limit(1)).all()
 
 
 def is_public(release: type[Release] = Release) -> ColumnElement[bool]:
@@ -130,17 +144,9 @@ def is_newest() -> ColumnElement[bool]:
 
 def newest_first(publisher: Publisher) -> Select[Release]:
     """Select the newest public version of each release of a press room, newest release first."""
-    return (
-        select(Release)
-        .where(Release.publisher_id == publisher.id, is_newest())
-        .order_by(Release.published_at.desc(), Release.id.desc())
+    return _WITHOUT_CONTENT.where(Release.publisher_id == publisher.id, is_newest()).order_by(
+        Release.published_at.desc(), Release.id.desc()
     )
-
-
-def published(release: Release) -> datetime:
-    """Return the moment of publication in the time zone that the press room wrote it in."""
-    written = release.content.get("published_at")
-    return datetime.fromisoformat(written) if written else release.published_at
 
 
 def changed_at(release: Release) -> datetime:
@@ -148,15 +154,19 @@ def changed_at(release: Release) -> datetime:
     return max(release.created_at, release.published_at, release.frozen_at or release.created_at)
 
 
-def _public(session: Session, release: Release) -> bool:
-    found = session.scalar(select(Release.id).where(Release.id == release.id, is_public()))
-    return found is not None
+def _public(session: Session, publisher: Publisher, release_id: int | None) -> Release | None:
+    if release_id is None or release_id > LARGEST_ID:
+        return None
+    return session.scalar(
+        _WITHOUT_CONTENT.where(
+            Release.id == release_id, Release.publisher_id == publisher.id, is_public()
+        )
+    )
 
 
 def _newest(session: Session, release: Release) -> Release | None:
     return session.scalar(
-        select(Release)
-        .where(
+        _WITHOUT_CONTENT.where(
             Release.publisher_id == release.publisher_id,
             Release.reference == release.reference,
             Release.version > release.version,

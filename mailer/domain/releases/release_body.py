@@ -19,11 +19,10 @@ from pydantic import (
     Field,
     StrictBool,
     StrictInt,
-    TypeAdapter,
     ValidationError,
-    ValidationInfo,
 )
 
+from mailer.domain.releases.stored_release import read_story
 from mailer.errors import InvalidAddress, InvalidInput, NotComposed
 from mailer.mail import composer, content
 from mailer.mail.addresses import canonical
@@ -33,9 +32,6 @@ from mailer.mail.html import limits, sanitize
 _UNSEEN = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u2028\u2029")
 
 _YEARS = range(1970, 2200)
-_STORY = TypeAdapter(content.Story)
-_OF_ROW = object()
-"""The context of validation where the HTML was sanitised before it was stored."""
 
 
 def _line(text: str) -> str:
@@ -52,9 +48,7 @@ def unprintable(text: str) -> bool:
     return any(unicodedata.category(one) in ("Cc", "Cs") or one in _UNSEEN for one in text)
 
 
-def _body(html: str, information: ValidationInfo) -> str:
-    if information.context is _OF_ROW:
-        return html
+def _body(html: str) -> str:
     if sanitize.controlled(html):
         raise ValueError("The text holds control characters.")
     if too_much := limits.excess(html):
@@ -113,6 +107,19 @@ class _Part(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @classmethod
+    def read(cls, given: Any) -> Self:
+        """Validate decoded JSON, its HTML in another process, with limits (`mail.composer`).
+
+        Raises InvalidInput with a sentence for each invalid field, and Busy.
+        """
+        if not isinstance(given, dict):
+            raise InvalidInput({"": "Send one JSON object."})
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise InvalidInput(sentences(error)) from None
+
 
 class Image(_Part):
     """A picture of a release, by its URL; this service never fetches it."""
@@ -149,6 +156,12 @@ class Document(_Part):
     size: Octets | None = None
 
 
+class Retraction(_Part):
+    """What the call says that takes a release back: why."""
+
+    note: Paragraph | None = None
+
+
 class ReleaseBody(_Part):
     """Everything that a publishing system sends about one release."""
 
@@ -172,31 +185,6 @@ class ReleaseBody(_Part):
     again: StrictBool = False
     """Whether the same content may be mailed again under another reference; it is not stored."""
 
-    @classmethod
-    def read(cls, given: Any) -> Self:
-        """Validate decoded JSON, its HTML in another process, with limits (`mail.composer`).
-
-        Raises InvalidInput with a sentence for each invalid field, and Busy.
-        """
-        if not isinstance(given, dict):
-            raise InvalidInput({"": "Send one JSON object."})
-        return cls._validated(given)
-
-    @classmethod
-    def of_row(cls, content: dict[str, Any], **changed: Any) -> Self:
-        """Return what a row holds, with some fields changed; its HTML is not sanitised again.
-
-        Raises InvalidInput with a sentence for each invalid field.
-        """
-        return cls._validated({**content, **changed}, context=_OF_ROW, extra="ignore")
-
-    @classmethod
-    def _validated(cls, given: dict[str, Any], **how: Any) -> Self:
-        try:
-            return cls.model_validate(given, **how)
-        except ValidationError as error:
-            raise InvalidInput(sentences(error)) from None
-
     def stored(self) -> dict[str, Any]:
         """Return the validated content as plain JSON values."""
         return self.model_dump(mode="json", exclude={"again"})
@@ -209,26 +197,26 @@ class ReleaseBody(_Part):
         plain = self.model_dump(mode="json", exclude_defaults=True, exclude={"again"})
         if self.published_at is not None:
             plain["published_at"] = self.published_at.astimezone(UTC).isoformat()
-        return _digest(plain)
+        return digest(plain)
 
     def story_sha256(self) -> str:
         """Return the hex digest of all but the reference and times: what a reader would get."""
         apart = {"again", "reference", "published_at", "hold_minutes"}
-        return _digest(self.model_dump(mode="json", exclude_defaults=True, exclude=apart))
+        return digest(self.model_dump(mode="json", exclude_defaults=True, exclude=apart))
 
     def story(
         self, published_at: datetime, latest: tuple[content.Headline, ...] = ()
     ) -> content.Story:
         """Return what letters need of a release, as plain values."""
-        shown = self.model_dump() | {"published_at": published_at, "latest": latest}
-        return _STORY.validate_python(shown)
+        return read_story(self.model_dump(), published_at, latest)
 
     def published(self, fallback: datetime) -> datetime:
         """Return the moment of publication, or the fallback if the body names none."""
         return self.published_at or fallback
 
 
-def _digest(plain: dict[str, Any]) -> str:
+def digest(plain: dict[str, Any]) -> str:
+    """Return the hex digest of JSON values."""
     text = json.dumps(plain, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 

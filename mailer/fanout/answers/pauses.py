@@ -69,11 +69,11 @@ def draw_conclusions(session: Session, to_write: Collection[Progress], connectio
     """
     for progress in to_write:
         release_id = progress.claim.release_id
-        unanswered = [
-            finding.subscription_id
+        unanswered: dict[int, int | None] = {
+            finding.subscription_id: progress.claim.date_of(finding.subscription_id)
             for finding in progress.findings
             if finding.verdict.kind == "unanswered"
-        ]
+        }
         note_uncertain(session, release_id, unanswered, "unanswered")
         if progress.sender_taken:
             _note_sender_is_taken(session, release_id)

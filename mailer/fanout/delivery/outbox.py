@@ -214,10 +214,10 @@ class OutboxRun:
 
     def _content(self, address: str) -> bytes:
         claimed, composer = self.claimed, self._work.composer
-        composed = composer.signed(self._compose(), claimed.publisher, claimed.created_at)
+        composed = composer.signed(self._compose(), claimed.publisher, claimed.dated_at)
         values = {
             "to": address,
-            "date": message_date(claimed.created_at),
+            "date": message_date(claimed.dated_at),
             "message_id": claimed.message_id,
         }
         if claimed.subscription_id is not None:

@@ -213,6 +213,8 @@ class OutboxMessage(Base):
     """The release that a notice to the press room is about; it has no subscription."""
     message_id: Mapped[str] = mapped_column(String(200))
     created_at: Mapped[datetime]
+    dated_at: Mapped[datetime | None]
+    """Its Date: when it was first claimed."""
     epoch: Mapped[int] = mapped_column(default=0)
     lease_until: Mapped[int | None] = mapped_column(BigInteger)
     not_before: Mapped[int | None] = mapped_column(BigInteger)

@@ -109,6 +109,8 @@ class Batch(Base):
     open: Mapped[bool] = mapped_column(default=True)
     lease_until: Mapped[int | None] = mapped_column(BigInteger)
     not_before: Mapped[int | None] = mapped_column(BigInteger)
+    dated_at: Mapped[int | None] = mapped_column(BigInteger)
+    """The Date of what its last claim sends, in milliseconds since 1970."""
     lost_at: Mapped[int | None]
     """The position at which the last lost lease was lost."""
     losses: Mapped[int] = mapped_column(server_default="0")
@@ -200,6 +202,8 @@ class Uncertain(Base):
     subscription_id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
     reason: Mapped[str] = mapped_column(String(20))
     at: Mapped[datetime]
+    dated_at: Mapped[int | None] = mapped_column(BigInteger)
+    """The Date of the copy that may have arrived; a second one has the same."""
 
 
 class RelayState(Base):
