@@ -156,6 +156,9 @@ class Settings(BaseModel):
     it. Without it, no subscriber can be erased on request."""
     keep_ended_days: int = Field(730, ge=1, le=36_500)
     """How long a subscriber is kept after their last subscription has ended."""
+    state_dir: Path | None = None
+    """A folder that is not restored with the database, where the service notes how far that has
+    come, and who has left; by default $STATE_DIRECTORY of systemd, else ~/.local/state/mailer."""
     sweep_seconds: int = Field(10, ge=1, le=60)
     """How many seconds pass between two searches for lost and overdue work."""
     messages_a_second: float | None = Field(None, ge=0.001, le=100_000)

@@ -173,7 +173,7 @@ class Databases:
         copy.parent.mkdir()
         shutil.copy(template, copy)
         try:
-            yield f"sqlite:///{copy}"
+            yield self._named(f"sqlite:///{copy}")
         finally:
             shutil.rmtree(copy.parent)
 
@@ -185,10 +185,16 @@ class Databases:
             server.create_database("migrated")
         self._migrate("postgresql", server.url("migrated"))
         try:
-            yield server.create_database(name, "migrated")
+            yield self._named(server.create_database(name, "migrated"))
         finally:
             server.start()
             server.drop_database(name)
+
+    def _named(self, url: str) -> str:
+        from tests.support.generations import name_anew  # noqa: PLC0415 - as below
+
+        name_anew(url)
+        return url
 
     def _migrate(self, kind: str, url: str) -> None:
         from mailer.storage.migrations import upgrade  # noqa: PLC0415 - servers test without it

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -25,6 +26,8 @@ from tests.processes import Process, free_port
 
 ROOT = Path(__file__).parent.parent
 NAMES = ("web", "letters", "releases", "sweep")
+_STATE = TemporaryDirectory(prefix="mailer-state-")
+"""One folder for all deployments of this process: each database has files by its own name."""
 
 
 def contract(*, database_url: str, redis_url: str, smtp_url: str) -> dict[str, str]:
@@ -38,6 +41,7 @@ def contract(*, database_url: str, redis_url: str, smtp_url: str) -> dict[str, s
         "MAILER_FOLLOWS_A_MINUTE": "100000",
         "MAILER_ERASURE_KEY": secrets.token_hex(32),
         "MAILER_FOLLOWS_A_MINUTE_IN_ALL": "100000",
+        "MAILER_STATE_DIR": _STATE.name,
     }
 
 

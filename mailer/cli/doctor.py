@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from mailer.app import create_app
 from mailer.config import Settings
 from mailer.domain.fingerprints import missing_keys
+from mailer.domain.restores import look
 from mailer.errors import Misconfigured
 from mailer.mail.smtp import SmtpConnection
 from mailer.mail.smtp_protocol import Rejected, SmtpError
@@ -45,6 +46,7 @@ def doctor() -> None:
         "erasure": _erasure,
         "database": _database,
         "keys": _keys,
+        "restore": _restore,
         "redis": _redis,
         "smtp": _smtp,
         "web": _web,
@@ -108,6 +110,18 @@ def _database(_settings: Settings) -> str:
     if file is not None and file.stat().st_mode & 0o077:
         raise CheckFailed(f"Other accounts of this machine may read it. Run: chmod 600 {file}*")
     return f"migration {present}"
+
+
+def _restore(settings: Settings) -> str:
+    try:
+        seen = look(settings)
+    except SQLAlchemyError as error:
+        return f"not compared, since the database does not answer ({_cause(error)})"
+    if seen.because is not None:
+        raise CheckFailed(f"{seen.because} The sweep pauses it and repeats who has left.")
+    if seen.witnessed is None:
+        return "nothing remembers this database yet: a backup that is put back is not recognised"
+    return "a backup that is put back would be recognised"
 
 
 def _redis(settings: Settings) -> str:

@@ -23,11 +23,12 @@ from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from mailer.fanout.dates import CLAIMED_DATE, dates_of_copies
-from mailer.storage.database import identity
+from mailer.storage.generation import Numbered, is_current
 from mailer.storage.leases import Key, is_free, taken
 from mailer.storage.models import (
     Batch,
     BatchMembers,
+    Generation,
     Outcome,
     RelayState,
     Release,
@@ -49,7 +50,6 @@ _LEASED = exists().where(
 )
 MAY_BE_SENT = (
     Release.finished_at.is_(None),
-    Release.database_identity == bindparam("here"),
     Release.state == "sending",
     or_(Release.not_before.is_(None), Release.not_before <= database_now()),
     # After a rest, one batch finds out whether the relay takes the sender again.
@@ -62,9 +62,10 @@ _WAITING = select(Release.id, Release.total).where(
     ~exists().where(RelayState.id == 1, RelayState.probe_after.is_not(None)),
 )
 _SENDING = (
-    select(Release.id, Release.rests, Release.frozen_at)
+    select(Release.id, Release.rests, Release.frozen_at, Generation.name, Generation.number)
+    .join(Generation, Generation.id == 1)
     .where(Release.id == bindparam("release"), Release.state == "sending")
-    .with_for_update(read=True)
+    .with_for_update(read=True, of=Release)
 )
 _Taking = ReturningUpdate[int, int, str, ReleaseKind, int, int | None, int | None, int | None]
 _NEW_FIRST, _RETRIES_FIRST = (Batch.id,), (Batch.kind.desc(), Batch.id)
@@ -150,8 +151,7 @@ def claim(
     even on one connection. With `small`, only small releases are considered. An expired lease is
     not taken over here: the sweep frees it, and lists the recipient as uncertain.
     """
-    here = identity(session.connection())
-    waiting = session.execute(_WAITING.order_by(Release.id), {"here": here})
+    waiting = session.execute(_WAITING.order_by(Release.id))
     fit = [one for one, total in waiting if total < SMALL_RELEASE or not small]
     fit.sort(key=lambda one: one <= after)
     claims: list[Claim] = []
@@ -196,8 +196,7 @@ def split(session: Session, claimed: Claim, kept: int, connections: int) -> bool
 
 def releases_waiting(connection: Connection) -> dict[int, int]:
     """Return the releases that have a free batch: total recipients by release id."""
-    rows = connection.execute(_WAITING, {"here": identity(connection)})
-    return {row.id: row.total for row in rows}
+    return {row.id: row.total for row in connection.execute(_WAITING)}
 
 
 @lru_cache
@@ -242,7 +241,7 @@ def _take(
 ) -> list[Claim]:
     # FOR SHARE: other claims may go on, but a stop waits, since it must see every lease.
     release = session.execute(_SENDING, {"release": release_id}).one_or_none()
-    if release is None:
+    if release is None or not is_current(Numbered(release.name, release.number)):
         return []
     lease = lease_seconds * 1000
     at_most = 1 if release.rests else at_most

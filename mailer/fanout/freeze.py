@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 
-from sqlalchemy import Connection, Row, Select, and_, bindparam, exists, or_, select
+from sqlalchemy import Connection, Row, Select, and_, exists, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from mailer.domain.releases.lifecycle import finish_if_complete
@@ -17,7 +17,6 @@ from mailer.fanout.batches import (
     add_batches,
     batch_size,
 )
-from mailer.storage.database import identity
 from mailer.storage.models import (
     Batch,
     BatchMembers,
@@ -47,7 +46,6 @@ _DUE = (
     .where(
         Release.finished_at.is_(None),
         Release.frozen_at.is_(None),
-        Release.database_identity == bindparam("here"),
         or_(Release.state == "sending", _STARTS_NOW),
         # The version before must be finished: its outcomes decide which letter a recipient gets.
         or_(
@@ -68,7 +66,7 @@ def freeze_next(session: Session, connections: int) -> int | None:
     All or nothing: a crash rolls back everything, and the release is frozen again.
     """
     next_one = _DUE.with_for_update(skip_locked=True)
-    release = session.scalar(next_one, {"here": identity(session.connection())})
+    release = session.scalar(next_one)
     if release is None:
         return None
     release.total = sum(
@@ -85,7 +83,7 @@ def freeze_next(session: Session, connections: int) -> int | None:
 
 def release_is_due(connection: Connection) -> bool:
     """Tell whether a release is due and not yet frozen."""
-    return connection.execute(_IS_DUE, {"here": identity(connection)}).first() is not None
+    return connection.execute(_IS_DUE).first() is not None
 
 
 def _write_batches(

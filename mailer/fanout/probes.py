@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from sqlalchemy import exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from mailer.fanout.answers import backoff
 from mailer.fanout.batches import FREE, MAY_BE_SENT, Claim, add_batches, claim_batch
 from mailer.fanout.outbox import messages_are_waiting
-from mailer.storage.database import identity
 from mailer.storage.models import Batch, Outcome, Release
 from mailer.storage.sql import database_now
 from mailer.storage.types import now
@@ -21,20 +18,18 @@ _PROBED_BATCHES = 1_000
 
 def something_to_probe_with(session: Session) -> bool:
     """Tell whether a release that may be sent has a recipient left."""
-    here = {"here": identity(session.connection())}
     batch = exists().where(Batch.release_id == Release.id, *FREE)
     deferred = exists().where(
         Outcome.release_id == Release.id, Outcome.kind == "deferred", Outcome.batch_id.is_(None)
     )
     found = select(Release.id).where(*MAY_BE_SENT, or_(batch, deferred)).limit(1)
-    return session.scalar(found, here) is not None
+    return session.scalar(found) is not None
 
 
 def end_if_all_were_refused(session: Session) -> None:
     """End the relay backoff after an hour if it helps no letter, and no recipient never tried."""
-    here = {"here": identity(session.connection())}
     batch = exists().where(Batch.release_id == Release.id, Batch.kind == "first", *FREE)
-    untried = session.scalar(select(Release.id).where(*MAY_BE_SENT, batch).limit(1), here)
+    untried = session.scalar(select(Release.id).where(*MAY_BE_SENT, batch).limit(1))
     if untried is None and not messages_are_waiting(session):
         backoff.end_long(session.connection())
 
@@ -46,9 +41,8 @@ def claim_for_probe(session: Session, lease_seconds: int, number: int) -> list[C
     another, and of the one deferred longest ago: a relay that greylists refuses the former, and a
     full mailbox may be among the latter.
     """
-    here = {"here": identity(session.connection())}
-    _dissolve_retries(session, here)
-    if number % 2 == 0 and (claimed := _claim_deferred(session, lease_seconds, here)):
+    _dissolve_retries(session)
+    if number % 2 == 0 and (claimed := _claim_deferred(session, lease_seconds)):
         return claimed
     place = func.row_number().over(partition_by=Batch.release_id, order_by=Batch.id)
     free = (
@@ -60,27 +54,25 @@ def claim_for_probe(session: Session, lease_seconds: int, number: int) -> list[C
     found = session.execute(
         select(free.c.id, free.c.release_id)
         .where(free.c.place <= _PROBED_BATCHES)
-        .order_by(free.c.id),
-        here,
+        .order_by(free.c.id)
     ).all()
     new: dict[int, list[int]] = {}
     for batch_id, release_id in found:
         new.setdefault(release_id, []).append(batch_id)
     if not new:
-        return _claim_deferred(session, lease_seconds, here)
+        return _claim_deferred(session, lease_seconds)
     rounds, turn = divmod(number // 2, len(new))
     release_id, batches = list(new.items())[turn]
     return claim_batch(session, release_id, batches[rounds % len(batches)], lease_seconds)
 
 
-def _dissolve_retries(session: Session, here: Mapping[str, str]) -> None:
+def _dissolve_retries(session: Session) -> None:
     """Take recipients out of free retry batches, so that each of them can be probed with."""
     free = session.scalars(
         select(Batch.id)
         .join(Release, Release.id == Batch.release_id)
         .where(*MAY_BE_SENT, Batch.kind == "retry", *FREE)
-        .with_for_update(of=Batch, skip_locked=True),
-        here,
+        .with_for_update(of=Batch, skip_locked=True)
     ).all()
     if free:
         session.execute(
@@ -91,7 +83,7 @@ def _dissolve_retries(session: Session, here: Mapping[str, str]) -> None:
         session.execute(update(Batch).where(Batch.id.in_(free)).values(open=False))
 
 
-def _claim_deferred(session: Session, lease_seconds: int, here: Mapping[str, str]) -> list[Claim]:
+def _claim_deferred(session: Session, lease_seconds: int) -> list[Claim]:
     """Claim a batch of one: the recipient who was tried longest ago.
 
     Whose next refusal is believed keeps the hour until then.
@@ -107,8 +99,7 @@ def _claim_deferred(session: Session, lease_seconds: int, here: Mapping[str, str
         )
         .order_by(Outcome.at)
         .limit(1)
-        .with_for_update(of=Outcome, skip_locked=True),
-        here,
+        .with_for_update(of=Outcome, skip_locked=True)
     )
     if outcome is None:
         return []

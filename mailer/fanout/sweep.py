@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError, InternalError, OperationalError
 from sqlalchemy.orm import Session
 
 from mailer.config import Settings
+from mailer.domain import restores
 from mailer.domain.followers.retention import apply_retention
 from mailer.domain.followers.suppression import suppress_dead_mailboxes
 from mailer.domain.releases.lifecycle import finish_if_complete, pause
@@ -20,7 +21,7 @@ from mailer.fanout.batches import releases_waiting
 from mailer.fanout.freeze import release_is_due
 from mailer.fanout.outbox import free_lost_messages, messages_are_waiting
 from mailer.fanout.outcomes import note_uncertain, retry_due
-from mailer.storage.database import identity, read_transaction, transaction
+from mailer.storage.database import read_transaction, transaction
 from mailer.storage.leases import is_lost
 from mailer.storage.models import Batch, BatchMembers, Release
 from mailer.storage.queues import wake
@@ -51,11 +52,9 @@ def sweep(settings: Settings, *, thorough: bool = False) -> None:
     A `thorough` sweep also suppresses dead mailboxes, and deletes what retention no longer keeps.
     """
     try:
+        _try("compare the database with its witnesses", partial(restores.watch, settings))
         with read_transaction() as session:
-            restored, lost, running = _restored(session), _lost_batches(session), _running(session)
-        for release_id in restored:
-            name = f"pause release {release_id} of a restored database"
-            _attempt(name, partial(pause_restored, release_id=release_id))
+            lost, running = _lost_batches(session), _running(session)
         for batch_id in lost:
             _attempt(f"free batch {batch_id}", partial(free_lost_batch, batch_id=batch_id))
         _attempt("free lost outbox messages", free_lost_messages)
@@ -67,6 +66,7 @@ def sweep(settings: Settings, *, thorough: bool = False) -> None:
         if thorough:
             _try("suppress dead mailboxes", suppress_dead_mailboxes)
             _try("delete what is kept no longer", partial(apply_retention, settings))
+            _try("delete old notes", partial(restores.forget, settings))
         _try("tell the operator", partial(alerts.tell, settings, waiting))
     except _AWAY as error:
         log.warning("The database does not answer: %s. Trying on.", type(error).__name__)
@@ -104,22 +104,6 @@ def hold_due(session: Session) -> None:
     """Put scheduled releases on hold whose moment of publication has come."""
     for release_id in session.scalars(_HOLDING, {"now": now()}):
         log.info("Release %d is held.", release_id)
-
-
-def pause_restored(session: Session, release_id: int) -> None:
-    """Pause an unfinished release of another physical database: this one is a restored copy."""
-    pause(
-        session,
-        release_id,
-        "This database is a copy of the one that sent this release, and may not know who has it "
-        "already. Resume only if you are sure.",
-    )
-
-
-def _restored(session: Session) -> Sequence[int]:
-    here = identity(session.connection())
-    elsewhere = (Release.finished_at.is_(None), Release.database_identity != here)
-    return session.scalars(select(Release.id).where(*elsewhere)).all()
 
 
 def _lost_batches(session: Session) -> Sequence[int]:

@@ -20,7 +20,7 @@ from redis import RedisError
 
 from mailer.config import TEMPLATES, Settings
 from mailer.fanout.jobs import DRAINS, ShutdownFlag, run_until_shutdown
-from mailer.mail import letters
+from mailer.mail import compose, letters
 from mailer.storage.queues import Waiting
 
 _PR_SET_PDEATHSIG = 1
@@ -40,6 +40,7 @@ class WorkerProcess:
         self._shutdown = ShutdownFlag()
         self._pid = os.getpid()
         letters.preload(TEMPLATES)
+        compose.version(TEMPLATES)
         # Imported objects stay for good, so no work horse has to scan them for garbage.
         gc.freeze()
 

@@ -35,7 +35,7 @@ DIED, KILLED, OVER = 3, 4, 5
 TOO_LONG = int(signal.SIGPROF)
 """The exit code of a process that has worked for too long."""
 
-_PROCESSOR_SECONDS, _KILLED_SECONDS = 2.8, 4
+_USUAL_SECONDS, _PROCESSOR_SECONDS, _KILLED_SECONDS = 0.3, 2.8, 4
 _MEMORY_OCTETS = 512 * 1024 * 1024
 _PR_SET_PDEATHSIG = 1
 _AHEAD = 2
@@ -57,7 +57,7 @@ class LetterRequest:
 
     def sha256(self, templates: Path) -> str:
         """Return the hex digest of the request, and of all that makes letters of requests."""
-        return sha256(_version(templates) + _REQUESTS.dump_json(self)).hexdigest()
+        return sha256(version(templates) + _REQUESTS.dump_json(self)).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,11 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What was made of a Work, or a sentence that says why it is refused."""
+    """What was made of a Work, or why nothing was."""
 
     refused: str | None = None
+    broken: bool = False
+    """Whether an error ended it."""
     body: ReadBody | None = None
     letters: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By locale: the composed message as plain JSON values."""
@@ -113,8 +115,8 @@ def _letters(request: LetterRequest, templates: Path) -> Iterator[tuple[str, dic
 
 
 @cache
-def _version(templates: Path) -> bytes:
-    """Return the digest of the code and the templates of which letters are made."""
+def version(templates: Path) -> bytes:
+    """Return the digest of the code and the templates of which letters are made, read once."""
     mail = Path(__file__).parent
     texts = (*mail.rglob("*.py"), *(templates / "emails").rglob("*.*"), *templates.rglob("*.po"))
     return sha256(b"\0".join(one.read_bytes() for one in sorted(texts))).digest()
@@ -124,11 +126,15 @@ def _limit() -> None:
     """Limit this process. Linux ignores a limit on resident memory, so it is one on all data.
 
     After its seconds of processor time it calls `_exit` with the number of the signal, wherever it
-    is: a handler of Python would wait for the parser, whose time can grow with a square.
+    is: a handler of Python would wait for the parser, whose time can grow with a square. Long
+    before, it calls `nice` with the number of another one, which is more than enough to let all
+    others go first.
     """
     libc = ctypes.CDLL(None)
     libc.signal(signal.SIGPROF, ctypes.cast(libc._exit, ctypes.c_void_p))
+    libc.signal(signal.SIGVTALRM, ctypes.cast(libc.nice, ctypes.c_void_p))
     signal.setitimer(signal.ITIMER_PROF, _PROCESSOR_SECONDS)
+    signal.setitimer(signal.ITIMER_VIRTUAL, _USUAL_SECONDS)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (_KILLED_SECONDS, _KILLED_SECONDS + 1))
     resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY_OCTETS, _MEMORY_OCTETS))
@@ -153,13 +159,22 @@ def _answer(templates: Path, turn: tuple[int, int]) -> NoReturn:
         os.write(turn[1], b".")
         if not line:
             os._exit(OVER)
-        made = make(WORKS.validate_json(line), templates)
+        made = _made(line, templates)
         signal.setitimer(signal.ITIMER_PROF, 0)
         _say(made)
         os._exit(0)
     except BaseException as error:  # noqa: BLE001 - whatever it is, it ends this process alone
         sys.stderr.write(f"Composing ended with {type(error).__name__}.\n")
         os._exit(DIED)
+
+
+def _made(line: bytes, templates: Path) -> Made:
+    """Do a work; an error is named without its text."""
+    try:
+        return make(WORKS.validate_json(line), templates)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is about this work alone
+        sys.stderr.write(f"Composing ended with {type(error).__name__}.\n")
+        return Made(broken=True)
 
 
 def _say(made: Made) -> None:

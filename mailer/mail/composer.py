@@ -76,6 +76,8 @@ class Composer:
         made = MADE.validate_json(answer)
         if made.refused is not None:
             raise NotComposed(made.refused)
+        if made.broken:
+            raise NotComposed
         return made
 
 

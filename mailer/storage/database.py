@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from select import POLLIN, poll
@@ -38,6 +38,7 @@ _POSTGRESQL_TIMEOUTS = {
 }
 
 _READ_ONLY = "25006"
+_AFTER_COMMIT = "after commit"
 
 db = SQLAlchemy(metadata=Base.metadata)
 
@@ -47,6 +48,13 @@ def transaction() -> Iterator[Session]:
     """Open the transaction of a use case; it commits at the end, and rolls back on an exception."""
     with _session(writes=True) as session:
         yield session
+    for act in session.info.pop(_AFTER_COMMIT, ()):
+        act()
+
+
+def after_commit(session: Session, act: Callable[[], object]) -> None:
+    """Let a use case do something once its transaction is committed; it may not raise."""
+    session.info.setdefault(_AFTER_COMMIT, []).append(act)
 
 
 @contextmanager

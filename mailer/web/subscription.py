@@ -75,7 +75,7 @@ def _way_out(view: SubscriptionView) -> Response:
 
 def _resume(view: SubscriptionView) -> Response:
     """Undo an unsubscription; where that is impossible, as after an erasure, say how to follow."""
-    view = subscriptions.resume(view.id, evidence("/unsubscribe"))
+    view = subscriptions.resume(settings(), view.id, evidence("/unsubscribe"))
     return _ended(view) if view.ended or not view.confirmed else welcome(view, "again")
 
 

@@ -197,7 +197,7 @@ def test_an_erasure_beside_something_else_is_before_or_after_it(
             ),
             "import": partial(bring, room, address),
             "leave": partial(room.unsubscribe, one),
-            "undo": partial(subscriptions.resume, one, EVIDENCE),
+            "undo": partial(subscriptions.resume, room.settings, one, EVIDENCE),
             "ask": partial(preferences.ask_for_link, room.settings, one),
             "erase": erasing,
         }

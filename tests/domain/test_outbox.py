@@ -76,7 +76,7 @@ def test_leaving_and_coming_back_all_day_sends_five_letters(room: PressRoom) -> 
     one = room.confirmed(KARI)
     for _ in range(10):
         room.unsubscribe(one)
-        subscriptions.resume(one, EVIDENCE)
+        subscriptions.resume(room.settings, one, EVIDENCE)
     assert len(room.letters()) <= 5
 
 

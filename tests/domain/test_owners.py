@@ -48,7 +48,7 @@ def test_four_at_once_wait_for_one_another(room: PressRoom, seed: int) -> None:
             lambda: room.send_follow_form(choose.choice(MAILBOXES)),
             *[lambda: subscriptions.confirm(settings, link(), EVIDENCE)] * 3,
             lambda: subscriptions.unsubscribe(settings, link(), EVIDENCE),
-            lambda: subscriptions.resume(link(), EVIDENCE),
+            lambda: subscriptions.resume(room.settings, link(), EVIDENCE),
             lambda: preferences.pause(link(), 2, EVIDENCE),
             lambda: erasure.erase(settings, choose.choice(MAILBOXES)),
             lambda: room.suppress(choose.choice(MAILBOXES)),

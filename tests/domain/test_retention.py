@@ -58,7 +58,7 @@ def test_who_has_left_is_remembered_as_long_as_is_set(
     key = settings.erasure_key
     report = import_followers(SLUG, ["address", KARI], locales=("nb",), erasure_key=key)
     assert "only they may come back" in report.refused[2]
-    assert subscriptions.resume(one, EVIDENCE).ended
+    assert subscriptions.resume(room.settings, one, EVIDENCE).ended
 
 
 @pytest.mark.parametrize("other", ["open", "left lately"])

@@ -41,7 +41,7 @@ def test_an_undo_waits_for_a_sign_up_that_has_begun(room: PressRoom) -> None:
 
     def undo() -> bool:
         with room.app.app_context():
-            view = subscriptions.resume(old, EVIDENCE)
+            view = subscriptions.resume(room.settings, old, EVIDENCE)
             return view.id != old and not view.confirmed
 
     with ThreadPoolExecutor(1) as threads:
@@ -144,7 +144,7 @@ def test_undo_opens_the_same_subscription(room: PressRoom) -> None:
     one = room.confirmed(KARI)
     room.unsubscribe(one)
     for _ in range(2):
-        view = subscriptions.resume(one, EVIDENCE)
+        view = subscriptions.resume(room.settings, one, EVIDENCE)
         assert (view.confirmed, view.ended) == (True, False)
     assert room.open_subscriptions(KARI) == [one]
     assert room.steps(one)[-1] == "resumed"
@@ -164,7 +164,7 @@ def test_undo_leaves_a_newer_subscription_in_its_place(room: PressRoom) -> None:
     one = room.confirmed(KARI)
     room.unsubscribe(one)
     other = room.sign_up(KARI)
-    view = subscriptions.resume(one, EVIDENCE)
+    view = subscriptions.resume(room.settings, one, EVIDENCE)
     assert (view.id, view.confirmed) == (other, False)
     assert look_up(one).ended
     assert room.open_subscriptions(KARI) == [other]
@@ -184,7 +184,7 @@ def test_a_link_to_nobody_is_not_valid(room: PressRoom, number: int) -> None:
     with pytest.raises(InvalidLink):
         subscriptions.unsubscribe(room.settings, number, EVIDENCE)
     with pytest.raises(InvalidLink):
-        subscriptions.resume(number, EVIDENCE)
+        subscriptions.resume(room.settings, number, EVIDENCE)
     with pytest.raises(InvalidLink):
         look_up(number)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
+from mailer.domain import restores
 from mailer.domain.releases.lifecycle import finish_if_complete
 from mailer.fanout.acknowledgements import write
 from mailer.fanout.batches import claim, releases_waiting
@@ -22,7 +23,8 @@ from mailer.fanout.statements import (
     execute,
     pg_array,
 )
-from mailer.fanout.sweep import free_lost_batch, hold_due, pause_restored
+from mailer.fanout.sweep import free_lost_batch, hold_due
+from mailer.storage import generation
 from mailer.storage.database import statement_connection, transaction
 from mailer.storage.leases import renew
 from mailer.storage.models import Batch
@@ -56,7 +58,6 @@ def _retry(session: Session, _room: SendingRoom) -> None:
 def _of_the_sweep(session: Session, _room: SendingRoom) -> object:
     hold_due(session)
     free_lost_batch(session, 1)
-    pause_restored(session, 1)
     return releases_waiting(session.connection()), release_is_due(session.connection())
 
 
@@ -67,6 +68,18 @@ def test_no_question_reads_a_whole_table(room: SendingRoom, question: Question) 
         question(session, room)
     with closing(statement_connection()) as connection:
         assert asked
+        for statement, parameters in asked.items():
+            assert not whole_tables(connection, statement, parameters), statement
+
+
+def test_no_sweep_reads_a_whole_table_to_compare_the_database(room: SendingRoom) -> None:
+    room.freeze()
+    with questions() as asked:
+        restores.watch(room.settings)
+        with closing(statement_connection()) as connection:
+            restores.accept(room.settings, generation.read(connection), "Restored.")
+    with closing(statement_connection()) as connection:
+        assert len(asked) > 8
         for statement, parameters in asked.items():
             assert not whole_tables(connection, statement, parameters), statement
 

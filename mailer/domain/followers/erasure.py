@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from mailer.config import Settings
 from mailer.domain.fingerprints import note_erasure_key
+from mailer.domain.followers import ways_out
 from mailer.errors import Misconfigured, NotFound
 from mailer.mail.addresses import canonical
 from mailer.storage.database import transaction
@@ -85,9 +86,12 @@ def erase_subscribers(
             insert(session, Erased).on_conflict_do_nothing(),
             [{"digest": _digest(settings.erasure_key, one), "at": now()} for one in addresses],
         )
-    subscriptions = select(Subscription.id).where(Subscription.subscriber_id.in_(ids))
-    _anonymise(session, session.scalars(subscriptions).all())
+    owned = select(Subscription).where(Subscription.subscriber_id.in_(ids))
+    subscriptions = session.scalars(owned).all()
+    _anonymise(session, [one.id for one in subscriptions])
     session.execute(delete(Subscriber).where(Subscriber.id.in_(ids)))
+    if asked:
+        ways_out.note(session, settings, "erased", *subscriptions)
 
 
 def lock_subscribers(session: Session, ids: Sequence[int]) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import and_, select
 from sqlalchemy.orm import Session, aliased
 
 from mailer.config import Settings
+from mailer.domain.followers import ways_out
 from mailer.domain.followers.erasure import clear_erasure, keep_owners, lock_erased
 from mailer.domain.followers.signup import Answer, ask_to_confirm, give_place_back
 from mailer.domain.followers.suppression import lift_suppression
@@ -113,12 +114,13 @@ def unsubscribe(
             tell = confirmed and under_letter_limit(session, subscription)
             message_id = queue_letter(session, "goodbye", subscription) if tell else None
             record_consent(session, subscription, "unsubscribed", evidence, message_id)
+            ways_out.note(session, settings, "left", subscription)
         view = view_of(session, subscription)
     wake(settings.redis_url, "letters")
     return view
 
 
-def resume(subscription_id: int, evidence: Evidence) -> SubscriptionView:
+def resume(settings: Settings, subscription_id: int, evidence: Evidence) -> SubscriptionView:
     """Undo an unsubscription by opening the same row again. Raises InvalidLink.
 
     The row stays ended after 30 days, or if the subscriber has signed up again or was deleted.
@@ -129,6 +131,7 @@ def resume(subscription_id: int, evidence: Evidence) -> SubscriptionView:
             subscription.ended_at = None
             subscription.ended_reason = None
             record_consent(session, subscription, "resumed", evidence, None)
+            ways_out.note(session, settings, "returned", subscription)
         return view_of(session, subscription)
 
 

@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 from mailer.config import Settings
 from mailer.domain.outbox import queue_notice
 from mailer.errors import Conflict, NotFound
-from mailer.storage.database import identity, read_transaction, transaction
+from mailer.storage.database import read_transaction, transaction
 from mailer.storage.models import Batch, ComposedLetter, Outcome, PastOutcome, Publisher, Release
 from mailer.storage.queues import wake
 from mailer.storage.sql import database_now
@@ -77,8 +77,6 @@ def resume(settings: Settings, publisher: Publisher, release_id: int) -> Release
             release.state, release.starts_at = "sending", now()
         elif release.state == "paused":
             release.state, release.paused_because = _state_after_pause(release), None
-            # By resuming a release of a restored copy, the press room accepts that database.
-            release.database_identity = identity(session.connection())
             release.resumed_at = session.scalar(select(database_now()))
             release.not_before, release.rests = None, 0
             _retry_at_once(session, release_id)

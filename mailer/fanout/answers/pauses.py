@@ -14,7 +14,6 @@ from mailer.fanout.answers import backoff
 from mailer.fanout.outcomes import ATTEMPTS_AT_MOST, Progress, close_exhausted, note_uncertain
 from mailer.fanout.statements import COUNT_DOUBTED, execute
 from mailer.mail.addresses import domain
-from mailer.storage.database import identity
 from mailer.storage.models import Outcome, Release, Subscriber, Subscription
 from mailer.storage.sql import database_now
 
@@ -144,7 +143,6 @@ def note_failed_probe(session: Session, *, permanent: bool) -> None:
     because = RELAY_REFUSES if permanent else RELAY_ACCEPTS_NOTHING
     sending = select(Release.id).where(
         Release.finished_at.is_(None),
-        Release.database_identity == identity(session.connection()),
         Release.state == "sending",
     )
     for release_id in session.scalars(sending).all():

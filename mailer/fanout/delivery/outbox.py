@@ -11,6 +11,7 @@ from functools import partial
 from sqlalchemy.orm import Session
 
 from mailer.config import Settings
+from mailer.domain.restores import is_trusted
 from mailer.fanout.answers import backoff
 from mailer.fanout.answers.replies import ACCEPTED, UNSENDABLE, Verdict
 from mailer.fanout.answers.send_rate import SendRate
@@ -56,6 +57,8 @@ async def drain_outbox(settings: Settings, shutdown: asyncio.Event) -> None:
     context = DeliveryContext(settings, database, leases, send_rate, shutdown)
     work = OutboxWork(context, LetterComposer(settings))
     try:
+        if not await database.run_statement(lambda _: is_trusted(settings)):
+            return
         async with asyncio.TaskGroup() as group:
             background = [group.create_task(task) for task in (leases.keep(), send_rate.run())]
             await ConnectionPool(context, work, asyncio.Event()).run()

@@ -12,6 +12,7 @@ from functools import partial
 from sqlalchemy.orm import Session
 
 from mailer.config import Settings
+from mailer.domain.restores import is_trusted
 from mailer.fanout.acknowledgements import AcknowledgementWriter
 from mailer.fanout.answers import backoff
 from mailer.fanout.answers.send_rate import SendRate
@@ -40,7 +41,8 @@ log = logging.getLogger(__name__)
 async def drain(settings: Settings, shutdown: asyncio.Event) -> None:
     """Freeze releases that are due and send every free batch, until none is left.
 
-    When `shutdown` is set, each connection finishes its message and hands its batch back.
+    When `shutdown` is set, each connection finishes its message and hands its batch back. From
+    an older copy of the database nothing is sent, until the sweep has accepted it.
     """
     database, freeze_database = DatabaseThread(shutdown), DatabaseThread(shutdown)
     leases = Leases(database, Batch, settings.lease_seconds)
@@ -50,6 +52,8 @@ async def drain(settings: Settings, shutdown: asyncio.Event) -> None:
     context = DeliveryContext(settings, database, leases, send_rate, shutdown)
     work = ReleaseWork(BatchContext(context, acknowledgements, recipients), freeze_database)
     try:
+        if not await database.run_statement(lambda _: is_trusted(settings)):
+            return
         async with asyncio.TaskGroup() as group:
             background = [
                 group.create_task(task)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mailer.storage.models.base import Base as Base
+from mailer.storage.models.generation import Generation as Generation
 from mailer.storage.models.people import AddressChange as AddressChange
 from mailer.storage.models.people import ApiKey as ApiKey
 from mailer.storage.models.people import Consent as Consent

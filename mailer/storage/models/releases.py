@@ -60,7 +60,7 @@ class Release(Base):
     """Until then its batches rest, since the relay refused the sender."""
     rests: Mapped[int] = mapped_column(server_default="0")
     """How often its batches have rested since the relay last took the sender."""
-    finished_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None] = mapped_column(index=True)
     total: Mapped[int] = mapped_column(default=0)
     message_key: Mapped[bytes]
     message_domain: Mapped[str] = mapped_column(String(255))

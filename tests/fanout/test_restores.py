@@ -1,0 +1,233 @@
+"""An older copy of the database that is put back sends nothing, and nobody is disturbed by it."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from itsdangerous import Signer
+from sqlalchemy import update
+
+from mailer.domain import restores
+from mailer.domain.followers import subscriptions
+from mailer.domain.followers.erasure import erase
+from mailer.fanout.freeze import freeze_next
+from mailer.storage import generation, witnesses
+from mailer.storage.database import read_transaction, transaction
+from mailer.storage.generation import Numbered
+from mailer.storage.models import Release, Subscription
+from tests.fanout.press_room import ADA, BOB, CAI, DAG, EVA, FOLLOWERS, SendingRoom, together
+from tests.servers import Redis
+from tests.support.backups import put_back, take
+from tests.support.press_room import EVIDENCE
+
+
+def forget() -> None:
+    """Start every process anew: none remembers anything."""
+    generation._remembered.clear()
+
+
+@pytest.fixture
+def state(room: SendingRoom, tmp_path: Path) -> Path:
+    """The folder in which this press room's service notes how far it has come."""
+    room.adjust(state_dir=tmp_path / "state")
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def copy(room: SendingRoom, state: Path, tmp_path: Path) -> Path:
+    """A backup, made in the middle of a release, ten seconds before the last sweep."""
+    room.adjust(connections=1)
+    room.publish()
+    room.sweep()
+    return take(tmp_path / "backup")
+
+
+def present() -> Numbered:
+    with read_transaction() as session:
+        return generation.read(session.connection())
+
+
+def because(room: SendingRoom) -> str | None:
+    return restores.look(room.settings).because
+
+
+def is_erased(subscription_id: int) -> bool:
+    with read_transaction() as session:
+        return session.get_one(Subscription, subscription_id).subscriber_id is None
+
+
+def only_redis(state: Path) -> None:
+    forget()
+    shutil.rmtree(state)
+
+
+def only_the_file(redis: Redis) -> None:
+    forget()
+    redis.flush()
+
+
+@pytest.mark.parametrize("left", ["redis", "file", "process"])
+def test_an_older_copy_is_paused_and_sends_nothing(
+    room: SendingRoom, redis: Redis, state: Path, copy: Path, left: str
+) -> None:
+    room.drain()
+    room.sweep()
+    if left == "redis":
+        only_redis(state)
+    elif left == "file":
+        only_the_file(redis)
+    else:
+        redis.flush()
+        shutil.rmtree(state)
+    put_back(copy)
+    room.drain()
+    assert room.received() == dict.fromkeys(FOLLOWERS, 1)
+    room.sweep()
+    (release,) = room.rows(Release)
+    assert (release.state, release.paused_because) == ("paused", restores.OLDER)
+    assert because(room) is None
+    room.resume(release.id)
+    room.sweep()
+    room.drain()
+    assert room.received() == dict.fromkeys(FOLLOWERS, 2)
+
+
+def test_a_drain_that_runs_notices_it(room: SendingRoom, copy: Path) -> None:
+    room.sweep()
+    with transaction() as session:
+        freeze_next(session, 1)
+    assert room.claim()
+    put_back(copy)
+    with transaction() as session:
+        freeze_next(session, 1)
+    assert room.claim() is None
+
+
+def test_what_has_no_witness_at_all_is_paused_in_another_place(
+    room: SendingRoom, redis: Redis, state: Path
+) -> None:
+    release_id = room.publish()
+    room.sweep()
+    forget()
+    redis.flush()
+    shutil.rmtree(state)
+    with transaction() as session:
+        session.execute(update(Release).values(database_identity="another database"))
+    room.drain()
+    assert room.received() == Counter()
+    room.sweep()
+    assert room.release(release_id).paused_because == restores.ELSEWHERE
+
+
+@pytest.mark.parametrize("lost", ["nothing", "redis", "file", "both", "memory", "all"])
+def test_nothing_that_is_lost_raises_a_false_alarm(
+    room: SendingRoom, redis: Redis, state: Path, lost: str
+) -> None:
+    room.publish()
+    room.sweep()
+    if lost in ("redis", "both", "all"):
+        redis.flush()
+    if lost in ("file", "both", "all"):
+        shutil.rmtree(state)
+    if lost in ("memory", "all"):
+        forget()
+    for _ in range(3):
+        room.sweep()
+        assert because(room) is None
+    room.drain()
+    assert room.received() == dict.fromkeys(FOLLOWERS, 1)
+
+
+def test_a_database_that_is_moved_on_purpose_goes_on(
+    room: SendingRoom, redis: Redis, state: Path
+) -> None:
+    release_id = room.publish()
+    room.sweep()
+    with transaction() as session:
+        session.execute(update(Release).values(database_identity="another database"))
+    room.sweep()
+    room.drain()
+    assert room.receipt(release_id).accepted == len(FOLLOWERS)
+
+
+def test_a_copy_that_is_accepted_disturbs_no_original(
+    room: SendingRoom, redis: Redis, copy: Path, tmp_path: Path
+) -> None:
+    """As staging, loaded from a dump of production, beside the same Redis and folder."""
+    room.sweep()
+    production, name = take(tmp_path / "production"), present().name
+    put_back(copy)
+    room.sweep()
+    assert present().name != name
+    for one in room.rows(Release):
+        room.resume(one.id)
+    room.unsubscribe(room.subscription(ADA).id)
+    room.sweep()
+    put_back(production)
+    assert because(room) is None
+    assert room.subscription(ADA).ended_at is None
+
+
+def test_who_left_or_was_erased_since_is_out_again_and_who_came_back_follows(
+    room: SendingRoom, redis: Redis, state: Path, tmp_path: Path
+) -> None:
+    ids = {one: room.subscription(one).id for one in FOLLOWERS}
+    room.unsubscribe(ids[ADA])
+    subscriptions.resume(room.settings, ids[ADA], EVIDENCE)
+    room.unsubscribe(ids[BOB])
+    copy = take(tmp_path / "backup")
+    subscriptions.resume(room.settings, ids[BOB], EVIDENCE)
+    room.unsubscribe(ids[CAI])
+    room.unsubscribe(ids[DAG])
+    subscriptions.resume(room.settings, ids[DAG], EVIDENCE)
+    erase(room.settings, EVA)
+    forget()
+    put_back(copy)
+    room.sweep()
+    assert room.open_subscriptions(ADA) == [ids[ADA]]
+    assert room.open_subscriptions(BOB) == [ids[BOB]]
+    assert room.open_subscriptions(CAI) == []
+    assert room.open_subscriptions(DAG) == [ids[DAG]]
+    assert is_erased(ids[EVA])
+    room.publish()
+    room.drain()
+    assert room.received() == dict.fromkeys((ADA, BOB, DAG), 1)
+
+
+def test_a_forged_note_ends_nothing(room: SendingRoom, redis: Redis, copy: Path) -> None:
+    found, subscription = present(), room.subscription(ADA)
+    room.unsubscribe(room.subscription(BOB).id)
+    real = witnesses.notes(room.settings, found.name)
+    said = f"{found.name}:{found.number + 9}:left:{subscription.id}:{subscription.nonce}"
+    forged = [
+        *("", ":::::", said, f"{said}.{'A' * 43}", Signer("another key").sign(said).decode()),
+        *(one.replace(":left:", ":erased:") for one in real),
+        *(one.replace(f":{found.number + 1}:", f":{found.number + 99}:") for one in real),
+    ]
+    witnesses.tell(room.settings, Numbered(found.name, found.number + 100), *forged)
+    put_back(copy)
+    room.sweep()
+    assert room.open_subscriptions(ADA) == [subscription.id]
+    assert room.open_subscriptions(BOB) == []
+    assert not is_erased(room.subscription(BOB).id)
+
+
+def test_looks_beside_ways_out_raise_no_false_alarm(room: SendingRoom, redis: Redis) -> None:
+    room.publish()
+    ids = [room.subscription(one).id for one in FOLLOWERS]
+
+    def leave_and_return(one: int) -> None:
+        for _ in range(10):
+            room.unsubscribe(one)
+            subscriptions.resume(room.settings, one, EVIDENCE)
+
+    def looking() -> None:
+        for _ in range(60):
+            assert because(room) is None
+
+    together(*(lambda one=one: leave_and_return(one) for one in ids), looking, looking)
+    room.sweep()
+    assert because(room) is None
