@@ -54,37 +54,39 @@ class Look:
 
     found: Numbered
     witnessed: int | None
-    elsewhere: bool
-    """Whether a release that is not finished was begun in another physical database."""
-    counts: bool
-    """Whether a release is on its way, or was within the hour: then each sweep counts on."""
-
-    @property
-    def because(self) -> str | None:
-        """Why nothing may be sent from this database, None if it may be trusted."""
-        if self.witnessed is not None and self.witnessed > self.found.number:
-            return OLDER
-        return ELSEWHERE if self.witnessed is None and self.elsewhere else None
+    because: str | None
+    """Why nothing may be sent from this database, None if it may be trusted."""
 
 
 def look(settings: Settings) -> Look:
-    """Compare the database with its witnesses, which are asked before its number is read again."""
+    """Compare the database with its witnesses."""
     with read_transaction() as session:
         name = generation.read(session.connection()).name
     witnessed = witnesses.highest(settings, name)
     with read_transaction() as session:
-        connection = session.connection()
-        found = generation.read(connection)
-        if found.name != name:
-            witnessed = None
-        return Look(found, witnessed, _is_elsewhere(connection), _counts(connection))
+        return _compare(session.connection(), name, witnessed)
 
 
-def is_trusted(settings: Settings) -> bool:
-    """Tell whether anything may be sent from this database; logs why not."""
-    if (because := look(settings).because) is not None:
-        log.error("%s", because)
-    return because is None
+def is_trusted(connection: Connection, settings: Settings) -> bool:
+    """Tell whether anything may be sent from this database; logs why not.
+
+    The connection is in autocommit mode.
+    """
+    name = generation.read(connection).name
+    seen = _compare(connection, name, witnesses.highest(settings, name))
+    if seen.because is not None:
+        log.error("%s", seen.because)
+    return seen.because is None
+
+
+def _compare(connection: Connection, name: str, witnessed: int | None) -> Look:
+    """Compare the number, as it is after the witnesses were asked, with what they know."""
+    found, because = generation.read(connection), None
+    if found.name == name and witnessed is not None and witnessed > found.number:
+        because = OLDER
+    elif found.name == name and witnessed is None and _is_elsewhere(connection):
+        because = ELSEWHERE
+    return Look(found, witnessed, because)
 
 
 def watch(settings: Settings) -> None:
@@ -93,12 +95,13 @@ def watch(settings: Settings) -> None:
     if seen.because is not None:
         log.error("%s", seen.because)
         accept(settings, seen.found, seen.because)
-    elif seen.counts:
-        with transaction() as session:
+        return
+    with transaction() as session:
+        if counts := _counts(session):
             _keep_here(session)
             raised = generation.raise_number(session)
             after_commit(session, partial(witnesses.tell, settings, raised))
-    elif seen.witnessed != seen.found.number:
+    if not counts and seen.witnessed != seen.found.number:
         witnesses.tell(settings, seen.found)
 
 
@@ -173,6 +176,7 @@ def _is_elsewhere(connection: Connection) -> bool:
     return bool(connection.scalar(select(other)))
 
 
-def _counts(connection: Connection) -> bool:
+def _counts(session: Session) -> bool:
+    """Tell whether a release is on its way, or was within the hour: then the number is raised."""
     lately = exists().where(Release.finished_at > now() - _LATELY)
-    return bool(connection.scalar(select(or_(exists().where(_UNFINISHED), lately))))
+    return bool(session.scalar(select(or_(exists().where(_UNFINISHED), lately))))

@@ -169,7 +169,7 @@ class LetterComposer:
             composed = self.letters.retraction(room, story, versions.replaced(), locale)
         else:
             request = versions.request(self._settings, kind)
-            composed = Composed.unpacked((await _letters(database, release_id, request))[locale])
+            composed = Composed.unpacked(await _letter(database, release_id, request, locale))
         message_ids = {"message_id": MessageIds(versions.release)}
         if kind != "release":
             before, first = versions.before[0], versions.before[-1]
@@ -181,19 +181,20 @@ def _versions(session: Session, release_id: int, base_url: str) -> ReleaseVersio
     return ReleaseVersions.read(session, session.get_one(Release, release_id), base_url)
 
 
-async def _letters(
-    database: DatabaseThread, release_id: int, request: LetterRequest
-) -> dict[str, dict[str, Any]]:
-    """Return the letters of a request as they are kept; else they are composed, and kept.
+async def _letter(
+    database: DatabaseThread, release_id: int, request: LetterRequest, locale: str
+) -> dict[str, Any]:
+    """Return the letter of a request as it is kept; else it is composed in all locales, and kept.
 
     A busy machine may kill once what composes, so it is tried twice; while others are composed, it
     waits. Raises NotComposed and Killed.
     """
     digest = composer.shared.sha256(request)
-    found = partial(composition.kept, release_id=release_id, digest=digest)
-    if letters := await database.run_in_session(found):
-        return letters
+    found = partial(composition.kept, release_id=release_id, digest=digest, locale=locale)
+    if (letter := await database.run_in_session(found)) is not None:
+        return letter
     tries = 0
+    letters: dict[str, dict[str, Any]] = {}
     while not letters:
         try:
             letters = await asyncio.to_thread(composer.shared.letters, request)
@@ -205,4 +206,4 @@ async def _letters(
             log.warning("Letters of release %d wait to be composed.", release_id)
     keep = partial(composition.keep, release_id=release_id, letters={digest: letters})
     await database.run_in_session(keep)
-    return letters
+    return letters[locale]

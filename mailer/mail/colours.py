@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 ACCENT = "#0b5394"
 """The colour of a press room that has chosen none."""
@@ -30,6 +31,7 @@ def contrast(one: str, other: str) -> float:
     return (lighter + 0.05) / (darker + 0.05)
 
 
+@lru_cache(maxsize=64)
 def on_dark(accent: str) -> str:
     """Return the colour mixed with just enough white to be easy to read in dark mode."""
     mixtures = (_mixed(accent, step / _STEPS) for step in range(_STEPS))

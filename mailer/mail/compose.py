@@ -15,6 +15,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -38,7 +39,7 @@ TOO_LONG = int(signal.SIGPROF)
 _USUAL_SECONDS, _PROCESSOR_SECONDS, _KILLED_SECONDS = 0.3, 2.8, 4
 _MEMORY_OCTETS = 512 * 1024 * 1024
 _PR_SET_PDEATHSIG = 1
-_AHEAD = 2
+_AHEAD, _REST_SECONDS = 2, 0.05
 """Processes that wait for works: a release is read and then composed, each by a fresh one."""
 _LARGEST_LETTER = 4_000_000
 """Octets of a whole message, of which most relays take ten million and many five."""
@@ -66,6 +67,8 @@ class Work:
 
     html: str | None = None
     request: LetterRequest | None = None
+    locales: tuple[str, ...] = ()
+    """Of the frames of the letters; without any, all that there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,7 @@ def make(work: Work, templates: Path) -> Made:
     except ValueError as problem:
         return Made(refused=str(problem))
     letters = {}
-    for locale, letter in _letters(work.request, templates) if work.request else ():
+    for locale, letter in _letters(work.request, work.locales, templates) if work.request else ():
         # At the first that is too large: the others would be, too.
         if len(letter["octets"]) > _LARGEST_LETTER:
             return Made(refused="This makes a letter that is too large for many mailboxes.")
@@ -105,9 +108,11 @@ def make(work: Work, templates: Path) -> Made:
     return Made(body=body, letters=letters)
 
 
-def _letters(request: LetterRequest, templates: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _letters(
+    request: LetterRequest, locales: tuple[str, ...], templates: Path
+) -> Iterator[tuple[str, dict[str, Any]]]:
     letters, room, story = Letters(templates, request.links), request.press_room, request.story
-    for locale in available():
+    for locale in locales or available():
         if request.replaced is None:
             yield locale, letters.release(room, story, locale).packed()
         else:
@@ -198,6 +203,8 @@ def main(templates: Path) -> None:
             _say(Made(refused="This takes too long to read: it is too deep, or there is too much."))
         elif status:
             break
+        # A release that is read is composed at once: what is forked for the next one can wait.
+        time.sleep(_REST_SECONDS)
         waiting.add(_fork(templates, turn))
     for process in waiting:
         # They hold the other end of what is read from.

@@ -44,9 +44,14 @@ class Composer:
             raise NotComposed
         return body
 
-    def letters(self, request: LetterRequest) -> dict[str, dict[str, Any]]:
-        """Return the letters of a release by locale, packed; raises NotComposed and Busy."""
-        return self._make(Work(request=request)).letters
+    def letters(
+        self, request: LetterRequest, locales: tuple[str, ...] = ()
+    ) -> dict[str, dict[str, Any]]:
+        """Return the letters of a release by locale, packed; raises NotComposed and Busy.
+
+        Without locales, in every locale that there is.
+        """
+        return self._make(Work(request=request, locales=locales)).letters
 
     def sha256(self, request: LetterRequest) -> str:
         """Return the hex digest by which letters are found that were made of the same."""

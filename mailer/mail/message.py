@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.header import Header
 from email.utils import format_datetime
+from functools import lru_cache
 from hashlib import sha256
 from types import MappingProxyType
 from typing import Any, Self
@@ -179,8 +180,9 @@ def _part(boundary: str, content_type: str, encoded: str) -> Sequence[str]:
     )
 
 
+@lru_cache(maxsize=256)
 def _header(name: str, value: str) -> str:
-    """Encode and fold one header field (RFC 5322, 2.2.3; RFC 2047)."""
+    """Encode and fold one header field (RFC 5322, 2.2.3; RFC 2047), alike in most locales."""
     if _UNSAFE.search(name + value):
         raise UnsafeValue(f"The header {name!r} was given control characters.")
     if name in _PHRASED:

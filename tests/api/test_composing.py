@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import text
 
+from mailer.domain.releases import composition
 from mailer.mail import composer
 from mailer.mail.composer import Composer
 from mailer.storage.database import db
@@ -140,8 +141,16 @@ def two(found: list[int]) -> list[int]:
     return found if len(found) == 2 else []
 
 
-def test_the_letters_of_every_language_are_kept_until_the_release_is_done(room: PressRoom) -> None:
+@pytest.mark.parametrize("many", [False, True])
+def test_the_letters_of_every_language_are_kept_until_the_release_is_done(
+    room: PressRoom, monkeypatch: pytest.MonkeyPatch, many: bool
+) -> None:
+    """Of every language that it has followers in; if those are many, of all that there are."""
+    monkeypatch.setattr(composition, "_FEW", 1 if many else 1_000)
+    room.confirmed("kari@example.org", locale="nn")
+    room.confirmed("ola@example.org", locale="nb-NO")
     release_id = room.post_release(hold_minutes=60).json["id"]  # type: ignore[index]
-    assert {one.locale for one in room.rows(ComposedLetter)} == {"en", "nb", "nn"}
+    kept = {one.locale for one in room.rows(ComposedLetter)}
+    assert kept == ({"en", "nb", "nn"} if many else {"nb", "nn"})
     room.stop(release_id)
     assert room.count(ComposedLetter) == 0

@@ -88,6 +88,17 @@ def test_a_press_room_that_has_changed_since_is_named_as_it_is_now(room: Sending
     assert all(b"Havna" in one.content for one in room.relay.received)
 
 
+def test_who_follows_in_another_language_after_acceptance_gets_theirs(room: SendingRoom) -> None:
+    release_id = room.publish()
+    assert {one.locale for one in room.rows(ComposedLetter)} == {"nb"}
+    room.confirmed("eva@example.net", locale="en")
+    room.drain()
+    received = {one.recipient: one.content for one in room.relay.received}
+    assert set(received) == {*FOLLOWERS, "eva@example.net"}
+    assert b"Content-Language: nb, en" in received["eva@example.net"]
+    assert room.receipt(release_id).accepted == len(FOLLOWERS) + 1
+
+
 @pytest.mark.parametrize("word", DEADLY)
 def test_a_release_that_harms_what_composes_it_is_paused_and_others_go_on(
     room: SendingRoom, fragile: Composer, word: str

@@ -57,7 +57,7 @@ async def drain_outbox(settings: Settings, shutdown: asyncio.Event) -> None:
     context = DeliveryContext(settings, database, leases, send_rate, shutdown)
     work = OutboxWork(context, LetterComposer(settings))
     try:
-        if not await database.run_statement(lambda _: is_trusted(settings)):
+        if not await database.run_statement(partial(is_trusted, settings=settings)):
             return
         async with asyncio.TaskGroup() as group:
             background = [group.create_task(task) for task in (leases.keep(), send_rate.run())]

@@ -52,7 +52,7 @@ async def drain(settings: Settings, shutdown: asyncio.Event) -> None:
     context = DeliveryContext(settings, database, leases, send_rate, shutdown)
     work = ReleaseWork(BatchContext(context, acknowledgements, recipients), freeze_database)
     try:
-        if not await database.run_statement(lambda _: is_trusted(settings)):
+        if not await database.run_statement(partial(is_trusted, settings=settings)):
             return
         async with asyncio.TaskGroup() as group:
             background = [
