@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -202,11 +203,32 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     """Begin write transactions with BEGIN IMMEDIATE.
 
-    SQLite cannot upgrade a read transaction while another one writes.
+    SQLite cannot upgrade a read transaction while another one writes. Raises OperationalError if
+    another file was put in the place of the one that is open, or its journal was removed: what is
+    written there is lost.
     """
     options = connection.get_execution_options()
-    if connection.dialect.name == "sqlite" and "begin" in options:
-        connection.exec_driver_sql(options["begin"])
+    if connection.dialect.name != "sqlite" or "begin" not in options:
+        return
+    connection.exec_driver_sql(options["begin"])
+    if "files" not in connection.info:
+        # The journal is there once something was read.
+        connection.exec_driver_sql("PRAGMA user_version")
+        connection.info["files"] = _files(connection.engine.url.database)
+    elif connection.info["files"] != _files(connection.engine.url.database):
+        connection.invalidate()
+        raise OperationalError(options["begin"], None, sqlite3.OperationalError("replaced"))
+
+
+def _files(path: str | None) -> tuple[int, ...]:
+    """Return the inodes of a SQLite database and of its journal; 0 for one that is not there."""
+    found = []
+    for file in (path, f"{path}-wal") if path else ():
+        try:
+            found.append(Path(file).stat().st_ino)
+        except FileNotFoundError:
+            found.append(0)
+    return tuple(found)
 
 
 def identity(connection: Connection) -> str:

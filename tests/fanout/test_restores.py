@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+import subprocess
 from collections import Counter
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 from itsdangerous import Signer
-from sqlalchemy import update
+from sqlalchemy import text, update
+from sqlalchemy.exc import OperationalError
 
 from mailer.domain import restores
 from mailer.domain.followers import subscriptions
 from mailer.domain.followers.erasure import erase
 from mailer.fanout.freeze import freeze_next
 from mailer.storage import generation, witnesses
-from mailer.storage.database import read_transaction, transaction
+from mailer.storage.database import begin, db, read_transaction, transaction
 from mailer.storage.generation import Numbered
+from mailer.storage.migrations import sqlite_file
 from mailer.storage.models import Release, Subscription
 from tests.fanout.press_room import ADA, BOB, CAI, DAG, EVA, FOLLOWERS, SendingRoom, together
 from tests.servers import Redis
@@ -231,3 +236,26 @@ def test_looks_beside_ways_out_raise_no_false_alarm(room: SendingRoom, redis: Re
     together(*(lambda one=one: leave_and_return(one) for one in ids), looking, looking)
     room.sweep()
     assert because(room) is None
+
+
+@pytest.mark.parametrize("way", ["cp", "mv"])
+@pytest.mark.usefixtures("sqlite_room")
+def test_a_connection_to_a_file_that_was_replaced_is_not_used_again(
+    tmp_path: Path, way: str
+) -> None:
+    """As by cp or mv under running processes: what they write to the file before is lost."""
+    file = sqlite_file(db.engine)
+    assert file is not None
+    copy = take(tmp_path / "backup")
+    with db.engine.connect() as kept, begin(kept):
+        kept.execute(text("SELECT 1"))
+    for suffix in ("-wal", "-shm"):
+        file.with_name(file.name + suffix).unlink(missing_ok=True)
+    subprocess.run([way, copy, file], check=True)
+    with suppress(OperationalError), transaction() as session:
+        generation.raise_number(session)
+    before = present().number
+    with transaction() as session:
+        generation.raise_number(session)
+    with closing(sqlite3.connect(file)) as other:
+        assert other.execute("SELECT number FROM generation").fetchone() == (before + 1,)
