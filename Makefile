@@ -2,7 +2,7 @@ PYTHON ?= python3
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick mutants letters fuzz gallery faults relays worlds lives bench lint check lock clean
+.PHONY: help install demo test quick mutants letters fuzz gallery faults relays worlds lives restores bench lint check lock clean
 
 help: ## list what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -31,6 +31,9 @@ letters: install ## generate 5,000 letters, and parse each with three readers (s
 
 lives: install ## lead 80 lives of a follower with two mailboxes, 20,000 steps on each database
 	@LIFE_LIVES=$${LIFE_LIVES:-80} .venv/bin/pytest tests/web/test_life.py $(ARGS)
+
+restores: install ## put a backup back in every usual way, with each witness left, and print what came of it
+	@.venv/bin/python -m tests.restores $(ARGS)
 
 fuzz: install ## read and compose made HTML for an hour, and print which seeds it was made of
 	@FUZZ_SECONDS=$${FUZZ_SECONDS:-3600} .venv/bin/pytest tests/mail/test_fuzzed_html.py -n 0 -s -o faulthandler_timeout=0 $(ARGS)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from flask import Blueprint, Response, jsonify
-from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from mailer.storage.database import is_for_reading_only, read_transaction
+from mailer.storage.revisions import misfit
 
 health = Blueprint("health", __name__)
 
@@ -19,12 +19,12 @@ def alive() -> Response:
 
 @health.get("/readyz")
 def ready() -> tuple[Response, int]:
-    """Answer 200 if the database answers, has its tables and can be written to, else 503."""
+    """Answer 200 if the database answers, fits this version and can be written to, else 503."""
     try:
         with read_transaction() as session:
-            session.execute(text("SELECT 1 FROM publishers LIMIT 1"))
             if is_for_reading_only(session):
                 return jsonify(status="the database is read-only for now"), 503
+        problem = misfit()
     except SQLAlchemyError:
-        return jsonify(status="the database does not answer, or is not migrated"), 503
-    return jsonify(status="ok"), 200
+        return jsonify(status="the database does not answer"), 503
+    return jsonify(status=problem or "ok"), 503 if problem else 200

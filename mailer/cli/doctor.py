@@ -23,7 +23,8 @@ from mailer.errors import Misconfigured
 from mailer.mail.smtp import SmtpConnection
 from mailer.mail.smtp_protocol import Rejected, SmtpError
 from mailer.storage.database import db
-from mailer.storage.migrations import newest_migration, present_migration, sqlite_file
+from mailer.storage.migrations import sqlite_file
+from mailer.storage.revisions import NEWEST, misfit
 
 _TIMEOUT_SECONDS = 5
 
@@ -99,17 +100,17 @@ def _erasure(settings: Settings) -> str:
 
 def _database(_settings: Settings) -> str:
     try:
-        present = present_migration()
+        problem = misfit()
     except SQLAlchemyError as error:
         raise CheckFailed(
             f"It does not answer ({_cause(error)}). Start it, or correct DATABASE_URL."
         ) from error
-    if present != newest_migration():
-        raise CheckFailed("It is not up to date. Run: mailer db upgrade")
+    if problem is not None:
+        raise CheckFailed(problem)
     file = sqlite_file(db.engine)
     if file is not None and file.stat().st_mode & 0o077:
         raise CheckFailed(f"Other accounts of this machine may read it. Run: chmod 600 {file}*")
-    return f"migration {present}"
+    return f"answers, and fits migration {NEWEST}"
 
 
 def _restore(settings: Settings) -> str:

@@ -14,6 +14,7 @@ from mailer.domain.fingerprints import tell_of_missing_keys
 from mailer.fanout import sweep as sweeping
 from mailer.fanout.worker import WorkerProcess
 from mailer.storage.queues import JOBS
+from mailer.storage.revisions import require_fitting
 
 _HOUR = 3600
 
@@ -23,6 +24,7 @@ _HOUR = 3600
 @with_settings
 def worker(settings: Settings, queue: str) -> None:
     """Serve one queue until SIGTERM; start as many as the machine has room for."""
+    require_fitting()
     tell_of_missing_keys(settings)
     WorkerProcess(settings, queue).run()
 
@@ -32,6 +34,7 @@ def worker(settings: Settings, queue: str) -> None:
 @with_settings
 def sweep(settings: Settings, *, once: bool) -> None:
     """Find lost and overdue work, and wake workers for it; any number may run."""
+    require_fitting()
     tell_of_missing_keys(settings)
     shutdown = threading.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):

@@ -70,6 +70,7 @@ class Services:
             "PORT": str(8000 + number),
             "SECRET_KEYS": secrets.token_hex(32),
             "MAILER_ERASURE_KEY": secrets.token_hex(32),
+            "MAILER_STATE_DIR": str(folder / "state"),
         }
         self._log = folder / "honcho.log"
         self._log.touch()

@@ -144,7 +144,7 @@ def _repeat(session: Session, settings: Settings, noted: Note) -> bool:
         return False
     if noted.act == "left" and subscription.ended_at is None:
         subscription.ended_at, subscription.ended_reason = now(), "unsubscribed: once more"
-    elif noted.act == "returned" and subscription.subscriber_id is not None:
+    elif noted.act == "returned" and _may_return(session, subscription):
         subscription.ended_at = subscription.ended_reason = None
     elif noted.act == "erased" and subscription.subscriber_id is not None:
         session.flush()
@@ -152,6 +152,16 @@ def _repeat(session: Session, settings: Settings, noted: Note) -> bool:
         session.expire_all()
     session.flush()
     return True
+
+
+def _may_return(session: Session, subscription: Subscription) -> bool:
+    """Tell whether a subscription has a subscriber, who has no other one open there."""
+    other = exists().where(
+        Subscription.subscriber_id == subscription.subscriber_id,
+        Subscription.publisher_id == subscription.publisher_id,
+        Subscription.ended_at.is_(None),
+    )
+    return subscription.subscriber_id is not None and not session.scalar(select(other))
 
 
 def _pause_all(session: Session, because: str) -> None:

@@ -11,15 +11,20 @@ from pathlib import Path
 import alembic.command
 import alembic.config
 from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine
+from alembic.util import CommandError
+from sqlalchemy import Engine, create_engine, text
 
 from mailer.config import MIGRATIONS
-from mailer.storage.database import db
+from mailer.errors import Misconfigured
+from mailer.storage.revisions import NEWEST
 
 
 def upgrade(url: str) -> None:
-    """Bring the database at `url` to the newest migration; does nothing if it is there already."""
+    """Bring the database at `url` to the newest migration; does nothing if it is there already.
+
+    It remembers the migration before, whose version may go on beside this one. Raises Misconfigured
+    if it has a newer one.
+    """
     engine = create_engine(url)
     if (file := sqlite_file(engine)) is not None:
         # Its journal gets the same rights: addresses are no business of other accounts.
@@ -27,9 +32,17 @@ def upgrade(url: str) -> None:
             file.touch(mode=0o600)
     try:
         with engine.connect() as connection:
+            before = MigrationContext.configure(connection).get_current_revision()
+            connection.rollback()
             configuration = _migrations()
             configuration.attributes["connection"] = connection
             alembic.command.upgrade(configuration, "head")
+        if before not in (None, NEWEST):
+            with engine.begin() as connection:
+                since = text("UPDATE generation SET runs_since = :before")
+                connection.execute(since, {"before": before})
+    except CommandError:
+        raise Misconfigured("The database is newer than this version, or not ours.") from None
     finally:
         engine.dispose()
 
@@ -38,17 +51,6 @@ def sqlite_file(engine: Engine) -> Path | None:
     """Return the file of a SQLite database; None for one on a server."""
     path = engine.url.database
     return Path(path) if engine.dialect.name == "sqlite" and path else None
-
-
-def newest_migration() -> str | None:
-    """Return the newest revision, which this code needs the database to have."""
-    return ScriptDirectory.from_config(_migrations()).get_current_head()
-
-
-def present_migration() -> str | None:
-    """Return the database's revision; raises SQLAlchemyError if the database does not answer."""
-    with db.engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
 
 
 def _migrations() -> alembic.config.Config:

@@ -16,5 +16,7 @@ class Generation(Base):
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     name: Mapped[str] = mapped_column(String(32))
     number: Mapped[int] = mapped_column(BigInteger)
+    runs_since: Mapped[str | None] = mapped_column(String(32))
+    """The revision before the last upgrade: the version that needs it may run, too."""
 
     __table_args__ = (CheckConstraint("id = 1", name="one"),)
