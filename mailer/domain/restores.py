@@ -90,19 +90,24 @@ def _compare(connection: Connection, name: str, witnessed: int | None) -> Look:
 
 
 def watch(settings: Settings) -> None:
-    """Pause everything in a database that is older than its witnesses, else let them know more."""
+    """Pause everything in a database that is older than its witnesses, else let them know more.
+
+    One that may be trusted, and is in another place than before, was moved, or is a copy that knows
+    as much as its original: it goes on under a name of its own.
+    """
     seen = look(settings)
     if seen.because is not None:
         log.error("%s", seen.because)
         accept(settings, seen.found, seen.because)
         return
     with transaction() as session:
-        if counts := _counts(session):
-            _keep_here(session)
-            raised = generation.raise_number(session)
-            after_commit(session, partial(witnesses.tell, settings, raised))
-    if not counts and seen.witnessed != seen.found.number:
-        witnesses.tell(settings, seen.found)
+        _keep_here(session)
+        generation.settle(session)
+        told = seen.found if seen.found.here else generation.name_anew(session, seen.found)
+        if _counts(session):
+            told = generation.raise_number(session)
+        if told is not None and told.number != seen.witnessed:
+            after_commit(session, partial(witnesses.tell, settings, told))
 
 
 def forget(settings: Settings) -> None:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Row, select, update
 from sqlalchemy.orm import Session
 
+from mailer.storage.database import identity
 from mailer.storage.models import Generation
 
 _NAME_OCTETS = 16
 _ONE = Generation.id == 1
-_READ = select(Generation.name, Generation.number).where(_ONE)
+_COLUMNS = (Generation.name, Generation.number, Generation.database_identity)
 _remembered: dict[str, int] = {}
 
 
@@ -25,30 +26,43 @@ class Numbered:
 
     name: str
     number: int
+    here: bool = True
+    """Whether this physical database was given the name: a copy of it may count beside it."""
 
 
 def read(connection: Connection) -> Numbered:
     """Return the generation as the database has it."""
-    row = connection.execute(_READ).one()
-    return Numbered(row.name, row.number)
+    return _numbered(connection, connection.execute(select(*_COLUMNS).where(_ONE)).one())
 
 
 def raise_number(session: Session) -> Numbered:
     """Raise the number in this transaction, whose last lock this has to be."""
     raised = update(Generation).where(_ONE).values(number=Generation.number + 1)
-    row = session.execute(raised.returning(Generation.name, Generation.number)).one()
-    return Numbered(row.name, row.number)
+    row = session.execute(raised.returning(*_COLUMNS)).one()
+    return _numbered(session.connection(), row)
 
 
 def name_anew(session: Session, found: Numbered) -> Numbered | None:
-    """Give the database another name, so that it and any copy of it count apart.
+    """Give this physical database a name of its own, so that no copy of it counts with it.
 
     Returns None if another process has done so since it was found under that name.
     """
     named = Numbered(secrets.token_hex(_NAME_OCTETS), found.number)
-    named_so = update(Generation).where(_ONE, Generation.name == found.name)
-    changed = session.scalar(named_so.values(name=named.name).returning(Generation.id))
+    here = {"name": named.name, "database_identity": identity(session.connection())}
+    named_so = update(Generation).where(_ONE, Generation.name == found.name).values(here)
+    changed = session.scalar(named_so.returning(Generation.id))
     return None if changed is None else named
+
+
+def settle(session: Session) -> None:
+    """Note that this physical database has the name, if none was noted since it was made."""
+    new = update(Generation).where(_ONE, Generation.database_identity.is_(None))
+    session.execute(new.values(database_identity=identity(session.connection())))
+
+
+def _numbered(connection: Connection, row: Row[str, int, str | None]) -> Numbered:
+    here = row.database_identity in (None, identity(connection))
+    return Numbered(row.name, row.number, here)
 
 
 def remember(told: Numbered) -> None:

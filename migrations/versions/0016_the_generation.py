@@ -16,6 +16,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("name", sa.String(length=32), nullable=False),
         sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("database_identity", sa.String(length=80)),
         sa.Column("runs_since", sa.String(length=32)),
         sa.CheckConstraint("id = 1", name=op.f("ck_generation_one")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_generation")),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from itsdangerous import Signer
-from sqlalchemy import text, update
+from sqlalchemy import select, text, update
 from sqlalchemy.exc import OperationalError
 
 from mailer.domain import restores
@@ -22,7 +22,7 @@ from mailer.storage import generation, witnesses
 from mailer.storage.database import begin, db, read_transaction, transaction
 from mailer.storage.generation import Numbered
 from mailer.storage.migrations import sqlite_file
-from mailer.storage.models import Release, Subscription
+from mailer.storage.models import Generation, Release, Subscription
 from tests.fanout.press_room import ADA, BOB, CAI, DAG, EVA, FOLLOWERS, SendingRoom, together
 from tests.servers import Redis
 from tests.support.backups import put_back, take
@@ -174,6 +174,26 @@ def test_a_copy_that_is_accepted_disturbs_no_original(
     put_back(production)
     assert because(room) is None
     assert room.subscription(ADA).ended_at is None
+
+
+def test_a_copy_that_knows_as_much_as_its_original_speaks_for_itself_alone(
+    room: SendingRoom, redis: Redis, state: Path
+) -> None:
+    """Production is idle: its dump, loaded elsewhere beside the same Redis, has the same number."""
+    room.sweep()
+    production = present()
+    with transaction() as session:
+        assert session.scalar(select(Generation.database_identity)) is not None
+        session.execute(update(Generation).values(database_identity="another database"))
+    room.unsubscribe(room.subscription(ADA).id)
+    assert witnesses.highest(room.settings, production.name) == production.number
+    assert not witnesses.notes(room.settings, production.name)
+    release_id = room.publish()
+    room.sweep()
+    room.drain()
+    assert present().name != production.name
+    assert room.receipt(release_id).accepted == len(FOLLOWERS) - 1
+    assert witnesses.highest(room.settings, production.name) == production.number
 
 
 def test_who_left_or_was_erased_since_is_out_again_and_who_came_back_follows(

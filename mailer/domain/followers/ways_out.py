@@ -33,8 +33,13 @@ class Note(NamedTuple):
 
 
 def note(session: Session, settings: Settings, act: Act, *subscriptions: Subscription) -> None:
-    """Let every witness know what is done to subscriptions, once this transaction is committed."""
+    """Let every witness know what is done to subscriptions, once this transaction is committed.
+
+    A copy that has not got a name of its own yet says nothing in the name of its original.
+    """
     raised = generation.raise_number(session)
+    if not raised.here:
+        return
     written = [
         _signer(settings)
         .sign(f"{raised.name}:{raised.number}:{act}:{one.id}:{one.nonce or 0}")

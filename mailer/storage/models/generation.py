@@ -16,6 +16,8 @@ class Generation(Base):
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     name: Mapped[str] = mapped_column(String(32))
     number: Mapped[int] = mapped_column(BigInteger)
+    database_identity: Mapped[str | None] = mapped_column(String(80))
+    """The physical database that was given the name; any other is a copy of it, or was moved."""
     runs_since: Mapped[str | None] = mapped_column(String(32))
     """The revision before the last upgrade: the version that needs it may run, too."""
 
