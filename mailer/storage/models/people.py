@@ -213,8 +213,6 @@ class OutboxMessage(Base):
     """The release that a notice to the press room is about; it has no subscription."""
     message_id: Mapped[str] = mapped_column(String(200))
     created_at: Mapped[datetime]
-    dated_at: Mapped[datetime | None]
-    """Its Date: when it was first claimed."""
     epoch: Mapped[int] = mapped_column(default=0)
     lease_until: Mapped[int | None] = mapped_column(BigInteger)
     not_before: Mapped[int | None] = mapped_column(BigInteger)
@@ -225,6 +223,8 @@ class OutboxMessage(Base):
         ForeignKey(AddressChange.id, ondelete="SET NULL")
     )
     """The change that the letter is about: it goes to the address in it."""
+    dated_at: Mapped[datetime | None]
+    """Its Date: when it was first claimed."""
 
     __table_args__ = (
         CheckConstraint(
