@@ -191,9 +191,9 @@ class Databases:
             server.drop_database(name)
 
     def _named(self, url: str) -> str:
-        from tests.support.generations import name_anew  # noqa: PLC0415 - as below
+        from tests.support.generations import rename  # noqa: PLC0415 - as below
 
-        name_anew(url)
+        rename(url)
         return url
 
     def _migrate(self, kind: str, url: str) -> None:

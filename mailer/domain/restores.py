@@ -103,7 +103,7 @@ def watch(settings: Settings) -> None:
     with transaction() as session:
         _keep_here(session)
         generation.settle(session)
-        told = seen.found if seen.found.here else generation.name_anew(session, seen.found)
+        told = seen.found if seen.found.here else generation.rename(session, seen.found)
         if _counts(session):
             told = generation.raise_number(session)
         if told is not None and told.number != seen.witnessed:
@@ -125,7 +125,7 @@ def accept_present(settings: Settings) -> int:
 
 
 def accept(settings: Settings, found: Numbered, because: str) -> int:
-    """Take a restored database for the present one, everything paused, and name it anew.
+    """Take a restored database for the present one, everything paused, and rename it.
 
     Whatever runs on with the database that it is a copy of is not disturbed. Returns how many
     subscriptions were changed by repeating what was noted since.
@@ -134,7 +134,7 @@ def accept(settings: Settings, found: Numbered, because: str) -> int:
         _pause_all(session, because)
         noted = ways_out.noted_above(settings, found.name, found.number)
         changed = sum(_repeat(session, settings, one) for one in noted)
-        named = generation.name_anew(session, found)
+        named = generation.rename(session, found)
         if named is None:
             raise _Accepted
         after_commit(session, partial(witnesses.tell, settings, named))

@@ -42,7 +42,7 @@ def raise_number(session: Session) -> Numbered:
     return _numbered(session.connection(), row)
 
 
-def name_anew(session: Session, found: Numbered) -> Numbered | None:
+def rename(session: Session, found: Numbered) -> Numbered | None:
     """Give this physical database a name of its own, so that no copy of it counts with it.
 
     Returns None if another process has done so since it was found under that name.

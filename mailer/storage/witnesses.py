@@ -161,6 +161,6 @@ def _ask(question: Callable[[], T], otherwise: T) -> T:
     """Ask a witness; one that is away, or writes what is no number, knows nothing."""
     try:
         return question()
-    except (RedisError, OSError, ValueError) as error:
+    except (RedisError, OSError, ValueError, OverflowError) as error:
         log.warning("A witness of the generation is away: %s.", type(error).__name__)
         return otherwise

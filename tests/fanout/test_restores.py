@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from itsdangerous import Signer
+from redis import Redis as Client
 from sqlalchemy import select, text, update
 from sqlalchemy.exc import OperationalError
 
@@ -238,6 +239,34 @@ def test_a_forged_note_ends_nothing(room: SendingRoom, redis: Redis, copy: Path)
     assert room.open_subscriptions(ADA) == [subscription.id]
     assert room.open_subscriptions(BOB) == []
     assert not is_erased(room.subscription(BOB).id)
+
+
+@pytest.mark.parametrize("number", ["inf", "-inf", "1e300", "0.5", "99999999999999999999"])
+def test_a_forged_number_pauses_at_most(
+    room: SendingRoom, redis: Redis, state: Path, number: str
+) -> None:
+    release_id = room.publish()
+    room.sweep()
+    with Client.from_url(redis.url) as forger:
+        forger.zadd("mailer:generations", {present().name: number})
+    forget()
+    room.sweep()
+    if room.release(release_id).state == "paused":
+        room.resume(release_id)
+    room.sweep()
+    room.drain()
+    assert room.receipt(release_id).accepted == len(FOLLOWERS)
+
+
+@pytest.mark.parametrize("text", ["", "no number", "1\n2", "\x00", "9" * 5_000])
+def test_a_broken_file_is_no_witness(room: SendingRoom, state: Path, text: str) -> None:
+    release_id = room.publish()
+    room.sweep()
+    (state / f"generation-{present().name}").write_text(text)
+    (state / f"notes-{present().name}").write_text(text)
+    room.sweep()
+    room.drain()
+    assert room.receipt(release_id).accepted == len(FOLLOWERS)
 
 
 def test_looks_beside_ways_out_raise_no_false_alarm(room: SendingRoom, redis: Redis) -> None:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import alembic.command
-import alembic.config
 import pytest
 from sqlalchemy import Column, MetaData, Table, create_engine, text
 
-from mailer.config import MIGRATIONS
 from mailer.domain.tokens import Tokens
 from mailer.storage.database import db
 from mailer.storage.migrations import upgrade
@@ -17,8 +14,8 @@ from mailer.storage.models import Base
 from tests.fanout.press_room import ADA, FOLLOWERS, SendingRoom
 from tests.processes import eventually
 from tests.support.press_room import SLUG
+from tests.support.revisions import REVISIONS, bring_to
 
-REVISIONS = sorted(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
 LAST_TEN = REVISIONS[-11:-1]
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -42,12 +39,7 @@ def taken_out(url: str) -> Rows:
 def as_of(url: str, revision: str, rows: Rows) -> None:
     """Build the tables of a revision, and put in what a version of that time would have stored."""
     engine = create_engine(url)
-    configuration = alembic.config.Config()
-    configuration.set_main_option("script_location", str(MIGRATIONS))
-    configuration.set_main_option("path_separator", "os")
-    with engine.connect() as connection:
-        configuration.attributes["connection"] = connection
-        alembic.command.upgrade(configuration, revision)
+    bring_to(engine, revision)
     with engine.begin() as connection:
         present = MetaData()
         present.reflect(connection)

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-import alembic.command
-import alembic.config
 import pytest
 from sqlalchemy import Engine, create_engine, inspect, text
 
-from mailer.config import MIGRATIONS
 from mailer.errors import Misconfigured
 from mailer.storage.database import transaction
 from mailer.storage.migrations import upgrade
 from mailer.storage.revisions import NEWEST, misfit, require_fitting
 from tests.support.press_room import PressRoom, open_press_room
+from tests.support.revisions import REVISIONS, bring_to
 
-REVISIONS = sorted(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
 SIDE_BY_SIDE = [(old, new) for old, new in pairwise(REVISIONS) if old > "0005"]
 """Migrations whose version before goes on while they are made; the first ones met no user."""
 
@@ -95,12 +92,8 @@ def test_no_older_version_upgrades_a_newer_database(database_url: str, room: Pre
 
 def _at(engine: Engine, revision: str) -> dict[str, dict[str, dict[str, object]]]:
     """Bring a database to a revision, and describe its columns by table and name."""
-    configuration = alembic.config.Config()
-    configuration.set_main_option("script_location", str(MIGRATIONS))
-    configuration.set_main_option("path_separator", "os")
+    bring_to(engine, revision)
     with engine.connect() as connection:
-        configuration.attributes["connection"] = connection
-        alembic.command.upgrade(configuration, revision)
         found = inspect(connection)
         return {
             table: {column["name"]: dict(column) for column in found.get_columns(table)}

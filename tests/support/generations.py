@@ -7,7 +7,7 @@ import secrets
 from sqlalchemy import create_engine, text
 
 
-def name_anew(url: str) -> None:
+def rename(url: str) -> None:
     """Give a fresh copy of a migrated database a name of its own, as its migration would have."""
     engine = create_engine(url)
     try:

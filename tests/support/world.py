@@ -30,7 +30,7 @@ from mailer.fanout.delivery.release import drain
 from mailer.fanout.sweep import sweep
 from mailer.storage import queues
 from mailer.storage.database import driver, read_transaction
-from tests.support.generations import name_anew
+from tests.support.generations import rename
 from tests.support.press_room import PressRoom, make_app, serve
 from tests.support.scripted_relay import ScriptedRelay
 from tests.support.virtual_time import BEGINNING, VirtualClock, VirtualLoop
@@ -295,7 +295,7 @@ def world(
             stack.callback(path.unlink, missing_ok=True)
             if not suffix:
                 shutil.copy(template, path)
-                name_anew(f"sqlite:///{path}")
+                rename(f"sqlite:///{path}")
         stack.enter_context(clock.installed(monkeypatch))
         room = stack.enter_context(serve(app, usual))
         stack.enter_context(app.app_context())
