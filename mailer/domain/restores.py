@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
-from sqlalchemy import Connection, exists, or_, select, update
+from sqlalchemy import Connection, bindparam, exists, select, update
 from sqlalchemy.orm import Session
 
 from mailer.config import Settings
@@ -40,6 +40,12 @@ RESTORED = (
 # A copy may have been made just before a release was finished, between two sweeps.
 _LATELY = timedelta(hours=1)
 _UNFINISHED = Release.finished_at.is_(None)
+_IS_ELSEWHERE = _UNFINISHED & (Release.database_identity != bindparam("here"))
+_FIND_ELSEWHERE = select(exists().where(_IS_ELSEWHERE))
+_KEEP_HERE = update(Release).where(_IS_ELSEWHERE).values(database_identity=bindparam("here"))
+_FIND_COUNTING = select(
+    exists().where(_UNFINISHED) | exists().where(Release.finished_at > bindparam("lately"))
+)
 
 log = logging.getLogger(__name__)
 
@@ -180,18 +186,13 @@ def _pause_all(session: Session, because: str) -> None:
 
 def _keep_here(session: Session) -> None:
     """Let releases go on in this physical database."""
-    here = identity(session.connection())
-    elsewhere = update(Release).where(_UNFINISHED, Release.database_identity != here)
-    session.execute(elsewhere.values(database_identity=here))
+    session.execute(_KEEP_HERE, {"here": identity(session.connection())})
 
 
 def _is_elsewhere(connection: Connection) -> bool:
-    here = identity(connection)
-    other = exists().where(_UNFINISHED, Release.database_identity != here)
-    return bool(connection.scalar(select(other)))
+    return bool(connection.scalar(_FIND_ELSEWHERE, {"here": identity(connection)}))
 
 
 def _counts(session: Session) -> bool:
     """Tell whether a release is on its way, or was within the hour: then the number is raised."""
-    lately = exists().where(Release.finished_at > now() - _LATELY)
-    return bool(session.scalar(select(or_(exists().where(_UNFINISHED), lately))))
+    return bool(session.scalar(_FIND_COUNTING, {"lately": now() - _LATELY}))

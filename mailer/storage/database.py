@@ -225,7 +225,7 @@ def _files(path: str | None) -> tuple[int, ...]:
     found = []
     for file in (path, f"{path}-wal") if path else ():
         try:
-            found.append(Path(file).stat().st_ino)
+            found.append(os.stat(file).st_ino)  # noqa: PTH116 - before each transaction
         except FileNotFoundError:
             found.append(0)
     return tuple(found)

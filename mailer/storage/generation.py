@@ -17,6 +17,9 @@ from mailer.storage.models import Generation
 _NAME_OCTETS = 16
 _ONE = Generation.id == 1
 _COLUMNS = (Generation.name, Generation.number, Generation.database_identity)
+_READ = select(*_COLUMNS).where(_ONE)
+_RAISE = update(Generation).where(_ONE).values(number=Generation.number + 1).returning(*_COLUMNS)
+_SETTLE = update(Generation).where(_ONE, Generation.database_identity.is_(None))
 _remembered: dict[str, int] = {}
 
 
@@ -32,14 +35,12 @@ class Numbered:
 
 def read(connection: Connection) -> Numbered:
     """Return the generation as the database has it."""
-    return _numbered(connection, connection.execute(select(*_COLUMNS).where(_ONE)).one())
+    return _numbered(connection, connection.execute(_READ).one())
 
 
 def raise_number(session: Session) -> Numbered:
     """Raise the number in this transaction, whose last lock this has to be."""
-    raised = update(Generation).where(_ONE).values(number=Generation.number + 1)
-    row = session.execute(raised.returning(*_COLUMNS)).one()
-    return _numbered(session.connection(), row)
+    return _numbered(session.connection(), session.execute(_RAISE).one())
 
 
 def rename(session: Session, found: Numbered) -> Numbered | None:
@@ -56,8 +57,7 @@ def rename(session: Session, found: Numbered) -> Numbered | None:
 
 def settle(session: Session) -> None:
     """Note that this physical database has the name, if none was noted since it was made."""
-    new = update(Generation).where(_ONE, Generation.database_identity.is_(None))
-    session.execute(new.values(database_identity=identity(session.connection())))
+    session.execute(_SETTLE.values(database_identity=identity(session.connection())))
 
 
 def _numbered(connection: Connection, row: Row[str, int, str | None]) -> Numbered:

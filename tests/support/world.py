@@ -39,6 +39,7 @@ T = TypeVar("T")
 
 _REAL_WAKE = queues.wake
 
+_DATABASE = "mailer.sqlite3"
 _IDLE_SECONDS = 3600
 _DRAINS = {"releases": drain, "letters": drain_outbox}
 _MILLISECONDS_1970 = int(BEGINNING.timestamp() * 1000)
@@ -269,9 +270,10 @@ async def _once(_database: DatabaseThread, work: Callable[[], T]) -> T:
 
 
 @lru_cache(maxsize=1)
-def _application(folder: str, process: int) -> tuple[Flask, Settings]:
+def _application(folder: Path) -> tuple[Flask, Settings]:
     """Make the application of all worlds of a process, which remembers its compiled statements."""
-    return make_app(f"sqlite:///{folder}/world-{process}.sqlite3")
+    url = f"sqlite:///{folder / _DATABASE}"
+    return make_app(url, MAILER_STATE_DIR=str(folder / "state"))
 
 
 @contextmanager
@@ -288,14 +290,15 @@ def world(
     clock = VirtualClock()
     monkeypatch.setattr(DatabaseThread, "_once", _once)
     monkeypatch.setattr(DatabaseThread, "close", DatabaseThread._close_connections)
-    app, usual = _application("/dev/shm", os.getpid())
+    # Of this process alone, since processes wait for a lock of the folder of their database.
+    folder = Path(f"/dev/shm/world-{os.getpid()}")
+    app, usual = _application(folder)
     with ExitStack() as stack:
-        for suffix in ("", "-wal", "-shm"):
-            path = Path(f"{usual.database_url.removeprefix('sqlite:///')}{suffix}")
-            stack.callback(path.unlink, missing_ok=True)
-            if not suffix:
-                shutil.copy(template, path)
-                rename(f"sqlite:///{path}")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        stack.callback(shutil.rmtree, folder)
+        shutil.copy(template, folder / _DATABASE)
+        rename(usual.database_url)
         stack.enter_context(clock.installed(monkeypatch))
         room = stack.enter_context(serve(app, usual))
         stack.enter_context(app.app_context())

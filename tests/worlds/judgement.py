@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
 from mailer.domain.tokens import NonceOf
@@ -17,7 +19,7 @@ from mailer.domain.verp import ReturnPaths
 from mailer.errors import NotFound, UnknownMailbox
 from mailer.storage.models import Release, Subscriber, Subscription
 from tests.support.press_room import PressRoom
-from tests.support.scripted_relay import Answered
+from tests.support.scripted_relay import Answered, Taken
 from tests.support.virtual_time import BEGINNING
 from tests.worlds.plan import OF_RELAY
 from tests.worlds.watch import FEW, Follower, Watch, is_release
@@ -30,6 +32,9 @@ _CLOCKS_SECONDS = 2 * 3600
 _IN_A_ROW = 4
 _SOME = 5
 """In worlds with more followers, so many accounts are read that look plain at the relay."""
+_LATE_HOURS = 3.0
+"""A letter with an older Date is marked by SpamAssassin (DATE_IN_PAST_03_06)."""
+_DATE = re.compile(rb"^Date: (.*)\r$", re.MULTILINE | re.IGNORECASE)
 _MESSAGE_ID = re.compile(rb"^Message-ID: (.*)\r$", re.MULTILINE | re.IGNORECASE)
 _MAIL_FROM = re.compile(r"MAIL FROM:<([^>]*)>", re.IGNORECASE)
 
@@ -108,11 +113,30 @@ class Judgement:
             }
             if twice - self._uncertain(room, one.id) - self._watch.erased:
                 self._watch.breaks("twice and not listed")
+            self._judge_dates(one.id, self._uncertain(room, one.id) | self._watch.erased)
         replaced = {one.replaces_id for one in releases}
         for newest in (one for one in releases if one.id not in replaced):
             versions = _versions(newest, releases)
             for follower in self._of_interest(room, versions):
                 self._judge_recipient(follower, versions)
+
+    def _judge_dates(self, release_id: int, may_have: set[str]) -> None:
+        """Judge that copies have one Date, and that it is not old but for who may have had one."""
+        dates: dict[int | None, bytes] = {}
+        for one in self._relay.taken:
+            subscription_id, number = self._read(one.sender)
+            if number == release_id:
+                date = _DATE.findall(one.content)[0]
+                if dates.setdefault(subscription_id, date) != date:
+                    self._watch.breaks("a second copy with another Date")
+                if one.recipient not in may_have:
+                    self._judge_age(one, parsedate_to_datetime(date.decode()))
+
+    def _judge_age(self, taken: Taken, date: datetime) -> None:
+        hours = (taken.began - (date - BEGINNING).total_seconds()) / 3600
+        self._watch.note("hours from the Date to the content", hours)
+        if hours > _LATE_HOURS:
+            self._watch.breaks("sent with an old Date")
 
     def _of_interest(self, room: PressRoom, versions: list[Release]) -> Iterator[Follower]:
         """Choose recipients: a few, and everybody without a single copy of the newest version."""

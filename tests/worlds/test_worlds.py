@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, count
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from mailer.domain.releases import receipts
 from mailer.domain.releases.receipts import Receipt
+from mailer.fanout import batches
 from mailer.fanout.answers.replies import ACCEPTED, Verdict
 from mailer.fanout.delivery.batch import BatchRun
 from mailer.fanout.delivery.message import Delivery
@@ -100,6 +101,20 @@ def test_a_look_up_that_is_never_too_old_is_found(
 
 def _leaving(seed: int) -> list[Event]:
     return [Event(3.0 + 1.7 * number, "leave", number + seed) for number in range(30)]
+
+
+def test_a_second_copy_with_another_date_is_found(
+    migrated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims = count(1)
+
+    def dates(_session: Session, _id: int, members: list[int], frozen: int) -> dict[int, int]:
+        return dict.fromkeys(members, frozen + next(claims) * 60_000)
+
+    monkeypatch.setattr(batches, "dates_of_copies", dates)
+    events = (Event(0.0, "publish"), Event(0.1, "kill_at_dot", 6))
+    broken = _played(Plan(1, 12, delay=0.1, events=events), migrated, monkeypatch).broken
+    assert broken == ("a second copy with another Date",)
 
 
 def test_a_receipt_that_does_not_balance_is_found(
