@@ -41,6 +41,6 @@ def restored_command(settings: Settings) -> None:
     """Say that an older copy was put back: pause every release, and repeat who has left since."""
     changed = restores.accept_present(settings)
     click.echo(
-        f"Every release that is not finished is paused, and of {changed} subscriptions was done "
-        "once more what was noted since the copy was made."
+        "Every release that was not finished is paused. Left, came back or erased since the copy "
+        f"was made, and so again now: {changed}."
     )

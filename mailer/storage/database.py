@@ -27,7 +27,9 @@ from sqlalchemy.orm import Session
 from mailer.storage.models import Base
 
 SQLITE_BUSY_MILLISECONDS = 30_000
-_POSTGRESQL_TIMEOUTS = {
+_POSTGRESQL_PARAMETERS = {
+    # The driver gives octets in place of text where the server says that it knows no encoding.
+    "client_encoding": "utf8",
     # By default, TCP waits a quarter of an hour or more for a host that cannot be reached.
     "connect_timeout": 5,
     "tcp_user_timeout": 10_000,
@@ -135,15 +137,15 @@ def driver(connection: Connection) -> Any:
 
 
 @event.listens_for(Engine, "do_connect")
-def _limit_postgresql(
+def _prepare_postgresql(
     dialect: Dialect, _record: object, _arguments: object, parameters: dict[str, Any]
 ) -> None:
-    """Let neither side of a PostgreSQL connection wait long for a peer that cannot be reached.
+    """Let neither side of a PostgreSQL connection wait long for a peer out of reach; text is UTF-8.
 
     Parameters in the database URL take precedence.
     """
     if dialect.name == "postgresql":
-        parameters.update(_POSTGRESQL_TIMEOUTS | parameters)
+        parameters.update(_POSTGRESQL_PARAMETERS | parameters)
 
 
 @event.listens_for(Engine, "checkout")

@@ -16,14 +16,14 @@ from sqlalchemy import Engine, create_engine, text
 
 from mailer.config import MIGRATIONS
 from mailer.errors import Misconfigured
-from mailer.storage.revisions import NEWEST
+from mailer.storage.revisions import NEWEST, encoding_problem
 
 
 def upgrade(url: str) -> None:
     """Bring the database at `url` to the newest migration; does nothing if it is there already.
 
     It remembers the migration before, whose version may go on beside this one. Raises Misconfigured
-    if it has a newer one.
+    if it has a newer one, or another encoding than UTF-8.
     """
     engine = create_engine(url)
     if (file := sqlite_file(engine)) is not None:
@@ -32,6 +32,8 @@ def upgrade(url: str) -> None:
             file.touch(mode=0o600)
     try:
         with engine.connect() as connection:
+            if (problem := encoding_problem(connection)) is not None:
+                raise Misconfigured(problem)
             before = MigrationContext.configure(connection).get_current_revision()
             connection.rollback()
             configuration = _migrations()

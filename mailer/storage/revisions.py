@@ -1,4 +1,4 @@
-"""Revisions: whether this version of the service and the database fit each other.
+"""Whether this version of the service and the database fit each other.
 
 A revision is the number of a migration. An older database lacks what this version needs. With a
 newer one, a version may run that the last upgrade came from, since migrations only add.
@@ -6,8 +6,9 @@ newer one, a version may run that the last upgrade came from, since migrations o
 
 from __future__ import annotations
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from mailer.config import MIGRATIONS
 from mailer.errors import Misconfigured
@@ -26,11 +27,17 @@ def misfit() -> str | None:
     """
     try:
         with read_transaction() as session:
-            present = session.scalar(text("SELECT version_num FROM alembic_version"))
+            if (problem := encoding_problem(session.connection())) is not None:
+                return problem
+            return _revision_problem(session)
     except DBAPIError as error:
         if error.connection_invalidated or not _is_about_a_table(error):
             raise
-        present = None
+        return f"The database is not migrated. {_UPGRADE}"
+
+
+def _revision_problem(session: Session) -> str | None:
+    present = session.scalar(text("SELECT version_num FROM alembic_version"))
     if present is None:
         return f"The database is not migrated. {_UPGRADE}"
     if present == NEWEST:
@@ -39,11 +46,23 @@ def misfit() -> str | None:
         return f"The database is of no version of this service ({present}). Is DATABASE_URL right?"
     if present < NEWEST:
         return f"The database is older than this version ({present}, not {NEWEST}). {_UPGRADE}"
-    with read_transaction() as session:
-        since = session.scalar(text("SELECT runs_since FROM generation"))
+    since = session.scalar(text("SELECT runs_since FROM generation"))
     if since is not None and since <= NEWEST:
         return None
     return f"The database is newer than this version ({present}, not {NEWEST}). Install that one."
+
+
+def encoding_problem(connection: Connection) -> str | None:
+    """Return a sentence that says why the database cannot hold every text, or None."""
+    if connection.dialect.name != "postgresql":
+        return None
+    encoding = connection.scalar(text("SHOW server_encoding"))
+    if encoding == "UTF8":
+        return None
+    return (
+        f"The database keeps text as {encoding}, which is not enough. Make another one with: "
+        "createdb --encoding=UTF8 --template=template0 NAME"
+    )
 
 
 def require_fitting() -> None:

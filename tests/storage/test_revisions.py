@@ -12,6 +12,8 @@ from mailer.errors import Misconfigured
 from mailer.storage.database import transaction
 from mailer.storage.migrations import upgrade
 from mailer.storage.revisions import NEWEST, misfit, require_fitting
+from tests.servers import PostgreSQL
+from tests.service import application, contract
 from tests.support.press_room import PressRoom, open_press_room
 from tests.support.revisions import REVISIONS, bring_to
 
@@ -88,6 +90,25 @@ def test_no_older_version_upgrades_a_newer_database(database_url: str, room: Pre
     set_to("9999")
     with pytest.raises(Misconfigured, match="newer"):
         upgrade(database_url)
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1", "WIN1252"])
+def test_a_database_that_cannot_hold_every_text_is_refused(
+    postgresql_server: PostgreSQL, encoding: str
+) -> None:
+    name = f"keeps_{encoding.lower()}"
+    statement = "CREATE DATABASE {} ENCODING {} TEMPLATE template0 LC_COLLATE {} LC_CTYPE {}"
+    postgresql_server.execute(statement, name, encoding, "C", "C")
+    try:
+        with pytest.raises(Misconfigured, match="encoding=UTF8"):
+            upgrade(postgresql_server.url(name))
+        environment = contract(
+            database_url=postgresql_server.url(name), redis_url="", smtp_url="smtp://127.0.0.1"
+        )
+        with application(environment), pytest.raises(Misconfigured, match=encoding):
+            require_fitting()
+    finally:
+        postgresql_server.drop_database(name)
 
 
 def _at(engine: Engine, revision: str) -> dict[str, dict[str, dict[str, object]]]:
