@@ -76,13 +76,16 @@ def look(settings: Settings) -> Look:
 def is_trusted(connection: Connection, settings: Settings) -> bool:
     """Tell whether anything may be sent from this database; logs why not.
 
-    The connection is in autocommit mode.
+    If so, its number is remembered: a claim from an older copy is refused from then on. The
+    connection is in autocommit mode.
     """
     name = generation.read(connection).name
     seen = _compare(connection, name, witnesses.highest(settings, name))
     if seen.because is not None:
         log.error("%s", seen.because)
-    return seen.because is None
+        return False
+    generation.remember(seen.found)
+    return True
 
 
 def _compare(connection: Connection, name: str, witnessed: int | None) -> Look:

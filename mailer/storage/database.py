@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from select import POLLIN, poll
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import (
@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DisconnectionError, OperationalError
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from mailer.storage.models import Base
 
@@ -149,14 +150,18 @@ def _prepare_postgresql(
 
 
 @event.listens_for(Engine, "checkout")
-def _discard_closed(connection: Any, _record: object, _proxy: object) -> None:
+def _discard_closed(
+    connection: Any, record: ConnectionPoolEntry, _proxy: PoolProxiedConnection
+) -> None:
     """On checkout, discard a connection that the server has closed, for example after a restart.
 
-    Input on an idle connection can only mean that; a ping would be a round trip each time.
+    Input on an idle connection can only mean that; a ping would be a round trip each time. A
+    connection to SQLite is discarded if its file was replaced.
     """
-    if type(connection).__module__.startswith("psycopg") and (
-        connection.closed or _has_input(connection)
-    ):
+    if type(connection).__module__.startswith("psycopg"):
+        if connection.closed or _has_input(connection):
+            raise DisconnectionError
+    elif "files" in record.info and record.info["files"] != _Files.of(record.info["files"].path):
         raise DisconnectionError
 
 
@@ -216,21 +221,27 @@ def _begin_sqlite(connection: Connection) -> None:
     if "files" not in connection.info:
         # The journal is there once something was read.
         connection.exec_driver_sql("PRAGMA user_version")
-        connection.info["files"] = _files(connection.engine.url.database)
-    elif connection.info["files"] != _files(connection.engine.url.database):
+        connection.info["files"] = _Files.of(connection.engine.url.database)
+    elif connection.info["files"] != _Files.of(connection.engine.url.database):
         connection.invalidate()
         raise OperationalError(options["begin"], None, sqlite3.OperationalError("replaced"))
 
 
-def _files(path: str | None) -> tuple[int, ...]:
-    """Return the inodes of a SQLite database and of its journal; 0 for one that is not there."""
-    found = []
-    for file in (path, f"{path}-wal") if path else ():
-        try:
-            found.append(os.stat(file).st_ino)  # noqa: PTH116 - before each transaction
-        except FileNotFoundError:
-            found.append(0)
-    return tuple(found)
+class _Files(NamedTuple):
+    """A SQLite database and its journal: their inodes, 0 for one that is not there."""
+
+    path: str | None
+    inodes: tuple[int, ...]
+
+    @classmethod
+    def of(cls, path: str | None) -> Self:
+        found = []
+        for file in (path, f"{path}-wal") if path else ():
+            try:
+                found.append(os.stat(file).st_ino)  # noqa: PTH116 - before each transaction
+            except FileNotFoundError:
+                found.append(0)
+        return cls(path, tuple(found))
 
 
 def identity(connection: Connection) -> str:

@@ -6,21 +6,27 @@ import shutil
 import sqlite3
 import subprocess
 from collections import Counter
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from itsdangerous import Signer
 from redis import Redis as Client
 from sqlalchemy import select, text, update
-from sqlalchemy.exc import OperationalError
 
 from mailer.domain import restores
 from mailer.domain.followers import subscriptions
 from mailer.domain.followers.erasure import erase
+from mailer.domain.restores import is_trusted
 from mailer.fanout.freeze import freeze_next
 from mailer.storage import generation, witnesses
-from mailer.storage.database import begin, db, read_transaction, transaction
+from mailer.storage.database import (
+    begin,
+    db,
+    read_transaction,
+    statement_connection,
+    transaction,
+)
 from mailer.storage.generation import Numbered
 from mailer.storage.migrations import sqlite_file
 from mailer.storage.models import Generation, Release, Subscription
@@ -110,6 +116,45 @@ def test_a_drain_that_runs_notices_it(room: SendingRoom, copy: Path) -> None:
     with transaction() as session:
         freeze_next(session, 1)
     assert room.claim() is None
+
+
+def test_a_drain_that_has_begun_claims_nothing_of_an_older_copy(
+    room: SendingRoom, redis: Redis, state: Path, copy: Path
+) -> None:
+    """Also where nothing but this process remembers the database, which it has trusted."""
+    room.sweep()
+    with transaction() as session:
+        freeze_next(session, 1)
+    forget()
+    with closing(statement_connection()) as connection:
+        assert is_trusted(connection, room.settings)
+    redis.flush()
+    shutil.rmtree(state)
+    put_back(copy)
+    with transaction() as session:
+        freeze_next(session, 1)
+    assert not room.claim()
+
+
+def test_no_drain_begins_with_a_connection_to_a_file_that_was_replaced(
+    sqlite_room: tuple[SendingRoom, dict[str, str]], tmp_path: Path
+) -> None:
+    room, _ = sqlite_room
+    room.adjust(state_dir=tmp_path / "state")
+    room.publish()
+    room.sweep()
+    copy = take(tmp_path / "backup")
+    room.sweep()
+    file = sqlite_file(db.engine)
+    assert file is not None
+    with db.engine.connect() as kept, begin(kept):
+        kept.execute(text("SELECT 1"))
+    for suffix in ("-wal", "-shm"):
+        file.with_name(file.name + suffix).unlink(missing_ok=True)
+    copy.replace(file)
+    forget()
+    with closing(statement_connection()) as connection:
+        assert not is_trusted(connection, room.settings)
 
 
 def test_what_has_no_witness_at_all_is_paused_in_another_place(
@@ -301,8 +346,6 @@ def test_a_connection_to_a_file_that_was_replaced_is_not_used_again(
     for suffix in ("-wal", "-shm"):
         file.with_name(file.name + suffix).unlink(missing_ok=True)
     subprocess.run([way, copy, file], check=True)
-    with suppress(OperationalError), transaction() as session:
-        generation.raise_number(session)
     before = present().number
     with transaction() as session:
         generation.raise_number(session)
