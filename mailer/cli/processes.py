@@ -17,6 +17,7 @@ from mailer.storage.queues import JOBS
 from mailer.storage.revisions import require_fitting
 
 _HOUR = 3600
+_AGAIN_SECONDS = 1
 
 
 @click.command("worker")
@@ -40,6 +41,8 @@ def sweep(settings: Settings, *, once: bool) -> None:
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda _number, _frame: shutdown.set())
     for number in count():
-        sweeping.sweep(settings, thorough=number % (_HOUR // settings.sweep_seconds) == 0)
-        if once or shutdown.wait(settings.sweep_seconds):
+        thorough = number % (_HOUR // settings.sweep_seconds) == 0
+        is_done = sweeping.sweep(settings, thorough=thorough)
+        # A database that was away may be an older copy now: nothing is to be sent before a sweep.
+        if once or shutdown.wait(settings.sweep_seconds if is_done else _AGAIN_SECONDS):
             break

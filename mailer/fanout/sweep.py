@@ -46,8 +46,8 @@ _LOCK_NOT_AVAILABLE, _QUERY_CANCELED = "55P03", "57014"
 log = logging.getLogger(__name__)
 
 
-def sweep(settings: Settings, *, thorough: bool = False) -> None:
-    """Run every chore once; a database that is away is logged, and the next sweep tries again.
+def sweep(settings: Settings, *, thorough: bool = False) -> bool:
+    """Run every chore once; returns False if the database is away, and the next one should be soon.
 
     A `thorough` sweep also suppresses dead mailboxes, and deletes what retention no longer keeps.
     """
@@ -70,6 +70,8 @@ def sweep(settings: Settings, *, thorough: bool = False) -> None:
         _try("tell the operator", partial(alerts.tell, settings, waiting))
     except _AWAY as error:
         log.warning("The database does not answer: %s. Trying on.", type(error).__name__)
+        return False
+    return True
 
 
 def free_lost_batch(session: Session, batch_id: int) -> None:

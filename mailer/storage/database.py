@@ -161,7 +161,9 @@ def _discard_closed(
     if type(connection).__module__.startswith("psycopg"):
         if connection.closed or _has_input(connection):
             raise DisconnectionError
-    elif "files" in record.info and record.info["files"] != _Files.of(record.info["files"].path):
+    elif "files" in record.info and record.info["files"] != _DatabaseFile.of(
+        record.info["files"].path
+    ):
         raise DisconnectionError
 
 
@@ -221,13 +223,13 @@ def _begin_sqlite(connection: Connection) -> None:
     if "files" not in connection.info:
         # The journal is there once something was read.
         connection.exec_driver_sql("PRAGMA user_version")
-        connection.info["files"] = _Files.of(connection.engine.url.database)
-    elif connection.info["files"] != _Files.of(connection.engine.url.database):
+        connection.info["files"] = _DatabaseFile.of(connection.engine.url.database)
+    elif connection.info["files"] != _DatabaseFile.of(connection.engine.url.database):
         connection.invalidate()
         raise OperationalError(options["begin"], None, sqlite3.OperationalError("replaced"))
 
 
-class _Files(NamedTuple):
+class _DatabaseFile(NamedTuple):
     """A SQLite database and its journal: their inodes, 0 for one that is not there."""
 
     path: str | None

@@ -192,11 +192,11 @@ def test_it_goes_round_again_after_the_server_ended_a_transaction_that_stood_sti
         backend = connection.connection.driver_connection.info.backend_pid
         eventually(lambda: not alive(backend), "the server ends it")
 
-    postgresql_room.sweep()
+    assert not sweep(postgresql_room.settings)
     assert "The database does not answer: InternalError" in caplog.text
     release_id = postgresql_room.publish()
     postgresql_room.drain()
-    postgresql_room.sweep()
+    assert sweep(postgresql_room.settings)
     assert postgresql_room.receipt(release_id).state == "done"
 
 
