@@ -121,7 +121,9 @@ class _Reader:
 
 def excess(html: str) -> str | None:
     """Return a sentence that says of what there is too much in HTML as it is given, or None."""
-    reader, tags = _Reader(), _TAG.findall(html.lower())
+    # As a parser lowers names: in ASCII alone, so that a Kelvin sign is no k.
+    lowered = html.encode(errors="surrogatepass").lower().decode(errors="surrogatepass")
+    reader, tags = _Reader(), _TAG.findall(lowered)
     for end, name in tags:
         reader.read(end, name)
         if reader.deepest > DEPTH_GIVEN:
