@@ -41,6 +41,6 @@ def restored_command(settings: Settings) -> None:
     """Say that an older copy was put back: pause every release, and repeat who has left since."""
     changed = restores.accept_present(settings)
     click.echo(
-        "Every release that was not finished is paused. Left, came back or erased since the copy "
-        f"was made, and so again now: {changed}."
+        "Every release that was not finished is paused. "
+        f"Ways out, returns and erasures since the copy was made, repeated now: {changed}."
     )

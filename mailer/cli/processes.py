@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-from itertools import count
 
 import click
 
@@ -40,9 +39,11 @@ def sweep(settings: Settings, *, once: bool) -> None:
     shutdown = threading.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda _number, _frame: shutdown.set())
-    for number in count():
-        thorough = number % (_HOUR // settings.sweep_seconds) == 0
+    done = 0
+    while True:
+        thorough = done % (_HOUR // settings.sweep_seconds) == 0
         is_done = sweeping.sweep(settings, thorough=thorough)
-        # A database that was away may be an older copy now: nothing is to be sent before a sweep.
+        done += is_done
+        # A database that comes back may be an older copy, and only a sweep pauses what is in that.
         if once or shutdown.wait(settings.sweep_seconds if is_done else _AGAIN_SECONDS):
             break

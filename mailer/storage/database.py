@@ -161,9 +161,7 @@ def _discard_closed(
     if type(connection).__module__.startswith("psycopg"):
         if connection.closed or _has_input(connection):
             raise DisconnectionError
-    elif "files" in record.info and record.info["files"] != _DatabaseFile.of(
-        record.info["files"].path
-    ):
+    elif "file" in record.info and record.info["file"].is_replaced:
         raise DisconnectionError
 
 
@@ -220,11 +218,11 @@ def _begin_sqlite(connection: Connection) -> None:
     if connection.dialect.name != "sqlite" or "begin" not in options:
         return
     connection.exec_driver_sql(options["begin"])
-    if "files" not in connection.info:
+    if "file" not in connection.info:
         # The journal is there once something was read.
         connection.exec_driver_sql("PRAGMA user_version")
-        connection.info["files"] = _DatabaseFile.of(connection.engine.url.database)
-    elif connection.info["files"] != _DatabaseFile.of(connection.engine.url.database):
+        connection.info["file"] = _DatabaseFile.at(connection.engine.url.database)
+    elif connection.info["file"].is_replaced:
         connection.invalidate()
         raise OperationalError(options["begin"], None, sqlite3.OperationalError("replaced"))
 
@@ -235,8 +233,14 @@ class _DatabaseFile(NamedTuple):
     path: str | None
     inodes: tuple[int, ...]
 
+    @property
+    def is_replaced(self) -> bool:
+        """Whether another file, or another journal, is there now."""
+        return self != self.at(self.path)
+
     @classmethod
-    def of(cls, path: str | None) -> Self:
+    def at(cls, path: str | None) -> Self:
+        """Look at what is there now."""
         found = []
         for file in (path, f"{path}-wal") if path else ():
             try:

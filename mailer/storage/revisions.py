@@ -60,8 +60,8 @@ def encoding_problem(connection: Connection) -> str | None:
     if encoding == "UTF8":
         return None
     return (
-        f"The database keeps text as {encoding}, which is not enough. Make another one with: "
-        "createdb --encoding=UTF8 --template=template0 NAME"
+        f"The database keeps text as {encoding}, which has not every letter. Make another "
+        "one with: createdb --encoding=UTF8 --template=template0 NAME"
     )
 
 

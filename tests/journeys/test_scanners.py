@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from mailer.domain import publishers
+from mailer.storage.models import Generation
 from tests.journeys.people import Page, Visitor, link
 from tests.processes import eventually
 from tests.relay import Relay
@@ -34,7 +35,8 @@ class Mail:
         """Give everything in the database, but for the number that each sweep raises."""
         with application(self.service.environment):
             rows = everything()
-        del rows["generation"]
+        number = Generation.__table__.columns.keys().index("number")
+        rows["generation"] = [(*row[:number], *row[number + 1 :]) for row in rows["generation"]]
         return rows
 
     def settled(self) -> Rows:
